@@ -1,0 +1,143 @@
+"""What every head is: a frozen recipe whose `fit` returns another, immutable object."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embrm.errors import DataError
+from embrm.outcomes import Reward, State
+from embrm.types import Array, Features, Pairs, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(ABC):
+    """A recipe for a reward model over frozen embeddings.
+
+    Attributes:
+        view: which view of the features the head reads.
+    """
+
+    view: str = "joint"
+
+    @abstractmethod
+    def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
+        """Fit all problems, together where they share a shape; each result equals that of `fit` alone (rtol 1e-3)."""
+
+    @abstractmethod
+    def restore(self, state: State) -> FittedHead:
+        """Rebuild a fitted model from what its `state` gave."""
+
+    def fit(self, pairs: Pairs, *, seed: int, validation: Pairs | None = None) -> FittedHead:
+        """Fit one reward model.
+
+        Args:
+            pairs: training pairs.
+            seed: determines initialisation, order of the pairs and splits.
+            validation: pairs of other prompts for early stopping or tuning; None holds some prompts of `pairs` out.
+
+        Raises:
+            ConvergenceError: the loss stopped being finite.
+        """
+        return self.fit_many([Problem(pairs, seed, validation=validation)])[0]
+
+    def options(self) -> dict[str, Any]:
+        """Return the recipe's fields as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHead(ABC):
+    """A fitted reward model.
+
+    Attributes:
+        head: the recipe.
+        width: columns `d` of the view that it reads.
+        embedder: identity of what made the training vectors; `""` accepts any.
+        reference: `(s,)` mean of each draw on the training texts.
+        record: what training saw (epochs, validation loss, counts), JSON-ready.
+    """
+
+    head: Head
+    width: int
+    embedder: str
+    reference: Array
+    record: dict[str, Any]
+
+    @abstractmethod
+    def _draws(self, x: Array) -> Array:
+        """Return `(s, rows)` rewards of one chunk `(rows, d)`."""
+
+    @abstractmethod
+    def _latent(self, x: Array, member: int) -> Array:
+        """Return `(rows, k)` latents of one chunk."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, Array]:
+        """Return the fitted numbers by name."""
+
+    @property
+    def members(self) -> int:
+        """Number of draws `s` that `score` returns."""
+        return len(self.reference)
+
+    def score(self, features: Features | npt.ArrayLike, *, chunk: int = 4096) -> Reward:
+        """Return the reward of each row; `chunk` rows are in memory at once.
+
+        Raises:
+            DataError: the width or the embedder is not the one the head was trained on.
+        """
+        x = self._matrix(features)
+        draws = np.empty((self.members, len(x)))
+        for start in range(0, len(x), chunk):
+            draws[:, start : start + chunk] = self._draws(x[start : start + chunk])
+        return Reward(draws, kind="members" if self.members > 1 else "point", reference=self.reference)
+
+    def latent(self, features: Features | npt.ArrayLike, *, member: int = 0, chunk: int = 4096) -> Array:
+        """Return the latents `(n, k)` of one member; K encoders are K spaces."""
+        if not 0 <= member < self.members:
+            raise DataError(f"member must be inside 0..{self.members - 1}, got {member}")
+        x = self._matrix(features)
+        parts = [self._latent(x[start : start + chunk], member) for start in range(0, max(len(x), 1), chunk)]
+        return np.concatenate(parts)
+
+    def state(self) -> State:
+        """Return the model as plain data, for saving."""
+        from embrm.heads import registry
+
+        config = {
+            "head": registry.name_of(self.head),
+            "options": self.head.options(),
+            "width": self.width,
+            "embedder": self.embedder,
+            "record": self.record,
+        }
+        return State(config, {"reference": np.asarray(self.reference, dtype=np.float64), **self.arrays()})
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as a folder: config.json, model.safetensors, probe.json, README.md."""
+        from embrm.heads._saved import save
+
+        save(self, Path(folder))
+
+    def _matrix(self, features: Features | npt.ArrayLike) -> Array:
+        features = Features.of(features)
+        if self.embedder and features.embedder and features.embedder != self.embedder:
+            raise DataError(
+                f"the model was trained on vectors of '{self.embedder}', these are of '{features.embedder}'; "
+                "embed the texts with the first"
+            )
+        x = features.matrix(self.head.view)
+        if x.shape[1] != self.width:
+            raise DataError(
+                f"the model was trained on vectors of width {self.width}, these have {x.shape[1]}; "
+                "use the embedder (and the view) that it was trained with"
+            )
+        return x

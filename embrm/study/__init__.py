@@ -1,0 +1,1 @@
+"""The grid of everything, its results and its claims."""
