@@ -1,0 +1,130 @@
+"""Bradley–Terry logistic regression: the baseline that every other head must be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from embrm.errors import OptionError
+from embrm.heads import _newton
+from embrm.heads._head import FittedHead, Head
+from embrm.heads._split import bootstrap_prompts, hold_out, moments, rows_of, targets
+from embrm.outcomes import State
+from embrm.registry import register
+from embrm.types import Array, IntArray, Pairs, Problem
+
+GRID = tuple(float(v) for v in np.logspace(4, 0, 9))  # strong to weak, so that each start is close to its solution
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Linear(Head):
+    """Bradley–Terry logistic regression, its prior tuned on held-out prompts.
+
+    P(w ≻ l) = σ(θᵀ(e_w − e_l)) with a Gaussian prior on θ over features scaled to unit variance, by Newton's method
+    (Bradley & Terry 1952; `methods.md` 1.1). Ties, margins and weights of the pairs are used.
+
+    Attributes:
+        prior_precision: λ of the prior, larger is smoother; None chooses it on validation prompts, then fits all pairs.
+        members: 1 for the MAP; more are fitted to bootstraps over prompts (a convex fit has no other diversity).
+        validation_fraction: share of the pairs held out to choose the prior.
+    """
+
+    prior_precision: float | None = None
+    members: int = 1
+    validation_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.prior_precision is not None and not self.prior_precision > 0:
+            raise OptionError(f"prior_precision must be > 0 (or None to tune it), got {self.prior_precision}")
+        if self.members < 1:
+            raise OptionError(f"members must be >= 1, got {self.members}")
+
+    def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
+        """Fit the problems one by one: each is a few Newton steps."""
+        return [self._fit(problem) for problem in problems]
+
+    def _fit(self, problem: Problem) -> FittedLinear:
+        x = problem.pairs.features.matrix(self.view)
+        mean, scale = moments(x, rows_of(problem.pairs))
+        precision, trials = self.prior_precision, []
+        if precision is None:
+            train, validation = hold_out(problem, fraction=self.validation_fraction, view=self.view)
+            if validation is None:
+                precision = float(len(train)) ** 0.5
+            else:
+                precision, trials = self._tune(train, validation, scale)
+        record: dict[str, Any] = {"prior_precision": precision, "pairs": len(problem.pairs), "trials": trials}
+        d, weight, target, margin = self._differences(problem.pairs, scale)
+        theta = [
+            _newton.fit(d[i], weight=weight[i], target=target[i], margin=margin[i], precision=precision)
+            for i in self._resamples(problem.pairs, problem.seed)
+        ]
+        coefficients = np.stack(theta) / scale
+        return FittedLinear(
+            head=self,
+            width=x.shape[1],
+            embedder=problem.pairs.features.embedder,
+            reference=coefficients @ mean,
+            record=record,
+            coefficients=coefficients,
+        )
+
+    def _tune(self, train: Pairs, validation: Pairs, scale: Array) -> tuple[float, list[dict[str, float]]]:
+        d, weight, target, margin = self._differences(train, scale)
+        held, held_weight, held_target, held_margin = self._differences(validation, scale)
+        trials: list[dict[str, float]] = []
+        theta = None
+        for precision in GRID:
+            theta = _newton.fit(d, weight=weight, target=target, margin=margin, precision=precision, start=theta)
+            nll = np.average(_newton.loss(held @ theta - held_margin, held_target), weights=held_weight)
+            trials.append({"prior_precision": precision, "validation_nll": float(nll)})
+        return min(trials, key=lambda t: t["validation_nll"])["prior_precision"], trials
+
+    def _differences(self, pairs: Pairs, scale: Array) -> tuple[Array, Array, Array, Array]:
+        x = pairs.features.matrix(self.view)
+        d = x[pairs.chosen]
+        d -= x[pairs.rejected]
+        d /= scale.astype(np.float32)
+        return d, *targets(pairs)
+
+    def _resamples(self, pairs: Pairs, seed: int) -> list[IntArray | slice]:
+        if self.members == 1:
+            return [slice(None)]
+        rng = np.random.default_rng(seed)
+        return [bootstrap_prompts(pairs, rng) for _ in range(self.members)]
+
+    def restore(self, state: State) -> FittedHead:
+        """Rebuild a fitted model from its state."""
+        return FittedLinear(
+            head=self,
+            width=state.config["width"],
+            embedder=state.config["embedder"],
+            reference=state.arrays["reference"],
+            record=state.config["record"],
+            coefficients=state.arrays["coefficients"],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLinear(FittedHead):
+    """A linear reward; its latent is the reward itself, one column.
+
+    Attributes:
+        coefficients: `(members, d)` in the units of the features.
+    """
+
+    coefficients: Array
+
+    def _draws(self, x: Array) -> Array:
+        return np.asarray(self.coefficients @ x.T)
+
+    def _latent(self, x: Array, member: int) -> Array:
+        return np.asarray(x @ self.coefficients[member])[:, None]
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the coefficients."""
+        return {"coefficients": self.coefficients}
