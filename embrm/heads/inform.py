@@ -1,0 +1,113 @@
+"""The information bottleneck of InfoRM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from embrm.errors import OptionError
+from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense, gelu
+from embrm.registry import register
+
+LOG_VARIANCE = (-10.0, 5.0)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Inform(GradientHead):
+    """The variational information bottleneck of InfoRM: the reward is read from a compressed, noisy latent.
+
+    Encoder q(z|e) = N(μ(e), diag exp ℓ(e)), prior N(0, I), decoder r = f(z). Minimises
+    −log σ(f(z_w) − f(z_l)) + β·(KL_w + KL_l), a β-scaled negative ELBO; scoring uses z = μ (Miao et al. 2402.09345,
+    Eq. 5 and following). The latent is μ.
+
+    Attributes:
+        latent_dim: k, dimensions of z.
+        beta: β, the price of a nat in the latent; larger forgets more of the text. Its scale depends on `kl`.
+        kl: "sum" is the KL of the paper, summed over dimensions; "mean" divides it by k; "released" is what the
+            authors' code computes: μ and ℓ averaged over dimensions first, one KL of the averages, averaged over texts.
+        hidden: width of the encoder's hidden layer; 0 makes the encoder linear (with a linear decoder the score is
+            then linear in the embedding: an ablation, not the method).
+        decoder: "mlp" is k → k → 1, "gated" is down(silu(gate z) ∘ up z) of width 4k, "linear" has no bias.
+    """
+
+    latent_dim: int = 32
+    beta: float = 3e-3
+    kl: Literal["sum", "mean", "released"] = "sum"
+    hidden: int = 128
+    decoder: Literal["mlp", "gated", "linear"] = "mlp"
+    centre: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.latent_dim < 1 or self.hidden < 0 or self.beta < 0:
+            raise OptionError(
+                f"latent_dim must be >= 1, hidden >= 0 and beta >= 0, got {self.latent_dim}, {self.hidden}, {self.beta}"
+            )
+        for name, known in (("kl", ("sum", "mean", "released")), ("decoder", ("mlp", "gated", "linear"))):
+            if getattr(self, name) not in known:
+                raise OptionError(f"{name} must be one of {', '.join(known)}, got '{getattr(self, name)}'")
+
+    def parameters(self, width: int) -> dict[str, Init]:
+        """Return the parameters; the weights of ℓ start at zero, so every text starts with the same noise."""
+        k = self.latent_dim
+        if self.hidden:
+            out = dense("input", width, self.hidden) | dense("mu", self.hidden, k)
+            out |= {"log_variance.weight": Init((self.hidden, k)), "log_variance.bias": Init((k,))}
+        else:
+            mu = dense("input", width, 2 * k)
+            out = mu | {"input.bias": Init((2 * k,))}
+        if self.decoder == "linear":
+            return out | dense("reward", k, 1, bias=False)
+        if self.decoder == "mlp":
+            return out | dense("decoder", k, k) | dense("reward", k, 1)
+        return out | dense("gate", k, 4 * k) | dense("up", k, 4 * k) | dense("reward", 4 * k, 1)
+
+    def encode(self, params: Params, x: Tensor) -> Latent:
+        """Return μ and ℓ, ℓ clamped to [−10, 5]."""
+        h = affine(params, "input", x)
+        if self.hidden:
+            h = gelu(h)
+            loc, log_variance = affine(params, "mu", h), affine(params, "log_variance", h)
+        else:
+            loc, log_variance = h.chunk(2, dim=-1)
+        return Latent(loc, log_variance.clamp(*LOG_VARIANCE))
+
+    def decode(self, params: Params, z: Tensor) -> Tensor:
+        """Return f(z)."""
+        if self.decoder == "mlp":
+            z = gelu(affine(params, "decoder", z))
+        elif self.decoder == "gated":
+            z = functional.silu(affine(params, "gate", z)) * affine(params, "up", z)
+        return affine(params, "reward", z).squeeze(-1)
+
+    def noise_dim(self) -> int:
+        """Return k: every text draws fresh noise in each step."""
+        return self.latent_dim
+
+    def kl_scale(self) -> float:
+        """Return β, β/k, or 0 where the released form replaces the KL."""
+        return {"sum": self.beta, "mean": self.beta / self.latent_dim, "released": 0.0}[self.kl]
+
+    def extra_loss(self, latent: Latent) -> Tensor | None:
+        """Return β × the released form of the KL, or None."""
+        if self.kl != "released" or latent.log_variance is None:
+            return None
+        loc, log_variance = latent.loc.mean(dim=-1), latent.log_variance.mean(dim=-1)
+        return self.beta * 0.5 * (loc**2 + log_variance.exp() - 1 - log_variance).mean(dim=-1)
+
+    def report(self, latent: Latent) -> dict[str, Any]:
+        """Return the nats that the latent carries and its active units (KL_k > 0.01), a number a member."""
+        kl = kl_per_dimension(latent).mean(dim=1)
+        return {"kl_nats": kl.sum(dim=-1).tolist(), "active_units": (kl > 0.01).sum(dim=-1).tolist()}
+
+
+def kl_per_dimension(latent: Latent) -> Tensor:
+    """Return KL(N(μ, e^ℓ)‖N(0, 1)) = ½(μ² + e^ℓ − 1 − ℓ) of each text and dimension, `(R, n, k)`."""
+    log_variance = latent.log_variance
+    assert log_variance is not None
+    return 0.5 * (latent.loc**2 + torch.exp(log_variance) - 1 - log_variance)

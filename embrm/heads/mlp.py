@@ -1,0 +1,50 @@
+"""The standard reward model: a small network on the frozen embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from embrm.errors import OptionError
+from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense, gelu
+from embrm.registry import register
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Mlp(GradientHead):
+    """The standard reward model: a small network on the embedding (Bradley–Terry or classification).
+
+    Loss −log σ(r_w − r_l) + c·(r_w + r_l)² (Ouyang et al. 2203.02155; c is TRL's `center_rewards_coefficient`), or
+    with `loss="classify"` pointwise binary classification, whose logit is the reward (Sun et al. 2411.04991). The
+    latent is the last hidden layer.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+    """
+
+    hidden: tuple[int, ...] = (128, 64)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hidden or min(self.hidden) < 1:
+            raise OptionError(f"hidden must give at least one positive width, got {self.hidden}; 'linear' has none")
+
+    def parameters(self, width: int) -> dict[str, Init]:
+        """Return the layers' parameters."""
+        out = dense("input", width, self.hidden[0])
+        for i, (a, b) in enumerate(zip(self.hidden, self.hidden[1:], strict=False), 1):
+            out |= dense(f"hidden{i}", a, b)
+        return out | dense("reward", self.hidden[-1], 1)
+
+    def encode(self, params: Params, x: Tensor) -> Latent:
+        """Return the activations of the last hidden layer."""
+        h = gelu(affine(params, "input", x))
+        for i in range(1, len(self.hidden)):
+            h = gelu(affine(params, f"hidden{i}", h))
+        return Latent(h)
+
+    def decode(self, params: Params, z: Tensor) -> Tensor:
+        """Return the linear read-out."""
+        return affine(params, "reward", z).squeeze(-1)
