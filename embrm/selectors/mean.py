@@ -1,0 +1,20 @@
+"""The mean over members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embrm.outcomes import Reward
+from embrm.registry import register
+from embrm.selectors._selector import ValueRule
+from embrm.types import Array
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Mean(ValueRule):
+    """Largest mean reward over members or draws (Coste et al. 2310.02743, Eisenstein et al. 2312.09244)."""
+
+    def value(self, reward: Reward) -> Array:
+        """Return the mean over draws `(n,)`."""
+        return reward.mean

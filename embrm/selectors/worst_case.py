@@ -1,0 +1,37 @@
+"""Worst-case optimisation over an ensemble."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embrm.errors import OptionError
+from embrm.outcomes import Reward
+from embrm.registry import register
+from embrm.selectors._selector import ValueRule, require_members, require_several
+from embrm.types import Array
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class WorstCase(ValueRule):
+    """Largest minimum over members (WCO, Coste et al. 2310.02743), or a low quantile of the draws.
+
+    Attributes:
+        quantile: inside [0, 1]; None takes the minimum, which posterior draws do not have (it falls with their number).
+    """
+
+    quantile: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.quantile is not None and not 0 <= self.quantile <= 1:
+            raise OptionError(f"quantile must be inside [0, 1], got {self.quantile}")
+
+    def value(self, reward: Reward) -> Array:
+        """Return the minimum, or the quantile, over draws `(n,)`."""
+        if self.quantile is None:
+            require_members(self, reward)
+            return np.asarray(reward.draws.min(axis=0))
+        require_several(self, reward)
+        return np.asarray(np.quantile(reward.draws, self.quantile, axis=0))

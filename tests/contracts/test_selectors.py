@@ -1,0 +1,139 @@
+"""The laws that every selector obeys, whatever its name."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from embrm import selectors
+from embrm.errors import DataError, OptionError
+from embrm.outcomes import Reward
+
+NAMES = selectors.names()
+OFFSETS = np.array([0, 5, 6, 13, 20])
+N = 20
+
+
+def make(name):
+    """The recipe, with the options that have no default."""
+    return selectors.get(name)(**{"penalised": {"weight": 0.7}}.get(name, {}))
+
+
+def reward(seed=0, *, draws=None):
+    rng = np.random.default_rng(seed)
+    draws = rng.normal(size=(4, N)) if draws is None else draws
+    return Reward(draws, "members", sigma=rng.uniform(0.1, 1, size=draws.shape), reference=rng.normal(size=len(draws)))
+
+
+def penalty():
+    return np.random.default_rng(9).uniform(size=N)
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+def test_one_row_of_each_pool_is_chosen_and_probabilities_sum_to_one(name):
+    choice = make(name)(reward(), offsets=OFFSETS, penalty=penalty(), seed=0)
+    assert choice.value.shape == choice.probability.shape == (N,)
+    assert (choice.index >= OFFSETS[:-1]).all()
+    assert (choice.index < OFFSETS[1:]).all()
+    assert (choice.probability >= 0).all()
+    np.testing.assert_allclose(np.add.reduceat(choice.probability, OFFSETS[:-1]), 1, rtol=1e-12)
+    assert (choice.probability[choice.index] > 0).all()
+
+
+def test_a_pool_of_one_returns_it(name):
+    choice = make(name)(reward(), offsets=OFFSETS, penalty=penalty(), seed=0)
+    assert choice.index[1] == 5
+    np.testing.assert_allclose(choice.probability[5], 1, rtol=1e-12)
+
+
+def test_permuting_candidates_permutes_the_choice(name):
+    r, rng = reward(), np.random.default_rng(1)
+    order = np.concatenate([rng.permutation(np.arange(a, b)) for a, b in pairwise(OFFSETS)])
+    moved = Reward(r.draws[:, order], r.kind, sigma=r.sigma[:, order], reference=r.reference)
+    before = make(name)(r, offsets=OFFSETS, penalty=penalty(), seed=0)
+    after = make(name)(moved, offsets=OFFSETS, penalty=penalty()[order], seed=0)
+    np.testing.assert_allclose(after.probability, before.probability[order], atol=1e-12)
+    if set(before.probability) <= {0.0, 1.0}:
+        np.testing.assert_array_equal(order[after.index], before.index)
+
+
+def test_adding_a_constant_to_all_rewards_changes_nothing(name):
+    r = reward()
+    moved = Reward(r.draws + 5.25, r.kind, sigma=r.sigma, reference=r.reference)
+    before, after = (make(name)(x, offsets=OFFSETS, penalty=penalty(), seed=0) for x in (r, moved))
+    np.testing.assert_array_equal(after.index, before.index)
+    np.testing.assert_allclose(after.probability, before.probability, atol=1e-9)
+
+
+def test_the_free_offsets_of_members_change_nothing(name):
+    r = reward()
+    shift = np.random.default_rng(2).normal(scale=9, size=(4, 1))
+    moved = Reward(r.draws + shift, r.kind, sigma=r.sigma, reference=r.reference + shift[:, 0])
+    before, after = (make(name)(x, offsets=OFFSETS, penalty=penalty(), seed=0) for x in (r, moved))
+    np.testing.assert_array_equal(after.index, before.index)
+    np.testing.assert_allclose(after.probability, before.probability, atol=1e-9)
+    np.testing.assert_allclose(after.value, before.value, atol=1e-9)
+
+
+def test_without_disagreement_or_penalty_deterministic_rules_are_argmax(name):
+    common = np.random.default_rng(3).normal(size=N)
+    choice = make(name)(reward(draws=np.tile(common, (4, 1))), offsets=OFFSETS, penalty=np.zeros(N), seed=0)
+    argmax = [a + common[a:b].argmax() for a, b in pairwise(OFFSETS)]
+    # A random rule prefers the largest too, though it may choose another.
+    preferred = [a + choice.probability[a:b].argmax() for a, b in pairwise(OFFSETS)]
+    np.testing.assert_array_equal(preferred, argmax)
+    if set(choice.probability) <= {0.0, 1.0}:
+        np.testing.assert_array_equal(choice.index, argmax)
+
+
+def test_when_all_scores_are_tied_every_row_is_as_likely(name):
+    choice = make(name)(reward(draws=np.ones((4, N))), offsets=OFFSETS, penalty=np.zeros(N), seed=0)
+    np.testing.assert_allclose(choice.probability, np.repeat(1 / np.diff(OFFSETS), np.diff(OFFSETS)), atol=1e-12)
+
+
+def test_without_offsets_all_rows_are_one_pool(name):
+    one = make(name)(reward(), penalty=penalty(), seed=0)
+    two = make(name)(reward(), offsets=[0, N], penalty=penalty(), seed=0)
+    np.testing.assert_array_equal(one.index, two.index)
+    np.testing.assert_array_equal(one.probability, two.probability)
+
+
+def test_empty_pools_are_refused(name):
+    with pytest.raises(DataError, match="1 pools are empty"):
+        make(name)(reward(), offsets=[0, 5, 5, N], penalty=penalty(), seed=0)
+
+
+@pytest.mark.parametrize("rule", ["worst_case"])
+def test_rules_about_several_members_refuse_one(rule):
+    with pytest.raises(DataError, match=f"the rule '{rule}' compares several members or draws.*members=5"):
+        make(rule)(Reward(np.zeros((1, N)), "point"), seed=0)
+
+
+def test_worst_case_of_posterior_draws_needs_a_quantile():
+    posterior = Reward(reward().draws, "posterior")
+    with pytest.raises(DataError, match=r"the rule 'worst_case' is about ensemble members.*quantile"):
+        make("worst_case")(posterior)
+    choice = selectors.get("worst_case")(quantile=0.25)(posterior)
+    np.testing.assert_allclose(choice.value, np.quantile(posterior.draws, 0.25, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "message"),
+    [("worst_case", {"quantile": 1.5}, r"quantile must be inside \[0, 1\], got 1.5")],
+)
+def test_options_out_of_range_are_refused(rule, options, message):
+    with pytest.raises(OptionError, match=message):
+        selectors.get(rule)(**options)
+
+
+def test_best_is_one_member_or_the_posterior_mean():
+    r = reward()
+    np.testing.assert_allclose(selectors.get("best")(member=2)(r).value, r.centred().draws[2])
+    posterior = Reward(r.draws, "posterior")
+    np.testing.assert_allclose(make("best")(posterior).value, r.draws.mean(axis=0))
+    with pytest.raises(OptionError, match=r"member must be inside 0..3, got 7"):
+        selectors.get("best")(member=7)(r)
