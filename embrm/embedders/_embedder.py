@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from embrm.types import Array
+from embrm.errors import DataError
+from embrm.types import Array, BoolArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,21 +16,49 @@ class Embedded:
 
     Attributes:
         vectors: `(n, d)` float32, in the order of the texts.
-        truncated: how many of the `n` texts were longer than the model reads and were cut.
+        cut: `(n,)` True where the text was longer than the model reads and its end was dropped.
         computed: how many distinct texts the model had to embed (the rest came from the cache or were repeats).
     """
 
     vectors: Array
-    truncated: int
+    cut: BoolArray
     computed: int
+
+    @property
+    def truncated(self) -> int:
+        """How many of the `n` texts were cut."""
+        return int(self.cut.sum())
 
 
 class Embedder(Protocol):
-    """A frozen map from texts to vectors."""
+    """A frozen map from texts to vectors. Making the recipe is free; a model is loaded when a text needs it."""
 
     @property
     def identity(self) -> str:
         """All that the vectors depend on beside the text: model, revision, prompt, length, pooling, precision."""
 
     def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
-        """Embed the texts, reading and filling the cache."""
+        """Embed `n >= 1` texts, reading and filling the cache where there is one.
+
+        Raises:
+            DataError: there are no texts, or one of them is not a string that UTF-8 can hold.
+        """
+
+
+def check_texts(texts: Sequence[str]) -> list[bytes]:
+    """Return the texts in UTF-8, or raise DataError naming the first that is not a string or holds half a character."""
+    if isinstance(texts, str):
+        raise DataError("texts must be a sequence of strings, got a single string; pass [text]")
+    if len(texts) == 0:
+        raise DataError("there are no texts to embed; at least one is needed")
+    out = []
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"texts must be strings, but text {i} is {type(text).__name__}")
+        try:
+            out.append(text.encode("utf-8"))
+        except UnicodeEncodeError as e:
+            raise DataError(
+                f"text {i} holds half of a surrogate pair (position {e.start}) and has no UTF-8 form; repair or drop it"
+            ) from None
+    return out

@@ -1,0 +1,160 @@
+"""A sentence-transformers model in memory: token counts, windows, vectors. Only this module loads torch."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embrm.errors import MissingExtraError, OptionError
+from embrm.types import Array
+
+COSINE_FLOOR = 0.999  # bfloat16 is used where every probe keeps at least this cosine to float32
+# Short and long, prose, code, numbers and other scripts: what a preference set holds.
+PROBES = (
+    "",
+    "Yes.",
+    "How do I boil an egg so that the yolk stays soft?\n\nPut it into boiling water for six and a half minutes.",
+    "def area(radius: float) -> float:\n    return 3.14159 * radius**2\n",
+    "1. Preheat the oven to 180 °C.\n2. Mix 250 g flour, 125 g butter and 2 eggs.\n3. Bake for 35 minutes.",
+    "Ich weiß es leider nicht. 我不知道。 Не знаю. لا أعرف",
+    "The committee weighed cost against safety, and after a long debate it chose the slower and safer plan. " * 20,
+    "!!! ??? ...",
+)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether the processor multiplies bfloat16 itself (found without torch); otherwise it would be slower."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as f:
+            flags = next((line for line in f if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+
+
+class Model:
+    """A model, loaded.
+
+    Args:
+        place: a folder or a hub id.
+        revision: commit on the hub, or None.
+        backend: "torch", "onnx" or "openvino".
+        bfloat16: compute the first module (the transformer) in bfloat16; pooling and normalising stay in float32.
+        prompt: put before every text.
+        max_length: tokens read of a text, or None for the model's own limit.
+
+    Raises:
+        MissingExtraError: the backend's packages are absent.
+        OptionError: `max_length` is more than the model can read.
+        OSError: the files are not there or cannot be fetched.
+    """
+
+    def __init__(
+        self, place: str, *, revision: str | None, backend: str, bfloat16: bool, prompt: str, max_length: int | None
+    ) -> None:
+        for package in {"torch": [], "onnx": ["optimum", "onnxruntime"], "openvino": ["optimum", "openvino"]}[backend]:
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(f"backend '{backend}' needs {package}: pip install 'embrm[{backend}]'")
+        from sentence_transformers import SentenceTransformer
+
+        with _quiet():
+            self._net = SentenceTransformer(place, revision=revision, backend=backend, device="cpu")  # type: ignore[arg-type]
+        self.prompt = prompt
+        own = self._net.max_seq_length
+        if max_length is not None:
+            self._net.max_seq_length = max_length
+            if own is None or max_length > own:
+                self._try_length(max_length)
+        self.limit: float = self._net.max_seq_length or math.inf
+        if bfloat16:
+            self.to_bfloat16()
+
+    def _try_length(self, length: int) -> None:
+        try:
+            self.encode(["a " * length], batch_size=1)
+        except (IndexError, RuntimeError) as e:
+            raise OptionError(f"max_length={length} is more than this model can read ({e}); lower it") from e
+
+    def to_bfloat16(self) -> None:
+        """Compute the transformer in bfloat16 from now on."""
+        transformer = self._net[0]
+        transformer.bfloat16()
+        transformer.register_forward_hook(_to_float32)
+
+    def encode(self, texts: Sequence[str], *, batch_size: int) -> Array:
+        """Return `(n, d)` float32."""
+        vectors = self._net.encode(list(texts), prompt=self.prompt, batch_size=batch_size, show_progress_bar=False)
+        return np.asarray(vectors, dtype=np.float32)
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, with the prompt and the special tokens."""
+        tokens = self._net.tokenizer([self.prompt + text for text in texts], truncation=False, verbose=False)
+        return [len(ids) for ids in tokens["input_ids"]]
+
+    def windows(self, text: str) -> list[str]:
+        """Cut a text into the fewest windows that the model can read, of about equal length, between words.
+
+        Raises:
+            OptionError: the prompt leaves no room, or the tokenizer cannot say where its tokens stand.
+        """
+        budget = self.limit - self.lengths([""])[0]
+        if budget < 1:
+            raise OptionError(f"the prompt fills all {self.limit} tokens that the model reads; shorten it")
+        if not self._net.tokenizer.is_fast:
+            raise OptionError("long_text='chunks' needs a fast tokenizer, which this model lacks; use 'truncate'")
+        tokens = self._net.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+        )
+        place, word = tokens["offset_mapping"], tokens.word_ids(0)
+        out, start = list[str](), 0
+        while start < len(place):
+            left = math.ceil((len(place) - start) / budget)
+            stop = end = start + math.ceil((len(place) - start) / left)
+            while start < stop < len(place) and word[stop] == word[stop - 1]:
+                stop -= 1
+            stop = stop if stop > start else end  # one word longer than a window
+            out.append(text[place[start][0] : place[stop - 1][1]])
+            start = stop
+        return out
+
+    def mean(self, vectors: Array) -> Array:
+        """Return the mean `(d,)` of windows `(w, d)`, of unit length where the model's vectors are."""
+        mean = np.asarray(vectors.mean(axis=0))
+        if any(type(module).__name__ == "Normalize" for module in self._net):
+            mean /= max(float(np.linalg.norm(mean)), 1e-12)
+        return mean
+
+
+def bfloat16_agrees(model: Model) -> bool:
+    """Turn a float32 model to bfloat16, and return whether its vectors still point where they did."""
+    before = model.encode(PROBES, batch_size=len(PROBES)).astype(np.float64)
+    model.to_bfloat16()
+    after = model.encode(PROBES, batch_size=len(PROBES)).astype(np.float64)
+    norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    return bool(((before * after).sum(axis=1) >= COSINE_FLOOR * norms).all())
+
+
+def _to_float32(module: Any, args: Any, out: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    return {k: v.float() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in out.items()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing a bar for reading 100 weights, and leave its setting as it was."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
