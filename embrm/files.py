@@ -151,6 +151,10 @@ def check_writable(path: str | Path, *, folder: bool = False) -> Path:
         raise OptionError(f"cannot write {path}: it is a folder; give the name of a file")
     if path.exists() and not path.is_dir() and folder:
         raise OptionError(f"cannot write {path}: it is a file, and a folder is to be written; give another name")
+    if folder and path.is_dir() and any(path.iterdir()) and not (path / "config.json").exists():
+        raise OptionError(
+            f"cannot write {path}: it holds files that embrm did not write; give the name of a new folder"
+        )
     try:
         # os.access knows nothing of read-only mounts or quotas; only writing tells.
         with tempfile.TemporaryFile(dir=_ancestor(path)):
@@ -226,8 +230,8 @@ def write_rows(target: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
             sys.stdout.write(_line(row))
         return
     with write_file(target) as part:
-        opened = gzip.open(part, "wt", encoding="utf-8") if part.suffix == ".gz" else part.open("w", encoding="utf-8")
-        with opened as out:
+        packed = part.suffix == ".gz"
+        with gzip.open(part, "wt", encoding="utf-8") if packed else part.open("w", encoding="utf-8") as out:
             out.writelines(_line(row) for row in rows)
 
 

@@ -1,0 +1,96 @@
+"""The command line: every module of this package that has no underscore is a command, loaded when it is used.
+
+A command's module offers `command`; the first line of that function's docstring describes it in `embrm --help`.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from embrm import __version__
+from embrm.errors import EmbrmError, OptionError, UnknownNameError
+
+
+class Commands(click.Group):
+    """The commands, found by the names of their files and imported only when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted, without importing any."""
+        return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if not f.stem.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return _with_examples(importlib.import_module(f"{__name__}.{cmd_name}").command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the arguments, and suggest the nearest where there is none."""
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], names, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(names)}."
+            ctx.fail(f"no command named '{args[0]}'. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their descriptions, read from the source without running it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _description(name)) for name in self.list_commands(ctx)])
+
+
+def _with_examples(command: click.Command) -> click.Command:
+    """Keep the lines of "Example:" paragraphs in help texts as they are; click's mark for that is a backspace."""
+    command.help = re.sub(r"^( *)(Examples?:)$", "\\1\b\n\\1\\2", command.help or "", flags=re.MULTILINE)
+    for part in getattr(command, "commands", {}).values():
+        _with_examples(part)
+    return command
+
+
+def _description(name: str) -> str:
+    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "command":
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="embrm")
+def embrm() -> None:
+    """Train robust reward models on frozen text embeddings, and see where they are hacked."""
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
+    from embrm.cli._render import shown_warnings
+
+    try:
+        with shown_warnings():
+            return embrm.main(args, prog_name="embrm", standalone_mode=False) or 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except EmbrmError as error:
+        click.echo(f"error: {error}", err=True)
+        return 2 if isinstance(error, OptionError | UnknownNameError) else 1
+
+
+def main() -> None:
+    """Entry point of the `embrm` script."""
+    sys.exit(run())

@@ -1,0 +1,135 @@
+"""Options that several commands share, and recipes built from what was typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from embrm.errors import OptionError
+from embrm.registry import Registry
+
+if TYPE_CHECKING:
+    from embrm.heads._head import FittedHead
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Determines everything random.")
+no_seed = click.option(
+    "--seed", type=int, expose_value=False, help="Accepted like everywhere; nothing is random in this command."
+)
+settings = click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the recipe.")
+
+
+def output(*, required: bool = False, what: str) -> Callable[[F], F]:
+    """Return the option `-o`."""
+    default = None if required else "-"
+    return click.option("-o", "--output", metavar="PATH", required=required, default=default, help=what)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the vectors of a file come from, as typed."""
+
+    embedder: str | None
+    settings: tuple[str, ...]
+    features: str | None
+
+    def reading(self, model: FittedHead | None = None) -> dict[str, Any]:
+        """Return the arguments of `embrm.reading`; without `--embedder`, that which the model was trained with.
+
+        Raises:
+            OptionError: the model was trained on vectors made elsewhere, and neither option is given.
+        """
+        from embrm import embedders
+
+        name, settings = self.embedder, self.settings
+        if name is None and model is not None and self.features is None:
+            used = model.record.get("source", {"embedder": "minilm", "settings": []})
+            if used["embedder"] is None:
+                raise OptionError("the model was trained on vectors made elsewhere; give such vectors with --features")
+            name, settings = used["embedder"], settings or used["settings"]
+        made = recipe(embedders.registry, name or "minilm", settings)
+        return {"embedder": made, "features": self.features, "progress": sys.stderr.isatty()}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a model has to remember, so that later commands embed with the same."""
+        name = None if self.features else self.embedder or "minilm"
+        return {"source": {"embedder": name, "settings": list(self.settings)}}
+
+
+def on_texts(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how texts become vectors, given to the command as one `source`."""
+
+    @functools.wraps(function)
+    def wrapped(*, embedder: str | None, embedder_set: tuple[str, ...], features: str | None, **others: Any) -> Any:
+        return function(source=Source(embedder, embedder_set, features), **others)
+
+    for option in (
+        click.option(
+            "--features",
+            metavar="FILE.npy",
+            help="Vectors made elsewhere, one row a text in the order of the file (chosen, rejected of each pair; the "
+            "responses of each pool); nothing is embedded then.",
+        ),
+        click.option("--embedder-set", multiple=True, metavar="NAME=VALUE", help="Set an option of the embedder."),
+        click.option(
+            "--embedder",
+            metavar="NAME",
+            help="What embeds the texts (`embrm list embedders`): minilm, or what the model was trained with.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def recipe(registry: Registry[T], name: str, typed: Sequence[str]) -> T:
+    """Build the named recipe with options typed as `name=value`, checked against its fields.
+
+    Raises:
+        OptionError: there is no such option (the nearest is suggested), or the value is not of its type.
+    """
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    cls: Any = registry.get(name)
+    fields = [f.name for f in dataclasses.fields(cls) if f.init]
+    values: dict[str, Any] = {}
+    for item in typed:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise OptionError(f"'{item}' is not NAME=VALUE; write for example {fields[0] if fields else 'name'}=1")
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(fields)) or 'none'}."
+            raise OptionError(f"{registry.kind} '{name}' has no option '{key}'. {hint}")
+        values[key] = yaml.safe_load(value)
+    try:
+        checked: T = TypeAdapter[Any](cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][:1])
+        cause = first.get("ctx", {}).get("error", first["msg"])
+        raise OptionError(f"{registry.kind} '{name}': {where + ': ' if where else ''}{cause}") from error
+    return checked
+
+
+def whole_numbers(option: str, typed: str | None) -> list[int] | None:
+    """Return `1,2,4` as numbers.
+
+    Raises:
+        OptionError: one of them is no whole number.
+    """
+    try:
+        return None if typed is None else [int(part) for part in typed.split(",")]
+    except ValueError:
+        raise OptionError(f"{option} must be whole numbers with commas between, such as 1,2,4, got '{typed}'") from None

@@ -1,0 +1,65 @@
+"""`embrm evaluate`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import click
+
+from embrm.cli import _options, _render
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("file", metavar="FILE")
+@click.option("--sizes", metavar="N,N,…", help="The n of the curve; without it, 1 to the smallest pool.")
+@click.option(
+    "--pool",
+    type=click.Choice(["population", "support"]),
+    default="population",
+    show_default=True,
+    help="Whether a pool is a sample of the policy, or all that the policy can say.",
+)
+@click.option("--figure", metavar="PATH", help="Draw the curve: PATH ends in .svg or .png.")
+@_options.on_texts
+@_options.seed
+@_options.json_output
+def command(
+    model: str,
+    file: str,
+    sizes: str | None,
+    pool: Literal["population", "support"],
+    figure: str | None,
+    source: _options.Source,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure a model on preference pairs, or draw its best-of-n curve on pools with gold rewards.
+
+    FILE has pairs (prompt, chosen, rejected) or pools ({id, prompt, responses[], gold[]} a row). Pairs give accuracy,
+    negative log-likelihood and calibration error with 95 % intervals over prompts; pools give the exact expected gold
+    of the best of n by the model, beside the oracle and a random choice.
+
+    Examples:
+      embrm evaluate model prefs.jsonl
+      embrm evaluate model pools.jsonl --figure curve.svg
+    """
+    from embrm.evaluate import PairReport, report
+    from embrm.heads._saved import load_model
+    from embrm.reading import read
+    from embrm.report import figures
+
+    if figure:
+        figures.check(figure)
+    wanted = _options.whole_numbers("--sizes", sizes)
+    fitted = load_model(model)
+    data = read(file, views=(fitted.head.view,), **source.reading(fitted))
+    found = report(fitted, data, sizes=wanted, pool=pool, seed=seed)
+    if isinstance(found, PairReport):
+        text = _render.pair_table(found)
+    else:
+        text = _render.pool_table(found)
+        if figure:
+            figures.save(figures.best_of_n(found), figure)
+            text += f"\nfigure: {figure}"
+    _render.emit({"model": model, "file": file, **found.as_dict()}, text, as_json=as_json)

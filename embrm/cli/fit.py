@@ -1,0 +1,60 @@
+"""`embrm fit`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from embrm.cli import _options, _render
+
+
+@click.command()
+@click.argument("pairs", metavar="PAIRS")
+@click.option("--head", default="inform", show_default=True, metavar="NAME", help="Which head (`embrm list heads`).")
+@_options.settings
+@_options.output(required=True, what="The folder for the model.")
+@click.option(
+    "--holdout",
+    default=0.2,
+    show_default=True,
+    help="Share of the prompts that is not trained on but measured; 0: none.",
+)
+@_options.on_texts
+@_options.seed
+@_options.json_output
+def command(
+    pairs: str,
+    head: str,
+    options: tuple[str, ...],
+    output: str,
+    holdout: float,
+    source: _options.Source,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Train a reward head on preference pairs, and measure it on held-out prompts.
+
+    PAIRS is JSON Lines, gzip or Parquet with TRL's columns prompt, chosen, rejected (text or messages), - for standard
+    input, or the id of a hub dataset (OWNER/NAME or OWNER/NAME:SPLIT).
+
+    Example:
+      embrm fit prefs.jsonl --head linear -o model
+    """
+    from embrm import heads
+    from embrm.evaluate import fit_and_check
+    from embrm.files import check_writable
+    from embrm.reading import read_pairs
+
+    recipe = _options.recipe(heads.registry, head, options)
+    check_writable(output, folder=True)
+    data = read_pairs(pairs, views=(recipe.view,), **source.reading())
+    model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
+    measured = report.as_dict() if report else None
+    model = dataclasses.replace(model, record={**model.record, **source.record, "held_out": measured})
+    model.save(output)
+    lines = [f"{head}: {len(data)} pairs of {len(data.features)} texts → {output}"]
+    lines += [f"{name}: {model.record[name]}" for name in ("epochs", "prior_precision") if name in model.record]
+    lines.append(_render.pair_table(report) if report else "no prompts were held out, so nothing was measured")
+    summary = {"model": output, "head": head, "pairs": len(data), "texts": len(data.features), "record": model.record}
+    _render.emit(summary, "\n".join(lines), as_json=as_json)

@@ -1,0 +1,105 @@
+"""Figures, drawn by Altair and rendered offline by vl-convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embrm.errors import OptionError
+from embrm.evaluate import PoolReport
+from embrm.files import check_writable, write_file
+
+if TYPE_CHECKING:
+    import altair as alt
+
+FORMATS = (".svg", ".png")
+# Colour-blind safe (Okabe and Ito); what is measured is dark and solid, what it is compared with is light and dashed.
+LINES = {
+    "gold": ("#D55E00", [1, 0]),
+    "proxy": ("#0072B2", [1, 0]),
+    "oracle": ("#009E73", [5, 3]),
+    "random": ("#777777", [2, 3]),
+}
+
+
+def best_of_n(report: PoolReport) -> alt.LayerChart:
+    """Draw gains over a random response against KL: gold with its 95 % interval, proxy, oracle and random.
+
+    Gains are in standard deviations of the pool, so that gold and proxy, whose units differ, share an axis.
+    """
+    import altair as alt
+
+    rows = [
+        {
+            "line": name,
+            "n": float(n),
+            "kl": float(report.kl[i]),
+            "gain": round(float(report.gain[name].value[i]), 9),
+            "low": round(float(report.gain[name].low[i]), 9),
+            "high": round(float(report.gain[name].high[i]), 9),
+        }
+        for name in LINES
+        for i, n in enumerate(report.sizes)
+    ]
+    names = list(LINES)
+    colours = alt.Scale(domain=names, range=[LINES[name][0] for name in names])
+    dashes = alt.Scale(domain=names, range=[LINES[name][1] for name in names])
+    x = alt.X("kl:Q", title="KL from the reference policy (nats)", scale=alt.Scale(type="sqrt"))
+    gain = "gain over random (sd of the pool)"
+    legend = alt.Legend(title=None, symbolSize=300, symbolStrokeWidth=2)
+    base = alt.Chart(alt.InlineData(values=rows))
+    band = (
+        base.transform_filter("datum.line == 'gold'")
+        .mark_area(opacity=0.18, color=LINES["gold"][0])
+        .encode(x=x, y=alt.Y("low:Q", title=gain), y2="high:Q")
+    )
+    lines = base.mark_line(strokeWidth=2).encode(
+        x=x,
+        y=alt.Y("gain:Q", title=gain),
+        color=alt.Color("line:N", scale=colours, legend=legend),
+        strokeDash=alt.StrokeDash("line:N", scale=dashes, legend=legend),
+        tooltip=["line:N", "n:Q", alt.Tooltip("gain:Q", format=".3f")],
+    )
+    return paper(band + lines)
+
+
+def paper(chart: alt.LayerChart) -> alt.LayerChart:
+    """Return the chart in the style of a paper: serif, thin axes, no frame, a faint horizontal grid."""
+    styled: alt.LayerChart = (
+        chart.properties(width=360, height=240)
+        .configure(font="serif", background="white")
+        .configure_view(stroke=None)
+        .configure_axis(titleFontWeight="normal", titleFontSize=12, labelFontSize=11, tickSize=4, domainColor="#333333")
+        .configure_axisX(grid=False)
+        .configure_axisY(gridColor="#eeeeee")
+        .configure_legend(labelFontSize=11)
+    )
+    return styled
+
+
+def check(path: str | Path) -> None:
+    """Make sure, before any work, that a figure can be written there.
+
+    Raises:
+        OptionError: it cannot, or the name ends in neither .svg nor .png.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        raise OptionError(f"a figure's name must end in {' or '.join(FORMATS)}, got {path}")
+    check_writable(path)
+
+
+def save(chart: alt.LayerChart, path: str | Path) -> None:
+    """Write the figure as SVG, or as PNG at three times the screen's resolution, by the ending of its name.
+
+    Raises:
+        OptionError: see `check`.
+    """
+    import vl_convert
+
+    check(path)
+    specification = chart.to_json()
+    with write_file(path) as part:
+        if part.suffix.lower() == ".svg":
+            part.write_text(vl_convert.vegalite_to_svg(specification), encoding="utf-8")
+        else:
+            part.write_bytes(vl_convert.vegalite_to_png(specification, scale=3))
