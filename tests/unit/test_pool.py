@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+
+from embrm.errors import DataError, OptionError
+from embrm.policies.grammar import GrammarPolicy
+from embrm.policies.pool import Proposal, ProposalPool, tilt_path
+from embrm.world import World
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World.load()
+
+
+def reference(world: World) -> GrammarPolicy:
+    return GrammarPolicy.from_probabilities(world.reference)
+
+
+def expected(policy: GrammarPolicy, tables: tuple[np.ndarray, ...]) -> float:
+    return sum(float(p @ t) for p, t in zip(policy.probabilities, tables, strict=True))
+
+
+def pool(world: World, *, prompts: int, sizes: tuple[int, ...], seed: int = 0) -> ProposalPool:
+    ref = reference(world)
+    tables = world.tables(bias=1)
+    strata = (ref, ref.tilted(tables, beta=2.0), ref.tilted(tables, beta=0.8))[: len(sizes)]
+    proposal = Proposal(strata, sizes)
+    rng = np.random.default_rng(seed)
+    counts = np.stack([proposal.draw(rng=rng) for _ in range(prompts)])
+    flat = counts.reshape(-1, counts.shape[2])
+    shape = counts.shape[:2]
+    proxy, gold = world.utility(flat, bias=1).reshape(shape), world.gold(flat).reshape(shape)
+    return ProposalPool(ref, proposal, counts, proxy, gold)
+
+
+@pytest.mark.parametrize("beta", [3.0, 1.0, 0.7])
+def test_path_agrees_with_the_closed_form_and_with_direct_sampling(world: World, beta: float) -> None:
+    # An attribute-only reward tilts every attribute on its own: KL, proxy and gold are known exactly.
+    ref, tables = reference(world), world.tables(bias=1)
+    exact = ref.tilted(tables, beta=beta)
+    path = pool(world, prompts=60, sizes=(128, 256, 256)).path(inverse_beta=[0, 1 / beta])
+    truth = {"kl": exact.kl(ref), "proxy": expected(exact, tables), "gold": expected(exact, world.tables())}
+    for name, value in truth.items():
+        by_prompt = getattr(path, name)[1]
+        error = by_prompt.std(ddof=1) / np.sqrt(len(by_prompt))
+        assert abs(by_prompt.mean() - value) < 4 * error + 0.01, name
+    direct = world.gold(exact.sample(20_000, rng=np.random.default_rng(1)))
+    error = np.hypot(path.gold[1].std(ddof=1) / np.sqrt(60), direct.std() / np.sqrt(20_000))
+    assert abs(path.gold[1].mean() - direct.mean()) < 4 * error + 0.01
+
+
+def test_a_finite_pool_is_exact() -> None:
+    r, g = np.array([0.0, 1.0, 3.0]), np.array([1.0, 5.0, -2.0])
+    path = tilt_path(r, gold=g, inverse_beta=[0, 0.5, 2])
+    for i, eta in enumerate([0, 0.5, 2]):
+        p = np.exp(eta * r) / np.exp(eta * r).sum()
+        np.testing.assert_allclose(path.kl[i, 0], (p * np.log(3 * p)).sum(), atol=1e-12)
+        np.testing.assert_allclose([path.proxy[i, 0], path.gold[i, 0]], [p @ r, p @ g])
+        np.testing.assert_allclose(path.ess[i, 0], 1 / (p**2).sum())
+
+
+def test_derivatives_of_the_path() -> None:
+    # d E[r]/dη = Var(r) and d KL/dη = η·Var(r), whatever the weights.
+    rng = np.random.default_rng(0)
+    r, w = rng.normal(size=200), rng.normal(size=200)
+    eta, h = 1.3, 1e-5
+    path = tilt_path(r, log_weight=w, inverse_beta=[0, eta - h, eta, eta + h])
+    p = np.exp(w + eta * r)
+    p /= p.sum()
+    variance = p @ (r - p @ r) ** 2
+    np.testing.assert_allclose((path.proxy[3] - path.proxy[1]) / (2 * h), variance, rtol=1e-6)
+    np.testing.assert_allclose((path.kl[3] - path.kl[1]) / (2 * h), eta * variance, rtol=1e-6)
+
+
+def test_prompts_are_normalised_apart() -> None:
+    rng = np.random.default_rng(0)
+    r = rng.normal(size=30)
+    both = tilt_path(r + np.repeat([0, 50.0], 15), offsets=[0, 15, 30], inverse_beta=[0, 1])
+    for i, rows in enumerate((slice(0, 15), slice(15, 30))):
+        alone = tilt_path(r[rows], inverse_beta=[0, 1])
+        np.testing.assert_allclose(both.kl[:, i], alone.kl[:, 0], atol=1e-9)
+        np.testing.assert_allclose(both.ess[:, i], alone.ess[:, 0])
+
+
+def test_balance_heuristic_weights_average_to_one(world: World) -> None:
+    ref = reference(world)
+    proposal = Proposal((ref, ref.tilted(world.tables(bias=1), beta=1.0)), (3000, 5000))
+    counts = proposal.draw(rng=np.random.default_rng(0))
+    weights = np.exp(proposal.log_weight(counts, reference=ref))
+    assert weights.max() <= 8000 / 3000 + 1e-9  # a stratum of π_ref bounds them
+    np.testing.assert_allclose(weights.mean(), 1, atol=4 * weights.std() / np.sqrt(len(weights)))
+    alone = Proposal((ref,), (10,))
+    np.testing.assert_allclose(alone.log_weight(counts, reference=ref), 0, atol=1e-12)
+
+
+def test_unreliable_points_are_marked(world: World) -> None:
+    path = pool(world, prompts=3, sizes=(300,)).path()
+    ess = np.median(path.ess, axis=1)
+    np.testing.assert_array_equal(path.reliable, ess >= 100)
+    assert path.reliable[0]
+    assert not path.reliable[-1]
+    assert ess[path.end] >= 100 > ess[path.end + 1]
+
+
+def test_refining_reaches_further(world: World) -> None:
+    def answer(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        flat = counts.reshape(-1, counts.shape[2])
+        return world.utility(flat, bias=1).reshape(counts.shape[:2]), world.gold(flat).reshape(counts.shape[:2])
+
+    first = pool(world, prompts=8, sizes=(200,))
+    second = first.refine(answer, size=200, seed=0).refine(answer, size=200, seed=1)
+    assert second.counts.shape == (8, 600, 8)
+    assert second.proposal.sizes == (200, 200, 200)
+    before, after = first.path(), second.path()
+    assert after.kl[after.end].mean() > 1.5 * before.kl[before.end].mean()
+    ref, tables = reference(world), world.tables(bias=1)
+    eta = after.inverse_beta[after.end]
+    exact = ref.tilted(tables, beta=1 / eta)
+    # The strata were chosen after looking at the pool, which biases it a little: hence the wide margin.
+    np.testing.assert_allclose(after.gold[after.end].mean(), expected(exact, world.tables()), atol=0.15)
+
+
+def test_bad_input(world: World) -> None:
+    with pytest.raises(OptionError, match=r"inverse_beta must rise from 0, got \[1"):
+        tilt_path([1.0, 2.0], inverse_beta=[1, 2])
+    with pytest.raises(DataError, match="the proxy is constant within every prompt"):
+        tilt_path([1.0, 1.0])
+    with pytest.raises(DataError, match=r"log_weight must have shape \(2,\)"):
+        tilt_path([1.0, 2.0], log_weight=[0.0])
+    with pytest.raises(DataError, match=r"proxy must be finite"):
+        tilt_path([1.0, np.nan])
+    ref = reference(world)
+    with pytest.raises(OptionError, match="one positive size for each of 1 strata"):
+        Proposal((ref,), (1, 2))
+    good = pool(world, prompts=2, sizes=(5,))
+    with pytest.raises(DataError, match=r"counts must be \(prompts, 5, 8\), got \(2, 4, 8\)"):
+        ProposalPool(ref, good.proposal, good.counts[:, :4], good.proxy[:, :4], good.gold[:, :4])
+    with pytest.raises(DataError, match=r"proxy and gold must be \(2, 5\)"):
+        ProposalPool(ref, good.proposal, good.counts, good.proxy[:, :4], good.gold)
