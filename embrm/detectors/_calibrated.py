@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import mannwhitneyu
 
-from embrm.detectors._detector import check_rows, one_per_prompt
+from embrm.detectors._detector import FittedDetector, check_rows, one_per_prompt
 from embrm.errors import OptionError
 from embrm.outcomes import Verdict
 from embrm.types import Array, BoolArray, IntArray
@@ -108,7 +108,7 @@ class CalibratedDetector(ABC):
         """Return the one number for the whole set: the mean score."""
         return float(np.mean(scores))
 
-    def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedCalibrated:
+    def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedDetector:
         """Learn the reference `(m, k)`; no prompt of `prompt (m,)` stands on both sides of the split.
 
         Raises:

@@ -1,4 +1,4 @@
-"""A Gaussian with a shrinkage covariance: the measure of distance of several detectors."""
+"""A Gaussian fitted to reference rows: the measure of distance of several detectors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Gaussian:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def fit(cls, x: Array) -> Gaussian:
-        """Fit rows `(m, k)` by Ledoit and Wolf's shrinkage, defined for fewer rows than dimensions as well.
+    def fit(cls, x: Array, *, shrink: bool = True, ridge: float = 0.0) -> Gaussian:
+        """Fit rows `(m, k)`: by Ledoit and Wolf's shrinkage, or the sample covariance; `ridge` adds to its diagonal.
 
         Raises:
             DataError: all rows are equal, so no distance is defined.
@@ -30,13 +30,16 @@ class Gaussian:
 
         m, k = x.shape
         mean = x.mean(axis=0, dtype=np.float64)
-        covariance, _ = ledoit_wolf(x - mean, assume_centered=True)
+        gap = x - mean
+        covariance = ledoit_wolf(gap, assume_centered=True)[0] if shrink else gap.T @ gap / max(m - 1, 1)
         variance = np.trace(covariance) / k
         if not variance > 0:
             raise DataError(f"the {m} reference rows to learn from are all equal; a reference needs spread")
         # Constant columns get a share of the mean variance that float32 rounding cannot reach.
-        root = cholesky(covariance + 1e-6 * variance * np.eye(k), lower=True)
-        few = f"the covariance of {k} dimensions is learnt from only {m} rows, so it is mostly shrinkage"
+        root = cholesky(covariance + (ridge + 1e-6 * variance) * np.eye(k), lower=True)
+        few = f"the covariance of {k} dimensions is learnt from only {m} rows, " + (
+            "so it is mostly shrinkage" if shrink else "so it is singular and its distances mean little"
+        )
         return cls(mean, root, (few,) if m <= k else ())
 
     def squared_distance(self, x: Array, *, chunk: int = 16384) -> Array:

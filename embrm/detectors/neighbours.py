@@ -1,0 +1,46 @@
+"""Distance to the nearest reference rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embrm.detectors._calibrated import CalibratedDetector, Scorer
+from embrm.detectors._dbscan import distinct
+from embrm.errors import DataError, OptionError
+from embrm.registry import register
+from embrm.types import Array
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Neighbours(CalibratedDetector):
+    """Distance to the k-th nearest distinct reference row, with conformal p-values.
+
+    Attributes:
+        k: which neighbour; a larger k forgives outputs that lie near a few odd reference rows less.
+    """
+
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.k < 1:
+            raise OptionError(f"k must be at least 1, got {self.k}")
+
+    def learn(self, x: Array, *, seed: int) -> Scorer:
+        """Keep the distinct rows of `(m, k)`.
+
+        Raises:
+            DataError: there are fewer than k.
+        """
+        from sklearn.neighbors import NearestNeighbors
+
+        rows = x[distinct(x)[0]]
+        if len(rows) < self.k:
+            raise DataError(
+                f"the {self.k}-th neighbour needs {self.k} distinct reference rows, got {len(rows)}; lower k"
+            )
+        nearest = NearestNeighbors(n_neighbors=self.k).fit(rows)
+        return Scorer(lambda outputs: np.asarray(nearest.kneighbors(outputs)[0][:, -1]), {"rows": len(rows)})
