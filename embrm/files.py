@@ -164,6 +164,12 @@ def check_writable(path: str | Path, *, folder: bool = False) -> Path:
     return path
 
 
+def check_output(path: str | Path) -> None:
+    """Do as `check_writable`, but let `"-"`, standard output, pass."""
+    if str(path) != "-":
+        check_writable(path)
+
+
 def _ancestor(path: Path) -> Path:
     parent = path.absolute().parent
     while not parent.exists() and parent != parent.parent:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from embrm import embedders
 from embrm.embedders import Embedder
+from embrm.embedders._embedder import Embedded
 from embrm.errors import DataError, OptionError
-from embrm.texts import Texts, gold, numbers, read_texts
+from embrm.texts import Texts, gold, number_prompts, numbers, read_texts
 from embrm.types import Array, Candidates, Features, IntArray, Pairs, as_matrix
 
 VIEWS: dict[str, Callable[[str, str], str]] = {
@@ -106,7 +107,7 @@ def as_pairs(
     progress: bool = False,
 ) -> Pairs:
     """Turn the texts of pairs into vectors; see `read_pairs`."""
-    keys = list(zip(texts.groups.tolist(), texts.responses, strict=True))
+    keys = list(zip(number_prompts(texts)[0].tolist(), texts.responses, strict=True))
     if features is None:
         number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         rows = np.array([number[key] for key in keys])
@@ -142,20 +143,36 @@ def as_candidates(
     return Candidates(vectors, texts.offsets, gold=values, policy=policy)
 
 
-def embed(texts: list[str], *, embedder: str | Embedder = "minilm", progress: bool = False) -> tuple[Array, str]:
-    """Return the vectors `(n, d)` of the texts and the identity of what made them.
+def embed_texts(
+    texts: Texts,
+    *,
+    view: str = "joint",
+    rows: IntArray | None = None,
+    embedder: str | Embedder = "minilm",
+    progress: bool = False,
+) -> Embedded:
+    """Embed the texts (or the given rows of them) under a view, and warn where some are longer than the embedder reads.
 
-    Warns with TruncationWarning where texts are longer than the embedder reads, and says how many.
+    Raises:
+        OptionError: there is no such view of a text.
     """
-    made = embedders.get(embedder)() if isinstance(embedder, str) else embedder
-    done = made.embed(texts, progress=progress)
+    if view not in VIEWS:
+        raise OptionError(f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}")
+    wanted = range(len(texts)) if rows is None else rows
+    done = _embedder(embedder).embed(
+        [VIEWS[view](texts.prompts[i], texts.responses[i]) for i in wanted], progress=progress
+    )
     if done.truncated:
         warnings.warn(
-            f"{done.truncated} of {len(texts)} texts are longer than the embedder reads; their ends were not seen",
+            f"{done.truncated} of {len(done.cut)} texts are longer than the embedder reads; their ends were not seen",
             TruncationWarning,
             stacklevel=2,
         )
-    return done.vectors, made.identity
+    return done
+
+
+def _embedder(embedder: str | Embedder) -> Embedder:
+    return embedders.get(embedder)() if isinstance(embedder, str) else embedder
 
 
 def _features(
@@ -170,15 +187,14 @@ def _features(
     matrices: dict[str, Array] = {}
     identity = ""
     for view in views:
-        if view not in VIEWS:
-            raise OptionError(f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}")
-        if features is None:
-            chosen = [VIEWS[view](texts.prompts[i], texts.responses[i]) for i in rows]
-            matrices[view], identity = embed(chosen, embedder=embedder, progress=progress)
-        else:
+        if features is not None:
             matrices[view] = _given(features, texts)
+            continue
+        made = _embedder(embedder)
+        identity = made.identity
+        matrices[view] = embed_texts(texts, view=view, rows=rows, embedder=made, progress=progress).vectors
     length = np.array([len(texts.responses[i]) for i in rows], dtype=np.float64)
-    return Features(matrices, texts.groups[rows], length=length, embedder=identity)
+    return Features(matrices, number_prompts(texts)[0][rows], length=length, embedder=identity)
 
 
 def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:

@@ -38,12 +38,25 @@ class Texts:
         return len(self.responses)
 
     @property
-    def groups(self) -> IntArray:
-        """Number of each text's prompt, `(m,)`; rows without a prompt are prompts of their own."""
-        row = np.repeat(np.arange(len(self.rows)), np.diff(self.offsets))
-        keys = [p or i for p, i in zip(self.prompts, row.tolist(), strict=True)]
-        number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        return np.array([number[key] for key in keys], dtype=np.int64)
+    def names(self) -> list[tuple[str, int]]:
+        """Id of each text's row (its number where it has none), and the text's index in that row."""
+        ids = [str(row.get("id", number)) for row, number in zip(self.rows.values, self.rows.numbers, strict=True)]
+        sizes = np.diff(self.offsets).tolist()
+        return [(name, index) for name, size in zip(ids, sizes, strict=True) for index in range(size)]
+
+
+def number_prompts(*files: Texts) -> list[IntArray]:
+    """Return the number of each text's prompt `(m,)` for each file: one prompt has one number in all of them.
+
+    Rows without a prompt are prompts of their own.
+    """
+    number: dict[object, int] = {}
+    out = []
+    for file, texts in enumerate(files):
+        row = np.repeat(np.arange(len(texts.rows)), np.diff(texts.offsets)).tolist()
+        keys = [prompt or (file, i) for prompt, i in zip(texts.prompts, row, strict=True)]
+        out.append(np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64))
+    return out
 
 
 def read_texts(source: str | Path, *, kind: str | None = None) -> Texts:

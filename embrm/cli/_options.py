@@ -19,20 +19,24 @@ if TYPE_CHECKING:
     from embrm.heads._head import FittedHead
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 seed = click.option("--seed", type=int, default=0, show_default=True, help="Determines everything random.")
 no_seed = click.option(
     "--seed", type=int, expose_value=False, help="Accepted like everywhere; nothing is random in this command."
 )
+to_rows = click.option(
+    "-o", "--output", metavar="PATH", default="-", help="The file for the JSON Lines; - is standard output."
+)
 settings = click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the recipe.")
 
 
-def output(*, required: bool = False, what: str) -> Callable[[F], F]:
-    """Return the option `-o`."""
-    default = None if required else "-"
-    return click.option("-o", "--output", metavar="PATH", required=required, default=default, help=what)
+_features = click.option(
+    "--features",
+    metavar="FILE.npy",
+    help="Vectors made elsewhere, one row a text in the order of the file (chosen, rejected of each pair; the "
+    "responses of each pool); nothing is embedded then.",
+)
 
 
 @dataclass(frozen=True)
@@ -43,22 +47,26 @@ class Source:
     settings: tuple[str, ...]
     features: str | None
 
+    def embedding(self) -> dict[str, Any]:
+        """Return the embedder and whether anybody watches its progress, as arguments."""
+        from embrm import embedders
+
+        made = recipe(embedders.registry, self.embedder or "minilm", self.settings)
+        return {"embedder": made, "progress": sys.stderr.isatty()}
+
     def reading(self, model: FittedHead | None = None) -> dict[str, Any]:
         """Return the arguments of `embrm.reading`; without `--embedder`, that which the model was trained with.
 
         Raises:
             OptionError: the model was trained on vectors made elsewhere, and neither option is given.
         """
-        from embrm import embedders
-
-        name, settings = self.embedder, self.settings
-        if name is None and model is not None and self.features is None:
-            used = model.record.get("source", {"embedder": "minilm", "settings": []})
+        source = self
+        if self.embedder is None and self.features is None and model is not None and "source" in model.record:
+            used = model.record["source"]
             if used["embedder"] is None:
                 raise OptionError("the model was trained on vectors made elsewhere; give such vectors with --features")
-            name, settings = used["embedder"], settings or used["settings"]
-        made = recipe(embedders.registry, name or "minilm", settings)
-        return {"embedder": made, "features": self.features, "progress": sys.stderr.isatty()}
+            source = Source(used["embedder"], self.settings or tuple(used["settings"]), None)
+        return {**source.embedding(), "features": self.features}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -69,18 +77,19 @@ class Source:
 
 def on_texts(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how texts become vectors, given to the command as one `source`."""
+    return _features(embedding(function))
+
+
+def embedding(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose the embedder, given to the command as one `source`."""
 
     @functools.wraps(function)
-    def wrapped(*, embedder: str | None, embedder_set: tuple[str, ...], features: str | None, **others: Any) -> Any:
+    def wrapped(
+        *, embedder: str | None, embedder_set: tuple[str, ...], features: str | None = None, **others: Any
+    ) -> Any:
         return function(source=Source(embedder, embedder_set, features), **others)
 
     for option in (
-        click.option(
-            "--features",
-            metavar="FILE.npy",
-            help="Vectors made elsewhere, one row a text in the order of the file (chosen, rejected of each pair; the "
-            "responses of each pool); nothing is embedded then.",
-        ),
         click.option("--embedder-set", multiple=True, metavar="NAME=VALUE", help="Set an option of the embedder."),
         click.option(
             "--embedder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import warnings
@@ -11,8 +12,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from embrm.files import write_rows
+
 if TYPE_CHECKING:
+    from embrm.embedders._cache import CacheInfo
     from embrm.evaluate import Interval, PairReport, PoolReport
+    from embrm.outcomes import Verdict
 
 _warned: list[str] = []
 
@@ -49,12 +54,25 @@ def emit(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         click.echo(text)
 
 
+def emit_rows(rows: Sequence[Mapping[str, Any]], output: str, *, as_json: bool) -> None:
+    """Write rows as JSON Lines; with `as_json` print one object: the rows, or where they were written."""
+    if output != "-":
+        write_rows(output, map(_plain, rows))
+        emit({"output": output, "count": len(rows)}, f"{len(rows)} rows → {output}", as_json=as_json)
+    elif as_json:
+        emit({"rows": rows}, "", as_json=True)
+    else:
+        write_rows("-", map(_plain, rows))
+
+
 def _plain(value: Any) -> Any:
     """Return JSON-ready data; NaN and infinity, which JSON does not have, become null."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    if dataclasses.is_dataclass(value):
+        return _plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
     if hasattr(value, "tolist"):  # numpy, without importing it here
         return _plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -109,3 +127,29 @@ def pool_table(report: PoolReport) -> str:
 
 def _range(line: Interval, i: int) -> str:
     return f"{cell(float(line.low[i]))} … {cell(float(line.high[i]))}"
+
+
+def verdict_table(verdicts: Mapping[str, Verdict]) -> str:
+    """Return one line a detector, and below it what a reader must know before trusting the numbers."""
+    rows = [
+        [
+            name,
+            float(v.statistic),
+            float("nan") if (share := v.flagged_fraction) is None else 100 * share,
+            v.alpha or "–",
+        ]
+        for name, v in verdicts.items()
+    ]
+    notes = [f"{name}: {note}" for name, v in verdicts.items() for note in v.warnings]
+    return "\n".join([table(["detector", "statistic", "flagged %", "alpha"], rows), *notes])
+
+
+def emit_cache(found: CacheInfo, word: str, *, as_json: bool) -> None:
+    """Print what the cache holds, or held."""
+    rows = [[s.identity, s.rows, s.bytes / 1e6, s.idle_days] for s in found.spaces]
+    text = f"{found.folder}: {found.rows} vectors {word}, {found.bytes / 1e6:.1f} MB"
+    if rows:
+        text += "\n" + table(["embedder", "vectors", "MB", "idle days"], rows)
+    spaces = [dataclasses.asdict(space) for space in found.spaces]
+    data = {"folder": str(found.folder), "vectors": found.rows, "bytes": found.bytes, "spaces": spaces}
+    emit(data, text, as_json=as_json)

@@ -13,7 +13,7 @@ from embrm.cli import _options, _render
 @click.argument("pairs", metavar="PAIRS")
 @click.option("--head", default="inform", show_default=True, metavar="NAME", help="Which head (`embrm list heads`).")
 @_options.settings
-@_options.output(required=True, what="The folder for the model.")
+@click.option("-o", "--output", metavar="FOLDER", required=True, help="The folder for the model.")
 @click.option(
     "--holdout",
     default=0.2,
