@@ -110,7 +110,11 @@ class GradientHead(Head):
 
     @abstractmethod
     def decode(self, params: Params, z: Tensor) -> Tensor:
-        """Return rewards `(R, n)` of latents `(R, n, k)`."""
+        """Return rewards `(R, n)` of latents `(R, n, k)`.
+
+        No constant is added to a reward: no preference identifies it, its gradient is rounding noise, and Adam would
+        scale that noise up to full steps.
+        """
 
     def noise_dim(self) -> int:
         """Return the width k of a stochastic encoder's noise; 0 where the latent is deterministic."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,14 +24,15 @@ from embrm.errors import ConvergenceError
 from embrm.heads._head import FittedHead
 from embrm.heads._losses import preference_loss
 from embrm.heads._net import FittedNet, GradientHead, Params
-from embrm.heads._split import bootstrap_prompts, hold_out, moments, rows_of, targets
-from embrm.types import Array, IntArray, Pairs, Problem
+from embrm.heads._replicates import Prepared, Replicate, floats
+from embrm.heads._split import targets
+from embrm.types import IntArray, Pairs, Problem
 
 BLOCK_BYTES = 192 << 20  # of gathered features and activations that one block of replicates may hold
 TOLERANCE = 1e-4  # a validation loss must fall by more than this share to count as better
 
 
-class _Reparameterised(dist.Normal):  # type: ignore[misc]
+class _Reparameterised(dist.Normal):
     """A Normal that reads its noise instead of drawing it: `pyro.sample` would use the global generator."""
 
     def __init__(self, loc: Tensor, scale: Tensor, noise: Tensor) -> None:
@@ -46,61 +46,9 @@ class _Reparameterised(dist.Normal):  # type: ignore[misc]
         return self.loc + self.scale * self.noise
 
 
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """One problem, split and scaled, with its pairs as tensors."""
-
-    problem: Problem
-    train: Pairs
-    validation: Pairs | None
-    mean: Tensor
-    scale: Tensor
-    rows: Tensor  # (2, n) chosen and rejected
-    numbers: Tensor  # (3, n) weight, target, margin
-    rows_used: IntArray
-
-    @classmethod
-    def of(cls, head: GradientHead, problem: Problem) -> _Prepared:
-        if head.patience:
-            train, validation = hold_out(problem, fraction=head.validation_fraction, view=head.view)
-        else:
-            train, validation = problem.pairs, None
-        used = rows_of(train)
-        mean, scale = moments(train.features.matrix(head.view), used)
-        rows = torch.from_numpy(np.stack([train.chosen, train.rejected]))
-        numbers = torch.from_numpy(np.stack(targets(train)).astype(np.float32))
-        return cls(problem, train, validation, _float(mean), _float(scale), rows, numbers, used)
-
-
-@dataclass(eq=False)
-class _Replicate:
-    """One member of one problem: what is random about it."""
-
-    prepared: _Prepared
-    generator: torch.Generator
-    resample: Tensor | None
-
-    @classmethod
-    def of(cls, head: GradientHead, prepared: _Prepared, member: int) -> _Replicate:
-        sequence = np.random.SeedSequence([prepared.problem.seed, member])
-        state = int(sequence.generate_state(1, np.uint64)[0])
-        generator = torch.Generator().manual_seed(state)
-        resample = None
-        if head.diversity == "bootstrap":
-            resample = torch.from_numpy(bootstrap_prompts(prepared.train, np.random.default_rng(sequence)))
-        return cls(prepared, generator, resample)
-
-    def order(self, steps: int, batch: int) -> Tensor:
-        """Return the pairs of one epoch, `(steps, batch)`: every pair once, then the first few of another order."""
-        n = self.prepared.rows.shape[1]
-        rounds = [torch.randperm(n, generator=self.generator) for _ in range(math.ceil(steps * batch / n))]
-        index = torch.cat(rounds)[: steps * batch].view(steps, batch)
-        return index if self.resample is None else self.resample[index]
-
-
 def train(head: GradientHead, problems: Sequence[Problem]) -> list[FittedHead]:
     """Fit all problems; those that share features, steps an epoch and batch size are trained as one batch."""
-    prepared = [_Prepared.of(head, problem) for problem in problems]
+    prepared = [Prepared.of(head, problem) for problem in problems]
     groups: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     for i, p in enumerate(prepared):
         n = len(p.train)
@@ -111,7 +59,7 @@ def train(head: GradientHead, problems: Sequence[Problem]) -> list[FittedHead]:
     with pyro.get_param_store().scope(), pyro.validation_enabled(False):
         for (_, steps, batch), members in groups.items():
             x = torch.from_numpy(prepared[members[0]].train.features.matrix(head.view))
-            replicates = [_Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
+            replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
             size = max(1, BLOCK_BYTES // _bytes_per_replicate(head, x.shape[1], batch))
             blocks = [_Block(head, x, replicates[s : s + size], steps, batch) for s in range(0, len(replicates), size)]
             results = [result for block in blocks for result in block.run()]
@@ -125,14 +73,10 @@ def _bytes_per_replicate(head: GradientHead, width: int, batch: int) -> int:
     return 4 * 2 * batch * (width + 4 * layers)
 
 
-def _float(x: Array) -> Tensor:
-    return torch.from_numpy(x.astype(np.float32))
-
-
 class _Block:
     """Replicates that are trained together."""
 
-    def __init__(self, head: GradientHead, x: Tensor, replicates: list[_Replicate], steps: int, batch: int) -> None:
+    def __init__(self, head: GradientHead, x: Tensor, replicates: list[Replicate], steps: int, batch: int) -> None:
         self.head, self.x, self.replicates, self.steps, self.batch = head, x, replicates, steps, batch
         self.mean = torch.stack([r.prepared.mean for r in replicates])
         self.inverse = 1 / torch.stack([r.prepared.scale for r in replicates])
@@ -156,10 +100,12 @@ class _Block:
     def run(self) -> list[dict[str, Any]]:
         """Train and return, for each replicate, its parameters and its record."""
         head = self.head
-        decayed = [p for name, p in self.params.items() if name.endswith("weight")]
-        others = [p for name, p in self.params.items() if not name.endswith("weight")]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for name, p in self.params.items() if name.endswith("weight")]},
+            {"params": [p for name, p in self.params.items() if not name.endswith("weight")], "weight_decay": 0.0},
+        ]
         optimiser = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            groups,
             lr=head.learning_rate,
             weight_decay=head.weight_decay,
             fused=True,
@@ -177,7 +123,7 @@ class _Block:
                         f"{last:.4g} over {len(self.replicates)} fits); lower the learning rate or scale the features"
                     )
                 last = loss.item()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
                 schedule.step()
             if best.update(epoch):
@@ -215,7 +161,7 @@ class _Block:
             if latent.log_variance is not None:
                 scale = torch.exp(0.5 * latent.log_variance)
                 with replicate, text, kl, counted:
-                    pyro.sample("z", _Reparameterised(latent.loc, scale, noise).to_event(1))
+                    pyro.sample("z", _Reparameterised(latent.loc, scale, noise).to_event(1))  # type: ignore[no-untyped-call]
 
         def model() -> None:
             z = latent.loc
@@ -229,7 +175,8 @@ class _Block:
             extra = self.head.extra_loss(latent)
             pyro.factor("preference", -(total if extra is None else total + extra).sum())
 
-        loss: Tensor = TraceMeanField_ELBO().differentiable_loss(model, guide)
+        elbo = TraceMeanField_ELBO()
+        loss: Tensor = elbo.differentiable_loss(model, guide)
         return loss
 
 
@@ -289,20 +236,20 @@ def _rewards(head: GradientHead, params: Params, x: Tensor, rows: IntArray) -> T
     replicates = len(next(iter(params.values())))
     chunk = max(64, BLOCK_BYTES // _bytes_per_replicate(head, x.shape[1], 1) // replicates)
     index = torch.from_numpy(rows)
-    return torch.cat([head.decode(params, head.encode(params, x[i]).loc) for i in index.split(chunk)], dim=1)
+    return torch.cat([head.decode(params, head.encode(params, x[i]).loc) for i in torch.split(index, chunk)], dim=1)
 
 
 def _validation_loss(head: GradientHead, params: Params, validation: Pairs) -> Tensor:
     """Return the Bradley–Terry loss `(R,)` on validation pairs."""
     rows, inverse = np.unique(np.stack([validation.chosen, validation.rejected]), return_inverse=True)
     reward = _rewards(head, params, torch.from_numpy(validation.features.matrix(head.view)), rows)
-    weight, target, margin = (_float(a) for a in targets(validation))
+    weight, target, margin = (floats(a) for a in targets(validation))
     chosen, rejected = reward[:, inverse[0]], reward[:, inverse[1]]
     return (weight * preference_loss(head.loss, chosen, rejected, target, margin)).mean(dim=1)
 
 
 @torch.no_grad()
-def _collect(head: GradientHead, prepared: _Prepared, results: list[dict[str, Any]]) -> FittedNet:
+def _collect(head: GradientHead, prepared: Prepared, results: list[dict[str, Any]]) -> FittedNet:
     """Join the members of one problem."""
     params = {name: torch.stack([r["params"][name] for r in results]) for name in results[0]["params"]}
     matrix = prepared.train.features.matrix(head.view)

@@ -32,7 +32,7 @@ class Inform(GradientHead):
             authors' code computes: μ and ℓ averaged over dimensions first, one KL of the averages, averaged over texts.
         hidden: width of the encoder's hidden layer; 0 makes the encoder linear (with a linear decoder the score is
             then linear in the embedding: an ablation, not the method).
-        decoder: "mlp" is k → k → 1, "gated" is down(silu(gate z) ∘ up z) of width 4k, "linear" has no bias.
+        decoder: "mlp" is k → k → 1, "gated" is down(silu(gate z) ∘ up z) of width 4k, "linear" is wᵀz.
     """
 
     latent_dim: int = 32
@@ -61,11 +61,11 @@ class Inform(GradientHead):
         else:
             mu = dense("input", width, 2 * k)
             out = mu | {"input.bias": Init((2 * k,))}
-        if self.decoder == "linear":
-            return out | dense("reward", k, 1, bias=False)
         if self.decoder == "mlp":
-            return out | dense("decoder", k, k) | dense("reward", k, 1)
-        return out | dense("gate", k, 4 * k) | dense("up", k, 4 * k) | dense("reward", 4 * k, 1)
+            out |= dense("decoder", k, k)
+        elif self.decoder == "gated":
+            out |= dense("gate", k, 4 * k) | dense("up", k, 4 * k)
+        return out | dense("reward", 4 * k if self.decoder == "gated" else k, 1, bias=False)
 
     def encode(self, params: Params, x: Tensor) -> Latent:
         """Return μ and ℓ, ℓ clamped to [−10, 5]."""

@@ -50,7 +50,8 @@ class Linear(Head):
     def _fit(self, problem: Problem) -> FittedLinear:
         x = problem.pairs.features.matrix(self.view)
         mean, scale = moments(x, rows_of(problem.pairs))
-        precision, trials = self.prior_precision, []
+        precision = self.prior_precision
+        trials: list[dict[str, float]] = []
         if precision is None:
             train, validation = hold_out(problem, fraction=self.validation_fraction, view=self.view)
             if validation is None:

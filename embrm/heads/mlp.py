@@ -36,7 +36,7 @@ class Mlp(GradientHead):
         out = dense("input", width, self.hidden[0])
         for i, (a, b) in enumerate(zip(self.hidden, self.hidden[1:], strict=False), 1):
             out |= dense(f"hidden{i}", a, b)
-        return out | dense("reward", self.hidden[-1], 1)
+        return out | dense("reward", self.hidden[-1], 1, bias=False)
 
     def encode(self, params: Params, x: Tensor) -> Latent:
         """Return the activations of the last hidden layer."""

@@ -1,0 +1,134 @@
+"""The laws of every head, over the registry: a new file in heads/ is tested by standing there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyro
+import pytest
+import torch
+
+from embrm import Features, Pairs, Problem, heads, load_model
+from tests.planted import planted
+
+NAMES = heads.names()
+
+
+def recipe(name: str, **options: Any) -> heads.Head:
+    return heads.get(name)(**options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_finite_of_the_right_shape_and_beat_chance(name: str) -> None:
+    pairs, reward = planted()
+    model = recipe(name).fit(pairs, seed=0)
+    test, truth = planted(seed=0, prompts=40)
+    scored = model.score(test.features)
+    assert scored.draws.shape == (model.members, len(test.features))
+    assert np.isfinite(scored.draws).all()
+    assert scored.reference is not None
+    latent = model.latent(test.features)
+    assert latent.ndim == 2
+    assert len(latent) == len(test.features)
+    assert np.isfinite(latent).all()
+    accuracy = np.mean(scored.mean[test.chosen] > scored.mean[test.rejected])
+    assert accuracy > 0.75
+    assert np.corrcoef(scored.mean, truth)[0, 1] > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_beats_chance_on_prompts_that_it_has_not_seen(name: str) -> None:
+    pairs, reward = planted()
+    held = pairs.prompt >= 30
+    model = recipe(name).fit(pairs.take(~held), seed=0)
+    test = pairs.take(held)
+    mean = model.score(test.features).mean
+    assert np.mean(reward[test.chosen] > reward[test.rejected]) > 0.7  # the labels carry the reward
+    assert np.mean(mean[test.chosen] > mean[test.rejected]) > 0.65
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_seed_same_answer_and_no_global_state_touched(name: str) -> None:
+    pairs, _ = planted(pairs=200)
+    np.random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3)
+    pyro.get_param_store().clear()
+    pyro.param("mine", torch.tensor(1.0))
+    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    first = recipe(name).fit(pairs, seed=5)
+    second = recipe(name).fit(pairs, seed=5)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert list(pyro.get_param_store().keys()) == ["mine"]
+    np.testing.assert_array_equal(first.score(pairs.features).draws, second.score(pairs.features).draws)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reindexing_the_rows_changes_nothing(name: str) -> None:
+    pairs, _ = planted(pairs=200)
+    order = np.random.default_rng(0).permutation(len(pairs.features))
+    place = np.argsort(order)
+    shuffled = Pairs(pairs.features.take(order), place[pairs.chosen], place[pairs.rejected])
+    first = recipe(name).fit(pairs, seed=1).score(pairs.features).mean
+    second = recipe(name).fit(shuffled, seed=1).score(pairs.features).mean
+    np.testing.assert_allclose(first, second, atol=1e-3 * first.std())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constant_columns_are_harmless(name: str) -> None:
+    pairs, reward = planted(pairs=300)
+    x = pairs.features.matrix("joint")
+    constant = np.concatenate([x, np.full((len(x), 1), 0.7), np.zeros((len(x), 1))], axis=1)
+    features = Features({"joint": constant}, prompt=pairs.features.prompt)
+    mean = recipe(name).fit(Pairs(features, pairs.chosen, pairs.rejected), seed=0).score(features).mean
+    assert np.corrcoef(mean, reward)[0, 1] > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loaded_model_gives_the_scores_of_the_saved_one(name: str, tmp_path: Any) -> None:
+    pairs, _ = planted(pairs=200)
+    model = recipe(name).fit(pairs, seed=0)
+    model.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.head == model.head
+    assert loaded.record == model.record
+    first, second = model.score(pairs.features), loaded.score(pairs.features)
+    np.testing.assert_allclose(first.draws, second.draws, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(first.centred().draws, second.centred().draws, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.latent(pairs.features), loaded.latent(pairs.features), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fitting_many_equals_fitting_one_by_one(name: str) -> None:
+    pairs, _ = planted(pairs=260)
+    other, _ = planted(seed=9, pairs=220)
+    problems = [Problem(pairs, 0), Problem(pairs, 1), Problem(pairs.take(np.arange(250)), 2), Problem(other, 3)]
+    together = recipe(name).fit_many(problems)
+    for problem, joint in zip(problems, together, strict=True):
+        alone = recipe(name).fit(problem.pairs, seed=problem.seed)
+        expected = alone.score(pairs.features).draws
+        np.testing.assert_allclose(joint.score(pairs.features).draws, expected, rtol=1e-3, atol=1e-3 * expected.std())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_zero_leave_pairs_out(name: str) -> None:
+    """Pairs with the labels turned around and weight 0 must not turn the reward around."""
+    pairs, reward = planted(pairs=300)
+    both = Pairs(
+        pairs.features,
+        np.concatenate([pairs.chosen, pairs.rejected]),
+        np.concatenate([pairs.rejected, pairs.chosen]),
+        weight=np.concatenate([np.ones(300), np.zeros(300)]),
+    )
+    mean = recipe(name).fit(both, seed=0).score(pairs.features).mean
+    assert np.corrcoef(mean, reward)[0, 1] > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ties_pull_rewards_together(name: str) -> None:
+    pairs, _ = planted(pairs=400)
+    tied = Pairs(pairs.features, pairs.chosen, pairs.rejected, tie=np.ones(400, dtype=bool))
+    gap = np.abs(np.diff(recipe(name).fit(tied, seed=0).score(pairs.features).mean)).mean()
+    untied = np.abs(np.diff(recipe(name).fit(pairs, seed=0).score(pairs.features).mean)).mean()
+    assert gap < 0.5 * untied
