@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from embrm.errors import DataError, OptionError
 from embrm.types import Array, BoolArray, IntArray, as_vector, check_offsets
+
+Convention: TypeAlias = Literal["population", "support"]
+
+
+def check_convention(pool: str) -> None:
+    """Raise OptionError unless `pool` is one of the two conventions."""
+    if pool not in get_args(Convention):
+        raise OptionError(f"pool must be 'population' or 'support', got '{pool}'")
 
 
 def as_pools(proxy: npt.ArrayLike, gold: npt.ArrayLike, offsets: npt.ArrayLike | None) -> tuple[Array, Array, IntArray]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from embrm.errors import DataError
+from embrm.errors import DataError, OptionError
 from embrm.outcomes import Choice, Reward
 from embrm.types import Array, IntArray, check_offsets
 
@@ -53,6 +53,40 @@ class ValueRule(ABC):
     ) -> Choice:
         """Choose the row of the largest effective reward in each pool."""
         return choose_largest(self.value(reward.centred()), check_offsets(offsets, len(reward)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomRule(ABC):
+    """Base of the rules that draw a row with exactly known probabilities, here from the mean reward over draws."""
+
+    @abstractmethod
+    def probability(self, value: Array, offsets: IntArray) -> Array:
+        """Return the probability `(n,)` of each row, summing to 1 in every pool."""
+
+    def __call__(
+        self,
+        reward: Reward,
+        *,
+        offsets: npt.ArrayLike | None = None,
+        penalty: npt.ArrayLike | None = None,
+        seed: int | None = None,
+    ) -> Choice:
+        """Draw one row of each pool."""
+        rng, bounds = generator(self, seed), check_offsets(offsets, len(reward))
+        value = reward.centred().mean
+        probability = self.probability(value, bounds)
+        # One uniform number for each pool, looked up in the running sum of all pools' probabilities.
+        running = np.concatenate([[0.0], np.cumsum(probability)])
+        low, high = running[bounds[:-1]], running[bounds[1:]]
+        index = np.searchsorted(running, low + rng.random(len(low)) * (high - low), side="right") - 1
+        return Choice(np.clip(index, bounds[:-1], bounds[1:] - 1), value, probability)
+
+
+def generator(rule: object, seed: int | None) -> np.random.Generator:
+    """Return a generator, or raise OptionError, naming the rule, when the seed is None."""
+    if seed is None:
+        raise OptionError(f"the rule '{_name(rule)}' chooses at random; pass seed=0, or any other integer")
+    return np.random.default_rng(seed)
 
 
 def require_several(rule: object, reward: Reward) -> None:

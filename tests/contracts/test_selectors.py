@@ -15,14 +15,20 @@ N = 20
 
 
 def make(name):
-    """The recipe, with the options that have no default."""
-    return selectors.get(name)(**{"penalised": {"weight": 0.7}}.get(name, {}))
+    return selectors.get(name)()
 
 
-def reward(seed=0, *, draws=None):
-    rng = np.random.default_rng(seed)
-    draws = rng.normal(size=(4, N)) if draws is None else draws
-    return Reward(draws, "members", sigma=rng.uniform(0.1, 1, size=draws.shape), reference=rng.normal(size=len(draws)))
+def reward():
+    """Four members with free offsets, as a preference likelihood leaves them."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(4, N))
+    return Reward(draws, "members", sigma=rng.uniform(0.1, 1, size=draws.shape), reference=rng.normal(size=4))
+
+
+def agreed(values):
+    """Four members that say the same."""
+    draws = np.tile(values, (4, 1))
+    return Reward(draws, "members", sigma=np.random.default_rng(0).uniform(0.1, 1, size=draws.shape))
 
 
 def penalty():
@@ -81,7 +87,7 @@ def test_the_free_offsets_of_members_change_nothing(name):
 
 def test_without_disagreement_or_penalty_deterministic_rules_are_argmax(name):
     common = np.random.default_rng(3).normal(size=N)
-    choice = make(name)(reward(draws=np.tile(common, (4, 1))), offsets=OFFSETS, penalty=np.zeros(N), seed=0)
+    choice = make(name)(agreed(common), offsets=OFFSETS, penalty=np.zeros(N), seed=0)
     argmax = [a + common[a:b].argmax() for a, b in pairwise(OFFSETS)]
     # A random rule prefers the largest too, though it may choose another.
     preferred = [a + choice.probability[a:b].argmax() for a, b in pairwise(OFFSETS)]
@@ -91,7 +97,7 @@ def test_without_disagreement_or_penalty_deterministic_rules_are_argmax(name):
 
 
 def test_when_all_scores_are_tied_every_row_is_as_likely(name):
-    choice = make(name)(reward(draws=np.ones((4, N))), offsets=OFFSETS, penalty=np.zeros(N), seed=0)
+    choice = make(name)(agreed(np.ones(N)), offsets=OFFSETS, penalty=np.zeros(N), seed=0)
     np.testing.assert_allclose(choice.probability, np.repeat(1 / np.diff(OFFSETS), np.diff(OFFSETS)), atol=1e-12)
 
 
@@ -107,33 +113,62 @@ def test_empty_pools_are_refused(name):
         make(name)(reward(), offsets=[0, 5, 5, N], penalty=penalty(), seed=0)
 
 
-@pytest.mark.parametrize("rule", ["worst_case"])
+@pytest.mark.parametrize(
+    "rule", ["worst_case", "uncertainty_weighted", "lower_bound", "effective", "robust", "thompson"]
+)
 def test_rules_about_several_members_refuse_one(rule):
     with pytest.raises(DataError, match=f"the rule '{rule}' compares several members or draws.*members=5"):
         make(rule)(Reward(np.zeros((1, N)), "point"), seed=0)
 
 
-def test_worst_case_of_posterior_draws_needs_a_quantile():
-    posterior = Reward(reward().draws, "posterior")
-    with pytest.raises(DataError, match=r"the rule 'worst_case' is about ensemble members.*quantile"):
-        make("worst_case")(posterior)
-    choice = selectors.get("worst_case")(quantile=0.25)(posterior)
-    np.testing.assert_allclose(choice.value, np.quantile(posterior.draws, 0.25, axis=0))
+@pytest.mark.parametrize("rule", ["worst_case", "robust"])
+def test_rules_about_members_refuse_posterior_draws(rule):
+    with pytest.raises(DataError, match=f"the rule '{rule}' is about ensemble members.*worst_case with a quantile"):
+        make(rule)(Reward(reward().draws, "posterior"))
+
+
+@pytest.mark.parametrize("rule", ["thompson", "soft", "poisson", "pessimistic"])
+def test_random_rules_refuse_to_go_without_a_seed(rule):
+    with pytest.raises(OptionError, match=f"the rule '{rule}' chooses at random; pass seed=0"):
+        make(rule)(reward())
+
+
+def test_robust_says_which_head_it_needs():
+    with pytest.raises(DataError, match="no sigma; use a head that gives one, such as 'brme'"):
+        make("robust")(Reward(reward().draws, "members"))
+
+
+def test_penalised_needs_one_number_per_row():
+    with pytest.raises(DataError, match="the rule 'penalised' needs penalty, one number per row"):
+        make("penalised")(reward())
+    with pytest.raises(DataError, match=r"penalty must have shape \(20,\), got \(3,\)"):
+        make("penalised")(reward(), penalty=[1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
-    [("worst_case", {"quantile": 1.5}, r"quantile must be inside \[0, 1\], got 1.5")],
+    [
+        ("worst_case", {"quantile": 1.5}, r"quantile must be inside \[0, 1\], got 1.5"),
+        ("uncertainty_weighted", {"weight": -1}, "weight must be >= 0 and finite, got -1"),
+        ("lower_bound", {"weight": np.inf}, "weight must be >= 0 and finite, got inf"),
+        ("effective", {"temperature": 0}, "temperature must be > 0 and finite, got 0"),
+        ("effective", {"form": "normal"}, "form must be 'exponential' or 'gaussian', got 'normal'"),
+        ("robust", {"robustness": 2}, r"robustness must be inside \[0, 1\], got 2"),
+        ("robust", {"scope": "local"}, "scope must be 'pointwise' or 'global', got 'local'"),
+        ("penalised", {"weight": np.nan}, "weight must be finite, got nan"),
+        ("soft", {"temperature": -1.0}, "temperature must be > 0"),
+        ("poisson", {"rate": -1.0}, "rate must be >= 0"),
+        ("poisson", {"pool": "sample"}, "pool must be 'population' or 'support', got 'sample'"),
+        ("pessimistic", {"beta": 0.0}, "beta must be > 0"),
+        ("pessimistic", {"cap": 0.0}, "cap must be > 0"),
+        ("pessimistic", {"draws": 0}, "draws must be > 0"),
+    ],
 )
 def test_options_out_of_range_are_refused(rule, options, message):
     with pytest.raises(OptionError, match=message):
         selectors.get(rule)(**options)
 
 
-def test_best_is_one_member_or_the_posterior_mean():
-    r = reward()
-    np.testing.assert_allclose(selectors.get("best")(member=2)(r).value, r.centred().draws[2])
-    posterior = Reward(r.draws, "posterior")
-    np.testing.assert_allclose(make("best")(posterior).value, r.draws.mean(axis=0))
+def test_a_member_that_is_not_there_is_refused():
     with pytest.raises(OptionError, match=r"member must be inside 0..3, got 7"):
-        selectors.get("best")(member=7)(r)
+        selectors.get("best")(member=7)(reward())

@@ -1,0 +1,95 @@
+"""Bootstrap intervals over prompts, and over prompts and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from embrm.errors import DataError
+from embrm.types import Array
+
+Statistic: TypeAlias = Callable[[Array], npt.ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """An estimate with its percentile bootstrap interval.
+
+    Attributes:
+        estimate, low, high: arrays of the statistic's shape.
+        n: number of prompts that were resampled.
+        level: the interval's nominal coverage.
+    """
+
+    estimate: Array
+    low: Array
+    high: Array
+    n: int
+    level: float
+
+    @classmethod
+    def of(cls, estimate: npt.ArrayLike, resampled: Array, *, n: int, level: float) -> Interval:
+        """Return the percentile interval of resampled statistics `(draws, ...)`."""
+        # An observed resample, not a point between two: a statistic may be infinite in some resamples.
+        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
+        return cls(np.asarray(estimate, dtype=np.float64), np.asarray(low), np.asarray(high), n, level)
+
+
+def resampled_means(values: Array, *, seed: int, draws: int, two_way: bool = False) -> Array:
+    """Return bootstrap means `(draws, ...)` of `values` `(prompts, ...)`, or `(prompts, seeds, ...)` with `two_way`.
+
+    Raises:
+        DataError: there are fewer than two prompts (or seeds), or a value is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    ways = 2 if two_way else 1
+    if values.ndim < ways or min(values.shape[:ways]) < 2:
+        names = "(prompts, seeds, ...)" if two_way else "(prompts, ...)"
+        raise DataError(f"a bootstrap needs {names} with at least 2 of each, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise DataError(
+            "a bootstrap needs finite values, got NaN or infinity; leave those prompts out and say how many"
+        )
+    rng = np.random.default_rng(seed)
+    prompts = values.shape[0]
+    means = np.tensordot(rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws) / prompts, values, axes=1)
+    if two_way:
+        seeds = values.shape[1]
+        counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+        means = np.einsum("bs,bs...->b...", counts, means)
+    return np.asarray(means)
+
+
+def bootstrap(
+    values: npt.ArrayLike,
+    *,
+    seed: int,
+    statistic: Statistic | None = None,
+    draws: int = 2000,
+    level: float = 0.95,
+    two_way: bool = False,
+) -> Interval:
+    """Return a percentile interval by resampling prompts: the responses of one prompt are one cluster.
+
+    Comparisons are paired by passing the differences per prompt.
+
+    Args:
+        values: `(prompts, ...)`; with `two_way` `(prompts, seeds, ...)`, and both axes are resampled.
+        seed: of the resampling.
+        statistic: a function of the mean over prompts (and seeds); None means that mean itself.
+        draws: number of resamples.
+        level: nominal coverage.
+        two_way: see `values`.
+
+    Raises:
+        DataError: there are fewer than two prompts (or seeds), or a value is not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    of = np.asarray if statistic is None else statistic
+    means = resampled_means(values, seed=seed, draws=draws, two_way=two_way)
+    estimate = of(values.mean(axis=(0, 1) if two_way else 0))
+    return Interval.of(estimate, np.stack([np.asarray(of(m)) for m in means]), n=len(values), level=level)

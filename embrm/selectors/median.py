@@ -1,0 +1,22 @@
+"""The median over members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embrm.outcomes import Reward
+from embrm.registry import register
+from embrm.selectors._selector import ValueRule
+from embrm.types import Array
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Median(ValueRule):
+    """Largest median reward over members or draws: the mean's relative that one outlying member cannot move."""
+
+    def value(self, reward: Reward) -> Array:
+        """Return the median over draws `(n,)`."""
+        return np.asarray(np.median(reward.draws, axis=0))

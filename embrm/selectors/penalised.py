@@ -1,0 +1,53 @@
+"""A reward minus any number per row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embrm.errors import DataError, OptionError
+from embrm.outcomes import Choice, Reward
+from embrm.registry import register
+from embrm.selectors._selector import choose_largest
+from embrm.types import as_vector, check_offsets
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Penalised:
+    """Largest mean reward minus a weighted number per row, such as a detector's score.
+
+    With the Mahalanobis distance of the latent this is InfoRM's IBL, with the `caution` detector's error caution
+    (2604.04648), with minus the mean cosine to the pool minimum Bayes risk (2404.01054).
+
+    Attributes:
+        weight: of the number, in reward per unit of it; 0 is the mean alone.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise OptionError(f"weight must be finite, got {self.weight}")
+
+    def __call__(
+        self,
+        reward: Reward,
+        *,
+        offsets: npt.ArrayLike | None = None,
+        penalty: npt.ArrayLike | None = None,
+        seed: int | None = None,
+    ) -> Choice:
+        """Choose the row of the largest `r - weight · penalty` in each pool.
+
+        Raises:
+            DataError: there is no penalty, or it is not finite or not of the reward's length.
+        """
+        if penalty is None:
+            raise DataError("the rule 'penalised' needs penalty, one number per row, such as a detector's scores")
+        distance = as_vector(penalty, "penalty", len(reward), np.float64)
+        value = reward.centred().mean - self.weight * distance
+        return choose_largest(value, check_offsets(offsets, len(reward)))
