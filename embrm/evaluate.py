@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, log_expit, logsumexp
 
 from embrm import bestofn
 from embrm.errors import DataError, OptionError
+from embrm.intervals import Interval, bootstrap
 from embrm.outcomes import Reward, RewardModel
 from embrm.types import Array, Candidates, Pairs
 
-LEVEL = 0.95
 M_co = TypeVar("M_co", bound=RewardModel, covariant=True)
-
-
-@dataclass(frozen=True, eq=False)
-class Interval:
-    """Numbers of one shape with their 95 % bootstrap intervals over prompts."""
-
-    value: Array
-    low: Array
-    high: Array
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return {name: np.asarray(getattr(self, name)).tolist() for name in ("value", "low", "high")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +39,7 @@ class PairReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        numbers = {name: getattr(self, name).as_dict() for name in ("accuracy", "nll", "ece")}
+        numbers = {name: _plain(getattr(self, name)) for name in ("accuracy", "nll", "ece")}
         return {"pairs": self.pairs, "prompts": self.prompts, **numbers}
 
 
@@ -83,9 +70,9 @@ class PoolReport:
             "prompts": self.prompts,
             "sizes": self.sizes.tolist(),
             "kl": self.kl.tolist(),
-            "reward": {name: line.as_dict() for name, line in self.reward.items()},
-            "gain": {name: line.as_dict() for name, line in self.gain.items()},
-            "of_oracle": self.of_oracle.as_dict(),
+            "reward": {name: _plain(line) for name, line in self.reward.items()},
+            "gain": {name: _plain(line) for name, line in self.gain.items()},
+            "of_oracle": _plain(self.of_oracle),
         }
 
 
@@ -96,7 +83,7 @@ class Recipe(Protocol[M_co]):
         """Fit."""
 
 
-def pair_report(reward: Reward, pairs: Pairs, *, seed: int, resamples: int = 1000) -> PairReport:
+def pair_report(reward: Reward, pairs: Pairs, *, seed: int) -> PairReport:
     """Compare a reward with preferences.
 
     The probability of a preference is the mean over draws of σ(r_chosen − r_rejected).
@@ -105,7 +92,6 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int, resamples: int = 100
         reward: of all rows of `pairs.features`.
         pairs: their weights and ties count.
         seed: of the bootstrap.
-        resamples: of the prompts, for the intervals.
 
     Raises:
         DataError: the reward is of another number of texts, or all pairs are ties.
@@ -120,27 +106,30 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int, resamples: int = 100
     margin = reward.draws[:, pairs.chosen] - reward.draws[:, pairs.rejected]
     p = expit(margin).mean(axis=0)
     hit = 0.5 + 0.5 * np.sign(margin.mean(axis=0))
-    log_odds = np.logaddexp.reduce(-np.logaddexp(0, -margin), axis=0) - np.log(len(margin))
-    log_lost = np.logaddexp.reduce(-np.logaddexp(0, margin), axis=0) - np.log(len(margin))
-    loss = np.where(tied, -(log_odds + log_lost) / 2, -log_odds)
+    log_won = logsumexp(log_expit(margin), axis=0) - np.log(len(margin))
+    log_lost = logsumexp(log_expit(-margin), axis=0) - np.log(len(margin))
+    loss = np.where(tied, -(log_won + log_lost) / 2, -log_won)
     confidence = np.maximum(p, 1 - p)
     correct = 0.5 + 0.5 * np.sign(p - 0.5)
     bins = np.minimum((confidence * 20 - 10).astype(int), 9)
     gap = np.zeros((len(pairs), 10))
     gap[np.arange(len(pairs)), bins] = decided * (correct - confidence)
     sums = _by_group(np.column_stack([decided * hit, decided, weight * loss, weight, gap]), pairs.prompt)
-    numbers = _interval(sums, _pair_numbers, seed=seed, resamples=resamples)
-    accuracy, nll, ece = (Interval(numbers.value[i], numbers.low[i], numbers.high[i]) for i in range(3))
+    if len(sums) > 1:
+        found = bootstrap(sums, seed=seed, statistic=_pair_numbers)
+    else:  # one prompt cannot be resampled, and its numbers are still worth reporting
+        found = Interval(_pair_numbers(sums[0]), np.full(3, np.nan), np.full(3, np.nan), n=1, level=0.95)
+    accuracy, nll, ece = (
+        replace(found, estimate=found.estimate[i], low=found.low[i], high=found.high[i]) for i in range(3)
+    )
     return PairReport(accuracy, nll, ece, pairs=len(pairs), prompts=len(sums))
 
 
 def _pair_numbers(sums: Array) -> Array:
-    """Return accuracy, NLL and ECE `(..., 3)` of sums over prompts `(..., 14)`."""
-    decided, weight = sums[..., 1], sums[..., 3]
-    return np.stack(
-        [_ratio(sums[..., 0], decided), _ratio(sums[..., 2], weight), _ratio(np.abs(sums[..., 4:]).sum(-1), decided)],
-        axis=-1,
-    )
+    """Return accuracy, NLL and ECE `(3,)` of sums `(14,)`; NaN for a resample without a decided pair."""
+    above = np.array([sums[0], sums[2], np.abs(sums[4:]).sum()])
+    below = sums[[1, 3, 1]]
+    return np.asarray(np.divide(above, below, out=np.full(3, np.nan), where=below > 0))
 
 
 def pool_report(
@@ -150,7 +139,6 @@ def pool_report(
     sizes: npt.ArrayLike | None = None,
     pool: bestofn.Convention = "population",
     seed: int,
-    resamples: int = 1000,
 ) -> PoolReport:
     """Return the exact best-of-n curve of the mean reward, with gold, oracle and random, on the same prompts.
 
@@ -160,10 +148,9 @@ def pool_report(
         sizes: the n wanted; None means 1 to the smallest pool.
         pool: see `embrm.bestofn.curve`.
         seed: of the bootstrap.
-        resamples: of the prompts, for the intervals.
 
     Raises:
-        DataError: there is no gold, or a prompt has a single candidate.
+        DataError: there is no gold, a prompt has a single candidate, or there is a single prompt.
         OptionError: `sizes` are not in the pools.
     """
     if candidates.gold is None:
@@ -176,6 +163,8 @@ def pool_report(
             f"{single.size} of {len(candidates)} prompts have a single candidate, first: number {single[0] + 1}; "
             "best of n needs at least two, remove those prompts"
         )
+    if len(candidates) < 2:
+        raise DataError("the intervals of a curve come from resampling prompts, got a single prompt; add others")
     proxy, gold, offsets = reward.mean, candidates.gold, candidates.offsets
     chosen = {"gold": bestofn.curve(proxy, gold, sizes, pool=pool, offsets=offsets)}
     chosen["oracle"] = bestofn.curve(gold, gold, sizes, pool=pool, offsets=offsets)
@@ -186,23 +175,12 @@ def pool_report(
     gains = {name: c.gain_per_prompt for name, c in chosen.items()}
     levels["random"] = np.repeat(chosen["gold"].pool_mean[:, None], len(chosen["gold"].sizes), axis=1)
     gains["random"] = np.zeros_like(levels["random"])
-
-    def interval(per_prompt: Array) -> Interval:
-        return _interval(per_prompt, lambda sums: sums / len(candidates), seed=seed, resamples=resamples)
-
-    k = len(chosen["gold"].sizes)
-    scale = chosen["gold"].pool_sd.sum()  # below rounding of it, the oracle gains nothing
     return PoolReport(
         chosen["gold"].sizes,
         chosen["gold"].kl,
-        reward={name: interval(x) for name, x in levels.items()},
-        gain={name: interval(x) for name, x in gains.items()},
-        of_oracle=_interval(
-            np.hstack([levels["gold"] - levels["random"], levels["oracle"] - levels["random"]]),
-            lambda sums: _ratio(sums[..., :k], np.where(sums[..., k:] > 1e-9 * scale, sums[..., k:], 0)),
-            seed=seed,
-            resamples=resamples,
-        ),
+        reward={name: bootstrap(x, seed=seed) for name, x in levels.items()},
+        gain={name: bootstrap(x, seed=seed) for name, x in gains.items()},
+        of_oracle=bestofn.oracle_fraction(chosen["gold"], chosen["oracle"], seed=seed),
         prompts=len(candidates),
     )
 
@@ -245,26 +223,5 @@ def _by_group(values: Array, group: npt.NDArray[Any]) -> Array:
     return sums
 
 
-def _ratio(top: Array, bottom: Array) -> Array:
-    return np.asarray(np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=np.asarray(bottom) != 0))
-
-
-class _Statistic(Protocol):
-    def __call__(self, sums: Array, /) -> Array: ...
-
-
-def _interval(per_prompt: Array, statistic: _Statistic, *, seed: int, resamples: int) -> Interval:
-    """Return a statistic of sums over prompts, and its percentile interval when whole prompts are redrawn."""
-    rng = np.random.default_rng(seed)
-    drawn = np.concatenate([statistic(counts @ per_prompt) for counts in _redraws(len(per_prompt), resamples, rng)])
-    tail = (1 - LEVEL) / 2
-    # nanquantile warns where a column has no number at all; there the interval is NaN like the value.
-    known = np.isfinite(drawn).any(axis=0)
-    low, high = np.nanquantile(np.where(known, drawn, 0), [tail, 1 - tail], axis=0)
-    value = statistic(per_prompt.sum(axis=0))
-    return Interval(value, np.where(known, low, np.nan), np.where(known, high, np.nan))
-
-
-def _redraws(prompts: int, resamples: int, rng: np.random.Generator) -> Iterator[Array]:
-    for start in range(0, resamples, 100):  # in parts: 1000 x 50 000 prompts would take 400 MB
-        yield rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=min(100, resamples - start)).astype(float)
+def _plain(line: Interval) -> dict[str, Any]:
+    return {name: getattr(line, name).tolist() for name in ("estimate", "low", "high")}

@@ -51,7 +51,7 @@ def number_prompts(*files: Texts) -> list[IntArray]:
     Rows without a prompt are prompts of their own.
     """
     number: dict[object, int] = {}
-    out = []
+    out: list[IntArray] = []
     for file, texts in enumerate(files):
         row = np.repeat(np.arange(len(texts.rows)), np.diff(texts.offsets)).tolist()
         keys = [prompt or (file, i) for prompt, i in zip(texts.prompts, row, strict=True)]

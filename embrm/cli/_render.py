@@ -16,7 +16,8 @@ from embrm.files import write_rows
 
 if TYPE_CHECKING:
     from embrm.embedders._cache import CacheInfo
-    from embrm.evaluate import Interval, PairReport, PoolReport
+    from embrm.evaluate import PairReport, PoolReport
+    from embrm.intervals import Interval
     from embrm.outcomes import Verdict
 
 _warned: list[str] = []
@@ -100,7 +101,7 @@ def cell(value: object) -> str:
 def pair_table(report: PairReport) -> str:
     """Return accuracy, NLL and ECE with their intervals."""
     rows = [
-        [name, *(float(v) for v in (line.value, line.low, line.high))]
+        [name, *(float(v) for v in (line.estimate, line.low, line.high))]
         for name, line in (("accuracy", report.accuracy), ("NLL", report.nll), ("ECE", report.ece))
     ]
     return f"{report.pairs} pairs of {report.prompts} prompts\n" + table(["", "value", "2.5 %", "97.5 %"], rows)
@@ -114,10 +115,10 @@ def pool_table(report: PoolReport) -> str:
         [
             report.sizes[i].item(),
             float(report.kl[i]),
-            *(float(report.reward[name].value[i]) for name in ("proxy", "gold")),
+            *(float(report.reward[name].estimate[i]) for name in ("proxy", "gold")),
             _range(report.reward["gold"], i),
-            *(float(report.reward[name].value[i]) for name in ("oracle", "random")),
-            float(report.of_oracle.value[i]),
+            *(float(report.reward[name].estimate[i]) for name in ("oracle", "random")),
+            float(report.of_oracle.estimate[i]),
         ]
         for i in shown
     ]

@@ -34,7 +34,7 @@ def best_of_n(report: PoolReport) -> alt.LayerChart:
             "line": name,
             "n": float(n),
             "kl": float(report.kl[i]),
-            "gain": round(float(report.gain[name].value[i]), 9),
+            "gain": round(float(report.gain[name].estimate[i]), 9),
             "low": round(float(report.gain[name].low[i]), 9),
             "high": round(float(report.gain[name].high[i]), 9),
         }
