@@ -31,6 +31,10 @@ class Interval:
     n: int
     level: float
 
+    def __getitem__(self, index: int) -> Interval:
+        """Return the interval of one entry along the first axis."""
+        return Interval(self.estimate[index], self.low[index], self.high[index], self.n, self.level)
+
     @classmethod
     def of(cls, estimate: npt.ArrayLike, resampled: Array, *, n: int, level: float) -> Interval:
         """Return the percentile interval of resampled statistics `(draws, ...)`."""
