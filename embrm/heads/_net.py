@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
@@ -31,20 +30,26 @@ class Latent(NamedTuple):
     loc: Tensor
     log_variance: Tensor | None = None
 
+    def kl(self) -> Tensor:
+        """Return KL(N(μ, e^ℓ)‖N(0, 1)) = ½(μ² + e^ℓ − 1 − ℓ) of each text and dimension, `(R, n, k)`."""
+        if self.log_variance is None:
+            return torch.zeros_like(self.loc)
+        return 0.5 * (self.loc.square() + self.log_variance.exp() - 1 - self.log_variance)
+
 
 class Init(NamedTuple):
-    """Shape of one replicate's parameter, and the bound of its uniform initialisation (0 starts at `value`)."""
+    """Shape of one replicate's parameter, the bound of its uniform start, and how many last columns start at zero."""
 
     shape: tuple[int, ...]
-    bound: float = 0.0
-    value: float = 0.0
+    bound: float
+    zeros: int = 0
 
 
-def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True) -> dict[str, Init]:
-    """Return the parameters of one affine layer, initialised as torch's Linear."""
+def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True, zeros: int = 0) -> dict[str, Init]:
+    """Return the parameters of one affine layer, initialised as torch's Linear but for `zeros` last outputs."""
     bound = 1 / math.sqrt(fan_in)
-    out = {f"{name}.weight": Init((fan_in, fan_out), bound)}
-    return out | {f"{name}.bias": Init((fan_out,), bound)} if bias else out
+    out = {f"{name}.weight": Init((fan_in, fan_out), bound, zeros)}
+    return out | {f"{name}.bias": Init((fan_out,), bound, zeros)} if bias else out
 
 
 def affine(params: Params, name: str, x: Tensor) -> Tensor:
@@ -182,8 +187,3 @@ class FittedNet(FittedHead):
     def arrays(self) -> dict[str, Array]:
         """Return the parameters of all members."""
         return self.params
-
-
-def gelu(x: Tensor) -> Tensor:
-    """Return GELU in its tanh form, which costs half of the exact one on a CPU."""
-    return functional.gelu(x, approximate="tanh")

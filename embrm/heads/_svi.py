@@ -19,11 +19,12 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
+from torch.distributions import register_kl
 
 from embrm.errors import ConvergenceError
 from embrm.heads._head import FittedHead
 from embrm.heads._losses import preference_loss
-from embrm.heads._net import FittedNet, GradientHead, Params
+from embrm.heads._net import FittedNet, GradientHead, Latent, Params
 from embrm.heads._replicates import Prepared, Replicate, floats
 from embrm.heads._split import targets
 from embrm.types import IntArray, Pairs, Problem
@@ -32,18 +33,37 @@ BLOCK_BYTES = 192 << 20  # of gathered features and activations that one block o
 TOLERANCE = 1e-4  # a validation loss must fall by more than this share to count as better
 
 
-class _Reparameterised(dist.Normal):
-    """A Normal that reads its noise instead of drawing it: `pyro.sample` would use the global generator."""
+class _Latent(dist.Normal):
+    """A latent of the encoder: it reads its noise, because `pyro.sample` would draw from the global generator."""
 
-    def __init__(self, loc: Tensor, scale: Tensor, noise: Tensor) -> None:
-        self.noise = noise
-        super().__init__(loc, scale, validate_args=False)
+    def __init__(self, latent: Latent, noise: Tensor) -> None:
+        self.latent, self.noise = latent, noise
+        scale = torch.ones_like(latent.loc) if latent.log_variance is None else torch.exp(0.5 * latent.log_variance)
+        super().__init__(latent.loc, scale, validate_args=False)
 
-    def expand(self, batch_shape: object, _instance: object = None) -> _Reparameterised:
+    def expand(self, batch_shape: object, _instance: object = None) -> _Latent:
         return self  # it is made with the shape of its plates
 
     def rsample(self, sample_shape: object = None) -> Tensor:
         return self.loc + self.scale * self.noise
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        # The mean-field ELBO takes this site's KL in closed form; the density that tracing asks for is not used.
+        return torch.zeros((), device=value.device).expand(value.shape)
+
+
+class _Prior(dist.Normal):
+    """The standard normal prior of a latent; its density is not used either."""
+
+    def expand(self, batch_shape: object, _instance: object = None) -> _Prior:
+        return self
+
+    log_prob = _Latent.log_prob
+
+
+@register_kl(_Latent, _Prior)  # type: ignore[untyped-decorator]
+def _kl(latent: _Latent, _: _Prior) -> Tensor:
+    return latent.latent.kl()
 
 
 def train(head: GradientHead, problems: Sequence[Problem]) -> list[FittedHead]:
@@ -86,10 +106,10 @@ class _Block:
         }
 
     @staticmethod
-    def _initial(generator: torch.Generator, shape: tuple[int, ...], bound: float, value: float) -> Tensor:
-        if bound == 0:
-            return torch.full(shape, value)
-        return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    def _initial(generator: torch.Generator, shape: tuple[int, ...], bound: float, zeros: int) -> Tensor:
+        out = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+        out[..., shape[-1] - zeros :] = 0
+        return out
 
     def folded(self) -> dict[str, Tensor]:
         """Return the parameters with the features' scaling inside the input layer: no scaled copy of the features."""
@@ -159,15 +179,14 @@ class _Block:
 
         def guide() -> None:
             if latent.log_variance is not None:
-                scale = torch.exp(0.5 * latent.log_variance)
                 with replicate, text, kl, counted:
-                    pyro.sample("z", _Reparameterised(latent.loc, scale, noise).to_event(1))  # type: ignore[no-untyped-call]
+                    pyro.sample("z", _Latent(latent, noise).to_event(1))  # type: ignore[no-untyped-call]
 
         def model() -> None:
             z = latent.loc
             if latent.log_variance is not None:
                 with replicate, text, kl, counted:
-                    z = pyro.sample("z", dist.Normal(torch.zeros_like(z), torch.ones_like(z)).to_event(1))
+                    z = pyro.sample("z", _Prior(torch.zeros_like(z), 1.0, validate_args=False).to_event(1))  # type: ignore[no-untyped-call]
             reward = self.head.decode(params, z)
             chosen, rejected = reward[:, : self.batch], reward[:, self.batch :]
             per_pair = weight * preference_loss(self.head.loss, chosen, rejected, target, margin)

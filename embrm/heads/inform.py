@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from embrm.errors import OptionError
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense, gelu
+from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
 from embrm.registry import register
 
 LOG_VARIANCE = (-10.0, 5.0)
@@ -56,11 +55,9 @@ class Inform(GradientHead):
         """Return the parameters; the weights of ℓ start at zero, so every text starts with the same noise."""
         k = self.latent_dim
         if self.hidden:
-            out = dense("input", width, self.hidden) | dense("mu", self.hidden, k)
-            out |= {"log_variance.weight": Init((self.hidden, k)), "log_variance.bias": Init((k,))}
+            out = dense("input", width, self.hidden) | dense("latent", self.hidden, 2 * k, zeros=k)
         else:
-            mu = dense("input", width, 2 * k)
-            out = mu | {"input.bias": Init((2 * k,))}
+            out = dense("input", width, 2 * k, zeros=k)
         if self.decoder == "mlp":
             out |= dense("decoder", k, k)
         elif self.decoder == "gated":
@@ -71,16 +68,14 @@ class Inform(GradientHead):
         """Return μ and ℓ, ℓ clamped to [−10, 5]."""
         h = affine(params, "input", x)
         if self.hidden:
-            h = gelu(h)
-            loc, log_variance = affine(params, "mu", h), affine(params, "log_variance", h)
-        else:
-            loc, log_variance = h.chunk(2, dim=-1)
+            h = affine(params, "latent", functional.gelu(h))
+        loc, log_variance = h.chunk(2, dim=-1)
         return Latent(loc, log_variance.clamp(*LOG_VARIANCE))
 
     def decode(self, params: Params, z: Tensor) -> Tensor:
         """Return f(z)."""
         if self.decoder == "mlp":
-            z = gelu(affine(params, "decoder", z))
+            z = functional.gelu(affine(params, "decoder", z))
         elif self.decoder == "gated":
             z = functional.silu(affine(params, "gate", z)) * affine(params, "up", z)
         return affine(params, "reward", z).squeeze(-1)
@@ -97,17 +92,10 @@ class Inform(GradientHead):
         """Return β × the released form of the KL, or None."""
         if self.kl != "released" or latent.log_variance is None:
             return None
-        loc, log_variance = latent.loc.mean(dim=-1), latent.log_variance.mean(dim=-1)
-        return self.beta * 0.5 * (loc**2 + log_variance.exp() - 1 - log_variance).mean(dim=-1)
+        averages = Latent(latent.loc.mean(dim=-1, keepdim=True), latent.log_variance.mean(dim=-1, keepdim=True))
+        return self.beta * averages.kl().mean(dim=(1, 2))
 
     def report(self, latent: Latent) -> dict[str, Any]:
         """Return the nats that the latent carries and its active units (KL_k > 0.01), a number a member."""
-        kl = kl_per_dimension(latent).mean(dim=1)
+        kl = latent.kl().mean(dim=1)
         return {"kl_nats": kl.sum(dim=-1).tolist(), "active_units": (kl > 0.01).sum(dim=-1).tolist()}
-
-
-def kl_per_dimension(latent: Latent) -> Tensor:
-    """Return KL(N(μ, e^ℓ)‖N(0, 1)) = ½(μ² + e^ℓ − 1 − ℓ) of each text and dimension, `(R, n, k)`."""
-    log_variance = latent.log_variance
-    assert log_variance is not None
-    return 0.5 * (latent.loc**2 + torch.exp(log_variance) - 1 - log_variance)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn import functional
 
 from embrm.errors import OptionError
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense, gelu
+from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
 from embrm.registry import register
 
 
@@ -40,9 +41,9 @@ class Mlp(GradientHead):
 
     def encode(self, params: Params, x: Tensor) -> Latent:
         """Return the activations of the last hidden layer."""
-        h = gelu(affine(params, "input", x))
+        h = functional.gelu(affine(params, "input", x))
         for i in range(1, len(self.hidden)):
-            h = gelu(affine(params, f"hidden{i}", h))
+            h = functional.gelu(affine(params, f"hidden{i}", h))
         return Latent(h)
 
     def decode(self, params: Params, z: Tensor) -> Tensor:
