@@ -7,8 +7,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import xlogy
-from scipy.stats import poisson as poisson_law
+from scipy.special import gammaln, xlogy
 
 from embrm.bestofn import curve
 from embrm.curves import Curve, rank_curve, row_curve
@@ -58,9 +57,10 @@ def poisson_weights(rates: Array, size: int, *, pool: Convention) -> Array:
 
 def _poisson_mixture(rates: Array, size: int) -> Array:
     """Return `(k, size)` probabilities of n = 1..size, the tail on the last."""
-    law = np.asarray(poisson_law.pmf(np.arange(size), rates[:, None]))
-    law[:, -1] = poisson_law.sf(size - 2, rates)
-    return law
+    n, m = np.arange(size), rates[:, None]
+    law = np.exp(xlogy(n, m) - m - gammaln(n + 1))
+    law[:, -1] = np.maximum(1 - law[:, :-1].sum(axis=1), 0)
+    return np.asarray(law)
 
 
 def _poisson_kl(rates: Array, size: int) -> Array:

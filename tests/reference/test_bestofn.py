@@ -92,6 +92,20 @@ def test_rank_weights_are_distributions_for_every_n():
             np.testing.assert_allclose(w.sum(axis=1), 1, rtol=1e-12)
 
 
+@pytest.mark.parametrize("convention", ["population", "support"])
+def test_curve_equals_simulated_draws_from_a_pool_of_real_size(convention):
+    rng = np.random.default_rng(0)
+    proxy, gold = np.round(rng.normal(size=57), 1), rng.normal(size=57)
+    if convention == "population":
+        rows = rng.uniform(size=(100_000, 57)).argpartition(8, axis=1)[:, :8]
+    else:
+        rows = rng.integers(57, size=(100_000, 8))
+    rows = rng.permuted(rows, axis=1)  # so that the first of the tied best is a fair one of them
+    chosen = gold[rows[np.arange(len(rows)), proxy[rows].argmax(axis=1)]]
+    c = bestofn.curve(proxy, gold, [8], pool=convention)
+    assert abs(chosen.mean() - c.gold[0]) < 4 * chosen.std() / np.sqrt(len(chosen))
+
+
 def test_population_curve_is_unbiased_for_the_population():
     """The mean over many pools of the best of 4 of uniform scores is 4/5, whatever the pool's size."""
     proxy = np.random.default_rng(0).uniform(size=(40_000, 9))
