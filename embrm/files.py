@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 from embrm.errors import DataError, MissingExtraError, OptionError
 
@@ -59,12 +59,15 @@ def read_rows(source: str | Path) -> Rows:
         MissingExtraError: the source is a hub dataset and `datasets` is not installed.
     """
     if str(source) == "-":
-        rows = _parse(sys.stdin.buffer, "standard input")
-    elif Path(source).is_file():
-        with Path(source).open("rb") as stream:
-            rows = _parse(stream, str(source))
-    elif Path(source).exists():
+        rows = _parse(cast(io.BufferedReader, sys.stdin.buffer), "standard input")
+    elif Path(source).is_dir():
         raise DataError(f"{source} is a folder; expected a JSON Lines or Parquet file")
+    elif Path(source).exists():
+        try:
+            with Path(source).open("rb") as stream:
+                rows = _parse(stream, str(source))
+        except (OSError, EOFError) as error:  # among them a gzip file that is damaged or cut off
+            raise DataError(f"{source} cannot be read: {error}") from error
     elif _hub_id.fullmatch(str(source)) and not Path(source).suffix and not Path(source).parent.exists():
         rows = _from_hub(str(source))
     else:
@@ -74,18 +77,14 @@ def read_rows(source: str | Path) -> Rows:
     return rows
 
 
-def _parse(stream: IO[bytes], name: str) -> Rows:
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
-    magic = buffered.peek(4)[:4]
-    try:
-        if magic == b"PAR1":
-            return _from_parquet(buffered.read(), name)
-        if magic[:2] == b"\x1f\x8b":
-            with gzip.open(buffered) as plain:
-                return _from_lines(plain, name)
-        return _from_lines(buffered, name)
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
-        raise DataError(f"{name} cannot be read: {error}") from error
+def _parse(stream: io.BufferedReader, name: str) -> Rows:
+    magic = stream.peek(4)
+    if magic.startswith(b"PAR1"):
+        return _from_parquet(stream.read(), name)
+    if magic.startswith(b"\x1f\x8b"):
+        with gzip.open(stream) as plain:
+            return _from_lines(plain, name)
+    return _from_lines(stream, name)
 
 
 def _from_lines(lines: Iterable[bytes], name: str) -> Rows:
@@ -105,6 +104,8 @@ def _from_lines(lines: Iterable[bytes], name: str) -> Rows:
             value = json.loads(text)
         except json.JSONDecodeError as error:
             raise DataError(f"{name} line {number} is not valid JSON: {error.msg} at column {error.colno}") from error
+        except (ValueError, RecursionError) as error:  # a number too long, or a nesting too deep, for Python
+            raise DataError(f"{name} line {number} cannot be read as JSON: {error}") from error
         if not isinstance(value, dict):
             raise DataError(
                 f"{name} line {number} must be a JSON object, got {type(value).__name__}; write one object a line"
@@ -146,7 +147,9 @@ def check_writable(path: str | Path, *, folder: bool = False) -> Path:
     Raises:
         OptionError: it cannot; the message says why.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # what a link points to is written, and the link stays
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OptionError(f"cannot write {path}: it is a device, which cannot be replaced by a file")
     if path.is_dir() and not folder:
         raise OptionError(f"cannot write {path}: it is a folder; give the name of a file")
     if path.exists() and not path.is_dir() and folder:

@@ -138,9 +138,11 @@ def _pool_texts(rows: Rows) -> Texts:
         if not isinstance(pool, list) or not pool:
             raise DataError(f"{rows.where(i)}: responses must be a list of at least one response, got {_short(pool)}")
         for column in ("gold", "policy"):
-            if row.get(column) is not None and len(row[column]) != len(pool):
+            given = row.get(column)
+            if given is not None and (not isinstance(given, list) or len(given) != len(pool)):
                 raise DataError(
-                    f"{rows.where(i)}: {column} must have one entry a response, got {len(row[column])} for {len(pool)}"
+                    f"{rows.where(i)}: {column} must be a list with one entry for each of the {len(pool)} responses, "
+                    f"got {_short(given)}"
                 )
         prompts += [_text(_value(rows, i, "prompt"), f"{rows.where(i)}: prompt")] * len(pool)
         responses += [_text(r, f"{rows.where(i)}: responses[{j}]") for j, r in enumerate(pool)]
@@ -201,6 +203,8 @@ def _value(rows: Rows, i: int, column: str) -> Any:
 def _text(value: Any, where: str) -> str:
     """Return text as it is, one message's content, or several messages with the role before each."""
     if isinstance(value, str):
+        if not value.isascii():
+            _check_characters(value, where)
         return value
     if not isinstance(value, list):
         raise DataError(f"{where} must be text or a list of messages, got {_short(value)}")
@@ -212,11 +216,18 @@ def _text(value: Any, where: str) -> str:
     return "\n\n".join(f"{m.get('role', 'user')}: {text}" for m, text in zip(value, contents, strict=True))
 
 
+def _check_characters(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where} holds half of a surrogate pair at position {error.start}; repair the text") from error
+
+
 def _content(value: Any, where: str) -> str:
-    if isinstance(value, str):
-        return value
     if isinstance(value, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
-        return "\n".join(part["text"] for part in value)
+        value = "\n".join(part["text"] for part in value)
+    if isinstance(value, str):
+        return _text(value, where)
     raise DataError(f"{where}: a message's content must be text, got {_short(value)}; images cannot be embedded")
 
 

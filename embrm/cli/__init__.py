@@ -89,6 +89,9 @@ def run(args: Sequence[str] | None = None) -> int:
     except EmbrmError as error:
         click.echo(f"error: {error}", err=True)
         return 2 if isinstance(error, OptionError | UnknownNameError) else 1
+    except OSError as error:  # a full disk, a place without rights
+        click.echo(f"error: {error}", err=True)
+        return 1
 
 
 def main() -> None:

@@ -1,0 +1,92 @@
+"""A folder with a small preference file, pools, outputs and a trained model, and the command line run inside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embrm.cli import run
+
+GOOD = ["correct", "step", "clear", "useful", "precise", "tested", "works"]
+BAD = ["wrong", "vague", "never", "maybe", "nothing", "useless", "broken"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def answer(quality: float, rng: random.Random) -> str:
+    words = [rng.choice(GOOD if rng.random() < quality else BAD) for _ in range(12)]
+    return f"{' '.join(words)} {rng.random():.6f}"
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    rng = random.Random(0)
+    pairs = [
+        {"prompt": f"How do I mend lamp {i // 2}?", "chosen": answer(0.8, rng), "rejected": answer(0.2, rng)}
+        for i in range(80)
+    ]
+    write_lines(folder / "prefs.jsonl", pairs)
+    pools = []
+    for i in range(20):
+        gold = [rng.random() for _ in range(6)]
+        responses = [answer(g, rng) for g in gold]
+        policy = [f"p{j}" for j in range(6)]
+        pools.append({"id": f"q{i}", "prompt": f"How do I clean pot {i}?", "responses": responses, "gold": gold})
+        pools[-1]["policy"] = policy
+    write_lines(folder / "pools.jsonl", pools)
+    here = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=3", "--embedder", "hashing"]
+        assert run([*fit, "-o", "model"]) == 0
+    assert Path.cwd() == here
+    return folder
+
+
+@pytest.fixture
+def workspace(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a fresh folder with links to what was made once."""
+    for path in made.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBRM_CACHE", str(made / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def embrm(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    def call(*args: str, stdin: bytes = b"") -> Result:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))))
+        capsys.readouterr()
+        try:
+            code = run(args)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return Result(code, printed.out, printed.err)
+
+    return call
