@@ -152,7 +152,8 @@ class FittedCalibrated:
         if self.calibration is None or alpha is None:
             return Verdict(name, self.recipe.statistic(scores, None), scores, details=details, warnings=tuple(warnings))
         if prompt is not None and (seen := int(np.isin(rows, self.learnt).sum())):
-            warnings.append(f"{seen} of {len(x)} outputs answer prompts that the detector learnt: p-values are for new")
+            told = f"{seen} of {len(x)} outputs answer prompts that the detector learnt; its p-values hold for others"
+            warnings.append(told)
         p_values = self.calibration.p_values(scores)
         flagged = p_values <= alpha
         single = scores[one_per_prompt(rows, np.random.default_rng(self.seed))]
