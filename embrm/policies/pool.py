@@ -188,6 +188,11 @@ class ProposalPool:
             inverse_beta=inverse_beta,
         )
 
+    def weights(self, inverse_beta: float) -> Array:
+        """Return the share of each text under π_β, `(prompts, n)`, summing to 1 within each prompt."""
+        log_w = self.log_weight + inverse_beta * self.proxy
+        return np.asarray(np.exp(log_w - logsumexp(log_w, axis=1, keepdims=True)))
+
     def refine(self, answer: Answer, *, size: int, seed: int) -> ProposalPool:
         """Return the pool with `size` texts more for each prompt, drawn where the proxy leads.
 
@@ -202,8 +207,7 @@ class ProposalPool:
         """
         path = self.path()
         point = min(path.end + 1, len(path.inverse_beta) - 1)
-        log_w = self.log_weight + path.inverse_beta[point] * self.proxy
-        w = np.exp(log_w - logsumexp(log_w, axis=1, keepdims=True)).ravel() / len(self.counts)
+        w = self.weights(path.inverse_beta[point]).ravel() / len(self.counts)
         columns = self.counts.reshape(-1, self.counts.shape[2]).T
         stratum = GrammarPolicy.from_probabilities(
             [0.9 * np.bincount(c, weights=w, minlength=len(p)) + 0.1 * p
