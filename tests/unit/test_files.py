@@ -1,0 +1,94 @@
+"""Rows from every format, and where they stood."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embrm.errors import DataError, MissingExtraError, OptionError
+from embrm.files import check_output, check_writable, fingerprint, read_rows, sha256, write_rows
+
+ROWS = [{"a": "é – 你好", "b": [1, 2.5]}, {"a": None, "b": [3.0]}]
+LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
+
+
+def parquet() -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.txt"])
+@pytest.mark.parametrize(
+    "content", [LINES, gzip.compress(LINES), b"\xef\xbb\xbf" + LINES, LINES.replace(b"\n", b"\r\n"), parquet()]
+)
+def test_the_format_is_told_from_the_content(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_rows(tmp_path / name).values == ROWS
+
+
+def test_blank_lines_count_for_the_numbers_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n" + LINES.replace(b"\n", b"\n\n"))
+    rows = read_rows(path)
+    assert (rows.values, rows.numbers, rows.where(1)) == (ROWS, [2, 4], f"{path} line 4")
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (LINES, gzip.compress(LINES), parquet()):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
+        assert read_rows("-").values == ROWS
+
+
+@pytest.mark.skipif(importlib.util.find_spec("datasets") is not None, reason="datasets is installed")
+def test_a_hub_dataset_needs_its_extra() -> None:
+    with pytest.raises(MissingExtraError, match=r"no file owner/name:test; .*pip install 'embrm\[hub\]'"):
+        read_rows("owner/name:test")
+
+
+@pytest.mark.parametrize("source", ["absent.jsonl", "absent/rows.jsonl", "/absent/rows", "a/b/c"])
+def test_what_is_no_hub_dataset_is_a_missing_file(source: str) -> None:
+    with pytest.raises(DataError, match=f"there is no file {source}; expected a JSON Lines"):
+        read_rows(source)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_rows_come_back(name: str, tmp_path: Path) -> None:
+    write_rows(tmp_path / name, ROWS)
+    assert read_rows(tmp_path / name).values == ROWS
+    assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
+
+
+def test_rows_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows("-", ROWS)
+    assert capsys.readouterr().out.encode() == LINES
+
+
+def test_nan_is_never_written_as_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_rows(tmp_path / "x", [{"a": float("nan")}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_is_checked_without_a_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "file")
+    check_writable(tmp_path / "new", folder=True)
+    check_output("-")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OptionError, match=r"it is a folder; give the name of a file"):
+        check_output(tmp_path)
+
+
+def test_hashes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1}) != fingerprint({"a": 1, "b": [3]})
