@@ -79,6 +79,7 @@ def test_the_two_conventions_differ_at_the_whole_pool():
     population = bestofn.curve(scores, scores, [N])
     support = bestofn.curve(scores, scores, [N], pool="support")
     np.testing.assert_allclose([population.gold[0], support.gold[0]], [2.306, 2.127], atol=0.001)
+    np.testing.assert_allclose(population.kl[0], np.log(N) - (N - 1) / N)
     # Read as a policy on the pool, the population's choice is a point mass.
     np.testing.assert_allclose(bestofn.pool_kl(population_weights([N], N)), np.log(N))
     np.testing.assert_allclose([np.log(N), support.kl[0]], [4.06, 3.04], atol=0.005)
@@ -144,9 +145,9 @@ def test_pool_kl_against_scipy():
 
 
 def test_gains_are_in_pool_sds_and_zero_for_constant_gold():
-    gold = np.array([[0.0, 1, 2, 3], [0.1, 0.1, 0.1, 0.1]])
+    gold = np.array([[0.0, 1, 4], [0.1, 0.1, 0.1]])  # 0.1 is not the computed mean of three times 0.1
     c = bestofn.curve(gold, gold)
-    np.testing.assert_allclose(c.gain_per_prompt[0, [0, -1]], [0, (3 - 1.5) / np.std([0, 1, 2, 3])], atol=1e-12)
+    np.testing.assert_allclose(c.gain_per_prompt[0, [0, -1]], [0, (4 - 5 / 3) / np.std([0, 1, 4])], atol=1e-12)
     np.testing.assert_array_equal(c.gain_per_prompt[1], 0)
     moved = bestofn.curve(gold, 7 * gold - 100)
     np.testing.assert_allclose(moved.gain_per_prompt[0], c.gain_per_prompt[0], atol=1e-10)
