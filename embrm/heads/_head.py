@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from embrm.errors import DataError
-from embrm.outcomes import Reward, State
+from embrm.errors import DataError, OptionError
+from embrm.outcomes import Kind, Reward, State
 from embrm.types import Array, Features, Pairs, Problem
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +26,10 @@ class Head(ABC):
 
     Attributes:
         view: which view of the features the head reads.
+        distance_aware: whether its draws spread out away from the training texts.
     """
 
+    distance_aware: ClassVar[bool] = False
     view: str = "joint"
 
     @abstractmethod
@@ -48,9 +53,53 @@ class Head(ABC):
         """
         return self.fit_many([Problem(pairs, seed, validation=validation)])[0]
 
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return the values that `embrm.tune` may try for each option ("base.beta" is an option of a wrapped head)."""
+        return {}
+
     def options(self) -> dict[str, Any]:
-        """Return the recipe's fields as JSON-ready values."""
-        return dataclasses.asdict(self)
+        """Return the recipe's fields as JSON-ready values; a wrapped head is `{"head": name, "options": {...}}`."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value.config() if isinstance(value, Head) else value for name, value in values.items()}
+
+    def config(self) -> dict[str, Any]:
+        """Return the recipe as JSON-ready values; `Head.of` reads them."""
+        from embrm.heads import registry
+
+        return {"head": registry.name_of(self), "options": self.options()}
+
+    @staticmethod
+    def of(value: Head | str | Mapping[str, Any]) -> Head:
+        """Return the recipe that a name or `{"head": name, "options": {...}}` describes.
+
+        Raises:
+            OptionError: it is neither.
+            UnknownNameError: no head has that name.
+        """
+        from embrm.heads import registry
+
+        if isinstance(value, Head):
+            return value
+        if isinstance(value, str):
+            return registry.get(value)()
+        if not isinstance(value, Mapping) or "head" not in value or set(value) - {"head", "options"}:
+            raise OptionError(f"a head is a name or {{'head': name, 'options': {{...}}}}, got {value!r}")
+        options: dict[str, Any] = {}
+        for name, option in value.get("options", {}).items():
+            if isinstance(option, list):
+                option = tuple(option)
+            options[name] = Head.of(option) if isinstance(option, Mapping) else option
+        return registry.get(value["head"])(**options)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
+        """Let configurations name a wrapped head as `Head.of` reads it; heads themselves are plain dataclasses."""
+        from pydantic_core import core_schema
+
+        if cls is Head:
+            return core_schema.no_info_plain_validator_function(Head.of)
+        schema: CoreSchema = handler(source)
+        return schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +137,20 @@ class FittedHead(ABC):
         """Number of draws `s` that `score` returns."""
         return len(self.reference)
 
+    @property
+    def kind(self) -> Kind:
+        """What the draws are."""
+        return "members" if self.members > 1 else "point"
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The views that the model reads, and their columns."""
+        return {self.head.view: self.width}
+
+    def children(self) -> dict[str, FittedHead]:
+        """Return the fitted models that this one wraps, by name."""
+        return {}
+
     def score(self, features: Features | npt.ArrayLike, *, chunk: int = 4096) -> Reward:
         """Return the reward of each row; `chunk` rows are in memory at once.
 
@@ -98,34 +161,30 @@ class FittedHead(ABC):
         draws = np.empty((self.members, len(x)))
         for start in range(0, len(x), chunk):
             draws[:, start : start + chunk] = self._draws(x[start : start + chunk])
-        return Reward(draws, kind="members" if self.members > 1 else "point", reference=self.reference)
+        return Reward(draws, kind=self.kind, reference=self.reference)
 
     def latent(self, features: Features | npt.ArrayLike, *, member: int = 0, chunk: int = 4096) -> Array:
         """Return the latents `(n, k)` of one member; K encoders are K spaces."""
-        if not 0 <= member < self.members:
-            raise DataError(f"member must be inside 0..{self.members - 1}, got {member}")
+        self._check_member(member)
         x = self._matrix(features)
         parts = [self._latent(x[start : start + chunk], member) for start in range(0, max(len(x), 1), chunk)]
         return np.concatenate(parts)
 
     def state(self) -> State:
         """Return the model as plain data, for saving."""
-        from embrm.heads import registry
-
-        config = {
-            "head": registry.name_of(self.head),
-            "options": self.head.options(),
-            "width": self.width,
-            "embedder": self.embedder,
-            "record": self.record,
-        }
-        return State(config, {"reference": np.asarray(self.reference, dtype=np.float64), **self.arrays()})
+        config = {**self.head.config(), "width": self.width, "embedder": self.embedder, "record": self.record}
+        arrays = {"reference": np.asarray(self.reference, dtype=np.float64), **self.arrays()}
+        return State(config, arrays, {name: child.state() for name, child in self.children().items()})
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder: config.json, model.safetensors, probe.json, README.md."""
         from embrm.heads._saved import save
 
         save(self, Path(folder))
+
+    def _check_member(self, member: int) -> None:
+        if not 0 <= member < self.members:
+            raise DataError(f"member must be inside 0..{self.members - 1}, got {member}")
 
     def _matrix(self, features: Features | npt.ArrayLike) -> Array:
         features = Features.of(features)

@@ -14,9 +14,9 @@ from safetensors.numpy import save as save_arrays
 from embrm.errors import DataError
 from embrm.files import write_bytes, write_folder
 from embrm.heads import registry
-from embrm.heads._head import FittedHead
+from embrm.heads._head import FittedHead, Head
 from embrm.outcomes import State
-from embrm.types import Array
+from embrm.types import Array, Features
 
 FORMAT = 1
 PROBES = 4
@@ -30,8 +30,10 @@ def save(model: FittedHead, folder: Path) -> None:
     arrays = {name: np.ascontiguousarray(a) for name, a in state.flat()}
     tensors = save_arrays(arrays)
     config = {"format": FORMAT, "embrm": __version__, "sha256": hashlib.sha256(tensors).hexdigest(), **_nest(state)}
-    inputs = np.random.default_rng(0).standard_normal((PROBES, model.width)).astype(np.float32)
-    probe = {"inputs": inputs.tolist(), "draws": model.score(inputs).draws.tolist()}
+    rng = np.random.default_rng(0)
+    inputs = {v: rng.standard_normal((PROBES, d)).astype(np.float32) for v, d in sorted(model.widths.items())}
+    draws = model.score(Features(inputs, prompt=np.arange(PROBES))).draws
+    probe = {"inputs": {view: x.tolist() for view, x in inputs.items()}, "draws": draws.tolist()}
     with write_folder(folder) as temporary:
         write_bytes(temporary / "model.safetensors", tensors)
         write_bytes(temporary / "config.json", json.dumps(config, indent=2).encode())
@@ -59,7 +61,8 @@ def load_model(folder: str | Path) -> FittedHead:
             f"{folder}/model.safetensors is not the file that was saved (its SHA-256 differs); save it again"
         )
     model = restore(_unnest(config, load_arrays(tensors)))
-    draws = model.score(np.asarray(probe["inputs"], dtype=np.float32)).draws
+    inputs = {view: np.asarray(x, dtype=np.float32) for view, x in probe["inputs"].items()}
+    draws = model.score(Features(inputs, prompt=np.arange(PROBES))).draws
     if not np.allclose(draws, probe["draws"], rtol=1e-3, atol=1e-4):
         worst = float(np.abs(draws - np.asarray(probe["draws"])).max())
         raise DataError(f"{folder} fails its probe: scores differ by up to {worst:.3g} from those saved; save it again")
@@ -68,8 +71,7 @@ def load_model(folder: str | Path) -> FittedHead:
 
 def restore(state: State) -> FittedHead:
     """Rebuild any fitted head from its state."""
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in state.config["options"].items()}
-    return registry.get(state.config["head"])(**options).restore(state)
+    return Head.of({"head": state.config["head"], "options": state.config["options"]}).restore(state)
 
 
 def _nest(state: State) -> dict[str, Any]:
