@@ -145,12 +145,14 @@ def test_pool_kl_against_scipy():
 
 
 def test_gains_are_in_pool_sds_and_zero_for_constant_gold():
-    gold = np.array([[0.0, 1, 4], [0.1, 0.1, 0.1]])  # 0.1 is not the computed mean of three times 0.1
+    gold = np.array([0.0, 1, 4])
     c = bestofn.curve(gold, gold)
-    np.testing.assert_allclose(c.gain_per_prompt[0, [0, -1]], [0, (4 - 5 / 3) / np.std([0, 1, 4])], atol=1e-12)
-    np.testing.assert_array_equal(c.gain_per_prompt[1], 0)
+    np.testing.assert_allclose(c.gain_per_prompt[0, [0, -1]], [0, (4 - 5 / 3) / gold.std()], atol=1e-12)
     moved = bestofn.curve(gold, 7 * gold - 100)
-    np.testing.assert_allclose(moved.gain_per_prompt[0], c.gain_per_prompt[0], atol=1e-10)
+    np.testing.assert_allclose(moved.gain_per_prompt, c.gain_per_prompt, atol=1e-10)
+    constant = np.full(3, 0.1)
+    assert constant.std() > 0  # by rounding alone
+    np.testing.assert_array_equal(bestofn.curve(gold, constant).gain_per_prompt, 0)
 
 
 def test_gold_at_kl_interpolates_and_refuses_to_extrapolate():
