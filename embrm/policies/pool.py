@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
+from scipy.special import logsumexp, rel_entr
 
 from embrm.errors import DataError, OptionError
 from embrm.policies.grammar import GrammarPolicy
-from embrm.types import Array, BoolArray, IntArray, as_vector, check_offsets
+from embrm.types import Array, BoolArray, IntArray
 
 RELIABLE_ESS = 100
 Answer: TypeAlias = Callable[[IntArray, np.random.Generator], tuple[Array, Array]]
@@ -61,14 +60,14 @@ class TiltPath:
         inverse_beta: `(b,)` increasing values of 1/β; the first is 0, which is π_ref itself.
         kl: `(b, prompts)` KL(π_β‖π_ref) in nats.
         proxy: `(b, prompts)` expected proxy reward.
-        gold: `(b, prompts)` expected gold reward, or None.
+        gold: `(b, prompts)` expected gold reward.
         ess: `(b, prompts)` effective sample size.
     """
 
     inverse_beta: Array
     kl: Array
     proxy: Array
-    gold: Array | None
+    gold: Array
     ess: Array
 
     @property
@@ -79,68 +78,7 @@ class TiltPath:
     @property
     def end(self) -> int:
         """Index of the last point before the first unreliable one (0 where none but π_ref could be reliable)."""
-        return int(np.argmin(np.append(self.reliable, False))) - 1 if self.reliable[0] else 0
-
-
-def tilt_path(
-    proxy: npt.ArrayLike,
-    *,
-    gold: npt.ArrayLike | None = None,
-    log_weight: npt.ArrayLike | None = None,
-    offsets: npt.ArrayLike | None = None,
-    inverse_beta: npt.ArrayLike | None = None,
-    points: int = 40,
-) -> TiltPath:
-    """Return the path of optima of E[r] − β·KL(π‖π_ref) over pools, normalised within each prompt.
-
-    Self-normalised importance sampling: weights ∝ exp(log_weight + r/β), ESS = (Σw)²/Σw², and
-    KL = E_β[r]/β − log E_ref[exp(r/β)].
-
-    Args:
-        proxy: `(m,)` the reward that is optimised.
-        gold: `(m,)` the reward that counts.
-        log_weight: `(m,)` log π_ref − log q of each row, q what the pool was drawn from; None: drawn from π_ref, or
-            the pool is itself the whole support.
-        offsets: `(prompts + 1,)` boundaries of the pools; None: one pool.
-        inverse_beta: increasing values of 1/β, the first 0; None: `points` values from 0 to 8 standard deviations of
-            the proxy within prompts, even in their square roots.
-        points: how many, where `inverse_beta` is not given.
-
-    Raises:
-        DataError: an array has another length than `proxy`, or holds NaN.
-        OptionError: `inverse_beta` does not rise from 0.
-    """
-    r = as_vector(proxy, "proxy", np.asarray(proxy).size, np.float64)
-    bounds = check_offsets(offsets, len(r))
-    base = np.zeros(len(r)) if log_weight is None else as_vector(log_weight, "log_weight", len(r), np.float64)
-    g = None if gold is None else as_vector(gold, "gold", len(r), np.float64)
-    eta = _default_grid(r, base, bounds, points) if inverse_beta is None else np.asarray(inverse_beta, dtype=np.float64)
-    if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
-        raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
-    out = np.empty((4, len(eta), len(bounds) - 1))
-    for p, (start, stop) in enumerate(pairwise(bounds)):
-        rows = slice(start, stop)
-        log_w = base[rows] + eta[:, None] * (r[rows] - r[rows].max())
-        log_z = logsumexp(log_w, axis=1)
-        w = np.exp(log_w - log_z[:, None])
-        mean = w @ r[rows]
-        out[0, :, p] = eta * (mean - r[rows].max()) - (log_z - log_z[0])
-        out[1, :, p] = mean
-        out[2, :, p] = np.nan if g is None else w @ g[rows]
-        out[3, :, p] = 1 / (w**2).sum(axis=1)
-    return TiltPath(eta, np.maximum(out[0], 0), out[1], None if g is None else out[2], out[3])
-
-
-def _default_grid(r: Array, base: Array, bounds: IntArray, points: int) -> Array:
-    """Return 1/β in units of the proxy's standard deviation under π_ref, which alone sets the scale of the path."""
-    variance = []
-    for start, stop in pairwise(bounds):
-        w = np.exp(base[start:stop] - logsumexp(base[start:stop]))
-        variance.append(w @ (r[start:stop] - w @ r[start:stop]) ** 2)
-    sd = float(np.sqrt(np.mean(variance)))
-    if sd == 0:
-        raise DataError("the proxy is constant within every prompt, so that there is no path; check the reward")
-    return np.asarray(np.linspace(0, np.sqrt(8), points) ** 2 / sd)
+        return max(int(np.argmin(np.append(self.reliable, False))) - 1, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,15 +116,33 @@ class ProposalPool:
         return self.proposal.log_weight(flat, reference=self.reference).reshape(self.counts.shape[:2])
 
     def path(self, *, inverse_beta: npt.ArrayLike | None = None) -> TiltPath:
-        """Return the path of optima over this pool, see `tilt_path`."""
-        offsets = np.arange(len(self.counts) + 1) * self.counts.shape[1]
-        return tilt_path(
-            self.proxy.ravel(),
-            gold=self.gold.ravel(),
-            log_weight=self.log_weight.ravel(),
-            offsets=offsets,
-            inverse_beta=inverse_beta,
-        )
+        """Return the path of optima of E[r] − β·KL(π‖π_ref), normalised within each prompt.
+
+        Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref), and ESS = 1/Σw².
+
+        Args:
+            inverse_beta: rising values of 1/β from 0; None: 40, to 8 over the proxy's standard deviation under π_ref.
+
+        Raises:
+            OptionError: `inverse_beta` does not rise from 0.
+            DataError: the proxy is constant within every prompt.
+        """
+        start = self.weights(0.0)
+        if inverse_beta is None:
+            mean = (start * self.proxy).sum(axis=1, keepdims=True)
+            sd = float(np.sqrt((start * (self.proxy - mean) ** 2).sum(axis=1).mean()))
+            if sd == 0:
+                raise DataError("the proxy is constant within every prompt, so there is no path; check the reward")
+            inverse_beta = np.linspace(0, np.sqrt(8), 40) ** 2 / sd
+        eta = np.asarray(inverse_beta, dtype=np.float64)
+        if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
+            raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
+        points = []
+        for w in map(self.weights, eta.tolist()):
+            terms = (rel_entr(w, start), w * self.proxy, w * self.gold, w**2)
+            points.append([term.sum(axis=1) for term in terms])
+        kl, proxy, gold, squares = np.stack(points, axis=1)
+        return TiltPath(eta, kl, proxy, gold, 1 / squares)
 
     def weights(self, inverse_beta: float) -> Array:
         """Return the share of each text under π_β, `(prompts, n)`, summing to 1 within each prompt."""

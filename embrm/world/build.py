@@ -1,0 +1,158 @@
+"""Make the shipped data from `world.yaml` and a seed, and check that they are what they were."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embrm import embedders
+from embrm.errors import DataError
+from embrm.reading import VIEWS
+from embrm.types import Array
+from embrm.world.layout import Layout, draw_pairs, draw_pools, draw_proposals
+from embrm.world.shipped import EMBEDDERS, SPLITS, read_responses
+from embrm.world.world import Responses, World
+
+MANIFEST = "manifest.json"
+# Vectors are stored as multiples of a step: this fraction of their coordinates' root mean square. The error of a
+# coordinate is then step/√12, and files shrink to about 5 bits (4 for hashing) a number when they are packed.
+STEP = {"minilm": 1 / 8, "hashing": 1 / 4}
+AGREES = 0.99  # cosine that a vector made anew must have with the stored one; rounding and bfloat16 cost less
+
+
+def write_texts(world: World, *, seed: int) -> dict[str, Responses]:
+    """Write the texts of all splits."""
+    layout = Layout.of(world)
+    draws: Mapping[str, Callable[..., Responses]] = dict(
+        zip(SPLITS, (draw_pairs, draw_pools, draw_proposals), strict=True)
+    )
+    return {name: draw(world, layout, seed=seed) for name, draw in draws.items()}
+
+
+def joint(written: Responses) -> list[str]:
+    """Return what is embedded of each text: prompt and response, as everywhere in embrm."""
+    return [VIEWS["joint"](p, t) for p, t in zip(written.prompts, written.texts, strict=True)]
+
+
+def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, Any]:
+    """Remake everything in `folder` from its `world.yaml`, and return the manifest.
+
+    Args:
+        folder: has `world.yaml`; the other files are written there.
+        seed: determines the texts.
+        progress: show how far the embedders are.
+
+    Raises:
+        DataError: `world.yaml` is absent or faulty.
+        MissingExtraError: MiniLM is not installed.
+    """
+    world = World.load(folder / "world.yaml")
+    splits = write_texts(world, seed=seed)
+    for name, written in splits.items():
+        (folder / f"{name}.jsonl.gz").write_bytes(_packed(world, written))
+    vectors = {}
+    for name in EMBEDDERS:
+        texts = [text for written in splits.values() for text in joint(written)]
+        embedded = embedders.get(name)().embed(texts, progress=progress)
+        vectors[name] = _store(folder / f"{name}.npz", name, embedded.vectors, splits)
+        vectors[name]["truncated"] = int(embedded.truncated)
+    files = ["world.yaml", *(f"{name}.jsonl.gz" for name in SPLITS), *(f"{name}.npz" for name in EMBEDDERS)]
+    manifest = {
+        "seed": seed,
+        "texts": {name: len(written) for name, written in splits.items()},
+        "vectors": vectors,
+        "files": {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in files},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def verify(folder: Path, *, sample: int = 64) -> list[str]:
+    """Check the files against the manifest, remake all texts and the vectors of a sample, and return what was checked.
+
+    Args:
+        folder: the data.
+        sample: how many texts each embedder embeds anew; 0 leaves the models alone.
+
+    Raises:
+        DataError: a file, text or vector is not what it should be; the message says which.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"no {MANIFEST} in {folder}; make the data with `embrm data build`") from None
+    for name, expected in manifest["files"].items():
+        if not (folder / name).exists() or _sha256(folder / name) != expected["sha256"]:
+            raise DataError(f"{folder / name} is absent or changed since the data were built; run `embrm data build`")
+    done = [f"{len(manifest['files'])} files have the SHA-256 of the manifest"]
+    world = World.load(folder / "world.yaml")
+    splits = write_texts(world, seed=manifest["seed"])
+    for name, written in splits.items():
+        shipped = read_responses(folder / f"{name}.jsonl.gz", world)
+        if shipped.texts != written.texts or shipped.prompts != written.prompts:
+            raise DataError(f"the texts of {name} are not those that world.yaml makes; run `embrm data build`")
+        done.append(f"{len(written)} texts of {name} are made again from world.yaml, equal to the letter")
+    if sample:
+        done += [_verify_vectors(folder, name, splits, sample) for name in EMBEDDERS]
+    return done
+
+
+def _verify_vectors(folder: Path, embedder: str, splits: dict[str, Responses], sample: int) -> str:
+    texts = [text for written in splits.values() for text in joint(written)]
+    rows = np.random.default_rng(0).choice(len(texts), size=min(sample, len(texts)), replace=False)
+    with np.load(folder / f"{embedder}.npz") as stored:
+        old = np.concatenate([stored[name] for name in SPLITS])[rows].astype(np.float64)
+    new = embedders.get(embedder)().embed([texts[i] for i in rows]).vectors
+    lowest = float(_cosine(old, new).min())
+    if lowest < AGREES:
+        raise DataError(
+            f"vectors of {embedder} made anew have a cosine of {lowest:.4f} with the stored ones, below {AGREES}; "
+            "run `embrm data build`"
+        )
+    return f"{len(rows)} vectors of {embedder} made anew have a cosine of at least {lowest:.4f} with the stored ones"
+
+
+def _packed(world: World, written: Responses) -> bytes:
+    """Return the rows as gzip without a time stamp, so that equal texts give equal bytes."""
+    lines = []
+    rows = zip(written.topic, written.question, written.counts.tolist(), written.prompts, written.texts, strict=True)
+    for topic, wording, counts, prompt, text in rows:
+        row = {"topic": world.topics[topic], "wording": int(wording), "counts": counts}
+        lines.append(json.dumps(row | {"prompt": prompt, "response": text}, ensure_ascii=False))
+    return gzip.compress(("\n".join(lines) + "\n").encode("utf-8"), mtime=0)
+
+
+def _store(path: Path, embedder: str, vectors: Array, splits: dict[str, Responses]) -> dict[str, Any]:
+    """Write the rounded vectors of each split, and return how large the rounding error is."""
+    step = np.float32(STEP[embedder] * np.sqrt(np.mean(vectors**2)))
+    levels = np.rint(vectors / step)
+    if np.abs(levels).max() > 127:
+        raise DataError(f"vectors of {embedder} do not fit 8 bits at a step of {step:.3g}; use a larger one")
+    parts = np.split(levels.astype(np.int8), np.cumsum([len(written) for written in splits.values()])[:-1])
+    buffer = io.BytesIO()
+    arrays = {"step": step, **dict(zip(splits, parts, strict=True))}
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    path.write_bytes(buffer.getvalue())
+    cosine = _cosine(levels, vectors)
+    return {
+        "dimension": int(vectors.shape[1]),
+        "step": float(step),
+        "rounding_error": float(np.sqrt(np.mean((levels * step - vectors) ** 2) / np.mean(vectors**2))),
+        "lowest_cosine": float(cosine.min()),
+    }
+
+
+def _cosine(a: Array, b: Array) -> Array:
+    return np.asarray((a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
