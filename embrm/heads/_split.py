@@ -40,8 +40,8 @@ def hold_out(problem: Problem, *, fraction: float, view: str) -> tuple[Pairs, Pa
 
 def _shared_texts(train: Pairs, validation: Pairs, view: str) -> int:
     x, y = train.features.matrix(view), validation.features.matrix(view)
-    seen = {x[i].tobytes() for i in rows_of(train)}
-    return sum(y[i].tobytes() in seen for i in rows_of(validation))
+    seen = {hash(x[i].tobytes()) for i in rows_of(train)}  # hashes: the vectors themselves would be a second copy
+    return sum(hash(y[i].tobytes()) in seen for i in rows_of(validation))
 
 
 def targets(pairs: Pairs) -> tuple[Array, Array, Array]:
