@@ -123,12 +123,12 @@ class Space:
         Raises:
             CacheError: the cache cannot be written; known before any work is done.
         """
-        with _explained("write"):
-            write_whole(self.folder / "identity.txt", self.identity.encode())
+        self._claim()
         buffer, last = list[Rows](), time.monotonic()
 
         def flush() -> None:
             if buffer:
+                self._claim()
                 with _explained("write"):
                     write_shard(self.folder, concatenate(buffer))
                 buffer.clear()
@@ -147,6 +147,11 @@ class Space:
         small = [path for path in self.folder.glob("*.shard") if count_rows(path) < FLUSH_ROWS]
         if len(small) > SMALL_SHARDS:
             self._merge(small)
+
+    def _claim(self) -> None:
+        """Say whose folder this is (again, should it have been pruned meanwhile)."""
+        with _explained("write"):
+            write_whole(self.folder / "identity.txt", self.identity.encode())
 
     def _merge(self, shards: Sequence[Path]) -> None:
         """Replace shards by one with their sound rows, each text once; others may read and merge meanwhile."""

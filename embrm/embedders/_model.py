@@ -28,14 +28,14 @@ PROBES = (
 )
 
 
-def cpu_has_bfloat16() -> bool:
-    """Return whether the processor multiplies bfloat16 itself (found without torch); otherwise it would be slower."""
+def cpu_flags() -> frozenset[str]:
+    """Return what the processor says it can do, found without torch; nothing where the platform does not tell."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as f:
             flags = next((line for line in f if line.startswith(("flags", "Features"))), "")
     except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+        return frozenset()
+    return frozenset(flags.split())
 
 
 class Model:
@@ -51,7 +51,7 @@ class Model:
 
     Raises:
         MissingExtraError: the backend's packages are absent.
-        OptionError: `max_length` is more than the model can read.
+        OptionError: `max_length` is more than the model can read, or the prompt leaves no room for a text.
         OSError: the files are not there or cannot be fetched.
     """
 
@@ -72,6 +72,9 @@ class Model:
             if own is None or max_length > own:
                 self._try_length(max_length)
         self.limit: float = self._net.max_seq_length or math.inf
+        self.room = self.limit - self.lengths([""])[0]
+        if self.room < 1:
+            raise OptionError(f"the prompt fills all {self.limit} tokens that the model reads of a text; shorten it")
         if bfloat16:
             self.to_bfloat16()
 
@@ -101,11 +104,8 @@ class Model:
         """Cut a text into the fewest windows that the model can read, of about equal length, between words.
 
         Raises:
-            OptionError: the prompt leaves no room, or the tokenizer cannot say where its tokens stand.
+            OptionError: the tokenizer cannot say where its tokens stand.
         """
-        budget = self.limit - self.lengths([""])[0]
-        if budget < 1:
-            raise OptionError(f"the prompt fills all {self.limit} tokens that the model reads; shorten it")
         if not self._net.tokenizer.is_fast:
             raise OptionError("long_text='chunks' needs a fast tokenizer, which this model lacks; use 'truncate'")
         tokens = self._net.tokenizer(
@@ -114,7 +114,7 @@ class Model:
         place, word = tokens["offset_mapping"], tokens.word_ids(0)
         out, start = list[str](), 0
         while start < len(place):
-            left = math.ceil((len(place) - start) / budget)
+            left = math.ceil((len(place) - start) / self.room)
             stop = end = start + math.ceil((len(place) - start) / left)
             while start < stop < len(place) and word[stop] == word[stop - 1]:
                 stop -= 1

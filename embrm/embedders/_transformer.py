@@ -13,10 +13,11 @@ import numpy as np
 
 from embrm.embedders._cache import Space, recall, remember, text_key
 from embrm.embedders._embedder import Embedded, check_texts
-from embrm.embedders._model import Model, bfloat16_agrees, cpu_has_bfloat16
+from embrm.embedders._model import Model, bfloat16_agrees, cpu_flags
 from embrm.embedders._shards import Rows
 from embrm.errors import OptionError
 
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 without and with a matrix unit, ARM
 _CHOICES = {
     "backend": ("torch", "onnx", "openvino"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -30,12 +31,13 @@ class TransformerEmbedder(ABC):
 
     Attributes:
         backend: what computes; "onnx" and "openvino" are faster on some processors and need the extra of that name.
-        precision: "auto" takes bfloat16 where the processor computes it itself and the model's vectors keep a cosine
-            of at least 0.999 to float32 on a probe; it is about 1.5 times as fast.
+        precision: "bfloat16" needs a processor that computes it and a model whose vectors keep a cosine of at least
+            0.999 to float32 on a probe. "auto" is bfloat16 where both hold and the processor has a matrix unit for it
+            (AMX), else float32: without that unit bfloat16 was measured slower (benchmarks/embedding.py).
         long_text: of a text longer than the model reads, "truncate" drops the end (and counts it), "chunks" averages
             windows of about equal length.
         max_length: tokens read of a text (or of a window), or None for the model's own limit.
-        prompt: put before every text; some models want "query: " or the like.
+        prompt: put before every text, in the place of any default of the model; some want "query: " or the like.
         batch_size: texts computed at once; only speed and memory depend on it.
     """
 
@@ -75,10 +77,10 @@ class TransformerEmbedder(ABC):
     def _used_precision(self) -> str:
         if self.precision == "float32" or self.backend != "torch":
             return "float32"
-        asked = self.precision == "bfloat16"
-        if not cpu_has_bfloat16():
-            if asked:
-                raise OptionError("precision 'bfloat16' needs a processor that computes it (avx512_bf16); use 'auto'")
+        asked, flags = self.precision == "bfloat16", cpu_flags()
+        if asked and flags.isdisjoint(BFLOAT16_FLAGS):
+            raise OptionError("precision 'bfloat16' needs a processor that computes it (avx512_bf16); use 'auto'")
+        if not asked and "amx_bf16" not in flags:
             return "float32"
         question = json.dumps(["bfloat16 agrees", self.content(), self.prompt, self.max_length])
         answer = recall(question)

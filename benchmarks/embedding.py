@@ -1,0 +1,111 @@
+"""How fast texts become vectors: bfloat16 against float32, and a full cache against an empty one.
+
+    python benchmarks/embedding.py
+
+Everything is timed in one run, the two sides of a ratio in turns, and the best round of each side counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+ROUNDS = 5
+WORDS = (
+    "the a my old new morning river recipe answer question committee neighbour teacher bridge moon quickly slowly never "
+    "often explains repairs remembers describes avoids improves because without with after before careful honest long"
+)
+
+
+def sentences(count: int, *, words: int, seed: int) -> list[str]:
+    """Return different texts of the given number of words."""
+    drawn = np.random.default_rng(seed).choice(WORDS.split(), size=(count, words))
+    return [" ".join(row) + "." for row in drawn.tolist()]
+
+
+def best(*sides: Callable[[], object]) -> list[float]:
+    """Return the shortest time in seconds of each side, timed in turns."""
+    times = [[] for _ in sides]
+    for _ in range(ROUNDS):
+        for kept, side in zip(times, sides, strict=True):
+            start = time.perf_counter()
+            side()
+            kept.append(time.perf_counter() - start)
+    return [min(kept) for kept in times]
+
+
+def precision() -> list[tuple[str, str, str, str]]:
+    """Compare the two precisions on texts of three lengths."""
+    from embrm.embedders import get
+
+    out = []
+    for name, count, words in (
+        ("short (9 words)", 512, 9),
+        ("medium (45 words)", 256, 45),
+        ("long (300 words)", 64, 300),
+    ):
+        texts = sentences(count, words=words, seed=0)
+        models = [get("minilm")().load(bfloat16=bfloat16) for bfloat16 in (False, True)]
+        float32, bfloat16 = best(*(partial(model.encode, texts, batch_size=32) for model in models))
+        rates = f"{count / float32:.0f} texts/s", f"{count / bfloat16:.0f} texts/s"
+        out.append((f"minilm, {name}: float32 → bfloat16", *rates, f"{float32 / bfloat16:.2f} ×"))
+    return out
+
+
+def process(file: Path, folder: str) -> float:
+    """Return the seconds that a new process needs to embed a file of texts."""
+    code = (
+        "import json, sys; from pathlib import Path; from embrm.embedders import get\n"
+        "get('minilm')().embed(json.loads(Path(sys.argv[1]).read_text()))"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code, str(file)], check=True, env={**os.environ, "EMBRM_CACHE": folder})
+    return time.perf_counter() - start
+
+
+def cache() -> list[tuple[str, str, str, str]]:
+    """Compare an empty cache with a full one, whole processes, and time a large read."""
+    from embrm.embedders._cache import Space, text_key
+    from embrm.embedders._shards import Rows
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "texts.json"
+        file.write_text(json.dumps(sentences(2000, words=45, seed=1)))
+        first = process(file, folder)
+        second = min(process(file, folder) for _ in range(ROUNDS))
+        os.environ["EMBRM_CACHE"] = folder
+        keys = [text_key(str(i).encode()) for i in range(24_000)]
+        vectors = np.random.default_rng(0).normal(size=(len(keys), 384)).astype(np.float32)
+        with Space("benchmark").writer() as write:
+            for i in range(0, len(keys), 32):
+                write(Rows(keys[i : i + 32], vectors[i : i + 32], np.zeros(len(keys[i : i + 32]), dtype=bool)))
+        [read] = best(lambda: Space("benchmark").read(keys))
+    return [
+        (
+            "2 000 texts, whole process: empty cache → full cache",
+            f"{first:.2f} s",
+            f"{second:.2f} s",
+            f"{first / second:.0f} ×",
+        ),
+        ("read 24 000 × 384 from the cache", "", f"{read:.3f} s", ""),
+    ]
+
+
+def main() -> None:
+    """Print the table."""
+    print("| what | before | after | ratio |\n|---|--:|--:|--:|")
+    for row in precision() + cache():
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,317 @@
+"""The embedding cache: damage, death, company, partial hits, what it holds, and where it lies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embrm.embedders import _cache, _shards
+from embrm.embedders._cache import Space, cache_folder, info, prune, recall, remember, text_key
+from embrm.embedders._shards import Rows
+from embrm.errors import CacheError, OptionError
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def rows(numbers: range, *, dimension: int = 8) -> Rows:
+    """Rows whose vectors follow from their number, so that a wrong one is seen."""
+    vectors = np.array([np.random.default_rng(i).normal(size=dimension) for i in numbers], dtype=np.float32)
+    return Rows(keys(numbers), vectors.reshape(-1, dimension), np.array([i % 3 == 0 for i in numbers], dtype=bool))
+
+
+def keys(numbers: range) -> list[bytes]:
+    return [text_key(str(i).encode()) for i in numbers]
+
+
+def put(space: Space, numbers: range) -> None:
+    with space.writer() as write:
+        write(rows(numbers))
+
+
+def assert_holds(space: Space, numbers: range, asked: range) -> None:
+    found, truth = space.read(keys(asked)), rows(numbers)
+    order = {key: i for i, key in enumerate(found.keys)}
+    assert sorted(order) == sorted(truth.keys)
+    at = [order[key] for key in truth.keys]
+    if not at:
+        return
+    np.testing.assert_array_equal(found.vectors[at], truth.vectors)
+    np.testing.assert_array_equal(found.cut[at], truth.cut)
+
+
+def shards(space: Space) -> list[Path]:
+    return sorted(space.folder.glob("*.shard"))
+
+
+def start(code: str) -> subprocess.Popen[str]:
+    head = "from embrm.embedders import _cache\nfrom tests.unit.test_cache import *\n"
+    return subprocess.Popen([sys.executable, "-c", head + textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+
+
+def test_partial_hits() -> None:
+    space = Space("a")
+    assert_holds(space, range(0), asked=range(5))
+    put(space, range(5))
+    assert_holds(space, range(3, 5), asked=range(3, 20))
+    put(space, range(5, 9))
+    assert_holds(space, range(9), asked=range(20))
+
+
+def test_identities_do_not_mix() -> None:
+    put(Space("a"), range(5))
+    assert_holds(Space("b"), range(0), asked=range(5))
+
+
+def test_interrupted_work_is_kept() -> None:
+    space = Space("a")
+
+    def work() -> None:
+        with space.writer() as write:
+            write(rows(range(7)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert_holds(space, range(7), asked=range(9))
+
+
+def test_a_killed_process_leaves_what_it_had_written(folder: Path) -> None:
+    process = start("""
+        _cache.FLUSH_SECONDS = 0
+        with Space("a").writer() as write:
+            for i in range(50_000):
+                write(rows(range(i, i + 1)))
+                if i == 20: print("going", flush=True)
+    """)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "going\n"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    space = Space("a")
+    n = len(space.read(keys(range(50_000))).keys)
+    assert 20 < n < 50_000
+    assert_holds(space, range(n), asked=range(50_000))
+    put(space, range(n, n + 5))
+    assert_holds(space, range(n + 5), asked=range(50_000))
+
+
+def test_two_processes_at_once() -> None:
+    code = """
+        _cache.FLUSH_SECONDS = 0
+        with Space("a").writer() as write:
+            for i in range({start}, {start} + 150):
+                write(rows(range(i, i + 1)))
+        Space("a").read(keys(range(250)))
+        print("done")
+    """
+    both = [start(code.format(start=first)) for first in (0, 100)]
+    assert [process.communicate()[0] for process in both] == ["done\n", "done\n"]
+    assert_holds(Space("a"), range(250), asked=range(300))
+
+
+def test_many_small_shards_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cache, "FLUSH_SECONDS", 0)
+    space = Space("a")
+    with space.writer() as write:
+        for i in range(2 * _cache.SMALL_SHARDS):
+            write(rows(range(i, i + 2)))  # each text twice
+    assert len(shards(space)) == 1
+    assert _shards.count_rows(shards(space)[0]) == 2 * _cache.SMALL_SHARDS + 1
+    assert_holds(space, range(2 * _cache.SMALL_SHARDS + 1), asked=range(999))
+
+
+def test_a_shard_that_vanishes_under_a_reader_is_empty(tmp_path: Path) -> None:
+    gone, sound = _shards.read_shard(tmp_path / "gone.shard", None)
+    assert not gone.keys
+    assert sound
+    assert _shards.count_rows(tmp_path / "gone.shard") == 0
+
+
+@pytest.mark.parametrize("at", ["vector", "key", "flag"])
+def test_a_damaged_row_is_lost_alone(at: str) -> None:
+    space = Space("a")
+    put(space, range(10))
+    [shard] = shards(space)
+    content = bytearray(shard.read_bytes())
+    index = _shards.HEADER + 10 * 8 * 4 + 4 * _shards.INDEX.itemsize  # of row 4
+    content[{"vector": _shards.HEADER + 4 * 8 * 4 + 3, "key": index, "flag": index + 20}[at]] ^= 1
+    shard.write_bytes(content)
+    keep = rows(range(10)).take([0, 1, 2, 3, 5, 6, 7, 8, 9])
+    if at == "key":  # the row is then that of another text, which nobody asks for
+        found = space.read(keys(range(10)))
+    else:
+        with pytest.warns(UserWarning, match="1 files of the embedding cache are damaged"):
+            found = space.read(keys(range(10)))
+        assert shards(space) != [shard]
+    assert found.keys == keep.keys
+    np.testing.assert_array_equal(found.vectors, keep.vectors)
+    put(space, range(4, 5))
+    assert_holds(space, range(10), asked=range(10))
+
+
+@pytest.mark.parametrize("damage", ["shortened", "emptied", "no shard", "longer", "other shape"])
+def test_a_damaged_shard_is_recomputed(damage: str) -> None:
+    space = Space("a")
+    put(space, range(10))
+    [shard] = shards(space)
+    content = shard.read_bytes()
+    shape = np.array([10, 7], dtype="<u8").tobytes()
+    shard.write_bytes(
+        {
+            "shortened": content[:-5],
+            "emptied": b"",
+            "no shard": bytes(8) + content[8:],
+            "longer": content + b"x",
+            "other shape": content[:8] + shape + content[24:],
+        }[damage]
+    )
+    put(space, range(10, 12))
+    with pytest.warns(UserWarning, match="damaged; what they lost is computed again"):
+        assert_holds(space, range(10, 12), asked=range(12))
+    assert shard not in shards(space)
+    put(space, range(10))
+    assert_holds(space, range(12), asked=range(12))
+
+
+def test_every_flipped_bit_is_noticed_or_harmless() -> None:
+    space = Space("a")
+    put(space, range(3))
+    [shard] = shards(space)
+    content, truth = shard.read_bytes(), rows(range(3))
+    for bit in np.random.default_rng(0).integers(0, 8 * len(content), 200).tolist():
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        shard.write_bytes(damaged)
+        found, _ = _shards.read_shard(shard, set(truth.keys))
+        at = [truth.keys.index(key) for key in found.keys]
+        for i, j in enumerate(at):
+            np.testing.assert_array_equal(found.vectors[i], truth.vectors[j])
+            assert found.cut[i] == truth.cut[j]
+
+
+def test_an_unwritable_cache_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(CacheError, match=r"cannot write the embedding cache .*file.cache .*set EMBRM_CACHE"):
+        put(Space("a"), range(3))
+    with pytest.raises(CacheError, match="set EMBRM_CACHE"):
+        remember("question", "answer")
+
+
+def test_an_unreadable_cache_names_the_way_out() -> None:
+    space = Space("a")
+    (space.folder / "0.shard").mkdir(parents=True)
+    with pytest.raises(CacheError, match=r"cannot read the embedding cache .* set EMBRM_CACHE"):
+        space.read(keys(range(3)))
+
+
+def test_a_space_that_cannot_be_removed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(Space("a"), range(3))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(_cache.shutil, "rmtree", refuse)  # a superuser running the tests may remove anything
+    with pytest.raises(CacheError, match=r"cannot change the embedding cache .*Permission denied"):
+        prune()
+
+
+def test_facts_are_remembered() -> None:
+    assert recall("q") is None
+    remember("q", "yes")
+    remember("r", "no")
+    assert recall("q") == "yes"
+    assert recall("r") == "no"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff", b'{"question": "other", "answer": "x"}', b'{"question": "q"}']
+)
+def test_a_damaged_fact_is_unknown(content: bytes, folder: Path) -> None:
+    remember("q", "yes")
+    [fact] = (folder / "facts").iterdir()
+    fact.write_bytes(content)
+    assert recall("q") is None
+
+
+def test_info_counts_what_there_is(folder: Path) -> None:
+    assert info() == _cache.CacheInfo(folder, ())
+    put(Space("older"), range(10))
+    put(Space("newer"), range(4))
+    put(Space("newer"), range(4, 6))
+    week = time.time() - 7 * 86_400
+    os.utime(Space("older").folder / "identity.txt", (week, week))
+    found = info()
+    assert [(s.identity, s.rows) for s in found.spaces] == [("newer", 6), ("older", 10)]
+    assert found.rows == 16
+    assert found.bytes == sum(path.stat().st_size for path in folder.rglob("*.shard"))
+    np.testing.assert_allclose([s.idle_days for s in found.spaces], [0, 7], atol=0.01)
+
+
+def test_prune_removes_what_is_idle(folder: Path) -> None:
+    put(Space("older"), range(10))
+    put(Space("newer"), range(4))
+    for part, age in (("stale", 7200), ("young", 60)):
+        path = Space("newer").folder / f".{part}.part"
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - age,) * 2)
+    week = time.time() - 7 * 86_400
+    os.utime(Space("older").folder / "identity.txt", (week, week))
+    assert prune(idle_days=8).spaces == ()
+    assert [s.identity for s in prune(idle_days=6).spaces] == ["older"]
+    assert [s.identity for s in info().spaces] == ["newer"]
+    assert [path.name for path in folder.rglob("*.part")] == [".young.part"]
+    assert prune().rows == 4
+    assert info().rows == 0
+    with pytest.raises(OptionError, match="idle_days must be at least 0, got -1"):
+        prune(idle_days=-1)
+
+
+def test_reading_counts_as_use() -> None:
+    put(Space("a"), range(3))
+    week = time.time() - 7 * 86_400
+    os.utime(Space("a").folder / "identity.txt", (week, week))
+    Space("a").read(keys(range(1)))
+    assert info().spaces[0].idle_days < 0.1
+
+
+def test_a_space_pruned_while_it_is_written_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Space("a").writer() as write:
+        write(rows(range(3)))
+        prune()
+    assert [(s.identity, s.rows) for s in info().spaces] == [("a", 3)]
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"EMBRM_CACHE": "/x/y"}, "/x/y"),
+        ("linux", {"EMBRM_CACHE": "~/y"}, "/home/user/y"),
+        ("linux", {}, "/home/user/.cache/embrm"),
+        ("linux", {"XDG_CACHE_HOME": "/fast"}, "/fast/embrm"),
+        ("darwin", {}, "/home/user/Library/Caches/embrm"),
+        ("win32", {"LOCALAPPDATA": "/local"}, "/local/embrm"),
+    ],
+)
+def test_where_the_cache_lies(
+    platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("EMBRM_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", platform)
+    for name, value in {"HOME": "/home/user", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(expected)
