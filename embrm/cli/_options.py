@@ -16,6 +16,7 @@ from embrm.errors import OptionError
 from embrm.registry import Registry
 
 if TYPE_CHECKING:
+    from embrm.embedders import Embedder
     from embrm.heads._head import FittedHead
 
 T = TypeVar("T")
@@ -47,26 +48,31 @@ class Source:
     settings: tuple[str, ...]
     features: str | None
 
-    def embedding(self) -> dict[str, Any]:
-        """Return the embedder and whether anybody watches its progress, as arguments."""
-        from embrm import embedders
-
-        made = recipe(embedders.registry, self.embedder or "minilm", self.settings)
-        return {"embedder": made, "progress": sys.stderr.isatty()}
-
-    def reading(self, model: FittedHead | None = None) -> dict[str, Any]:
-        """Return the arguments of `embrm.reading`; without `--embedder`, that which the model was trained with.
+    def embedder_of(self, model: FittedHead | None = None) -> tuple[Embedder, str]:
+        """Return the embedder and its name: the one that was typed, else that which the model was trained with.
 
         Raises:
-            OptionError: the model was trained on vectors made elsewhere, and neither option is given.
+            OptionError: the model was trained on vectors made elsewhere, and no embedder was typed.
         """
-        source = self
-        if self.embedder is None and self.features is None and model is not None and "source" in model.record:
+        from embrm import embedders
+
+        name, settings = self.embedder or "minilm", self.settings
+        if self.embedder is None and model is not None and "source" in model.record:
             used = model.record["source"]
             if used["embedder"] is None:
                 raise OptionError("the model was trained on vectors made elsewhere; give such vectors with --features")
-            source = Source(used["embedder"], self.settings or tuple(used["settings"]), None)
-        return {**source.embedding(), "features": self.features}
+            name, settings = used["embedder"], settings or used["settings"]
+        return recipe(embedders.registry, name, settings), name
+
+    def embedding(self) -> dict[str, Any]:
+        """Return the embedder, and whether anybody watches its progress, as arguments."""
+        return {"embedder": self.embedder_of()[0], "progress": sys.stderr.isatty()}
+
+    def reading(self, model: FittedHead | None = None) -> dict[str, Any]:
+        """Return the arguments of `embrm.reading` that say how texts become vectors."""
+        if self.features is not None:
+            return {"features": self.features}
+        return {"embedder": self.embedder_of(model)[0], "progress": sys.stderr.isatty()}
 
     @property
     def record(self) -> dict[str, Any]:

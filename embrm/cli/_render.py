@@ -111,18 +111,19 @@ def pool_table(report: PoolReport) -> str:
     """Return the best-of-n curve at powers of two and at its end."""
     last = len(report.sizes) - 1
     shown = [i for i, n in enumerate(report.sizes) if i == last or math.log2(n).is_integer()]
+    compared = [name for name in ("oracle", "length", "random") if name in report.reward]
     rows = [
         [
             report.sizes[i].item(),
             float(report.kl[i]),
             *(float(report.reward[name].estimate[i]) for name in ("proxy", "gold")),
             _range(report.reward["gold"], i),
-            *(float(report.reward[name].estimate[i]) for name in ("oracle", "random")),
+            *(float(report.reward[name].estimate[i]) for name in compared),
             float(report.of_oracle.estimate[i]),
         ]
         for i in shown
     ]
-    header = ["n", "KL", "proxy", "gold", "95 %", "oracle", "random", "of oracle"]
+    header = ["n", "KL", "proxy", "gold", "95 %", *compared, "of oracle"]
     return f"{report.prompts} prompts\n" + table(header, rows)
 
 

@@ -62,11 +62,11 @@ def command(
         raise OptionError(f"--set needs a single --detector to belong to, got {', '.join(names)}")
     recipes = {name: _options.recipe(detectors.registry, name, options) for name in names}
     fitted = load_model(model)
-    view = fitted.head.view if space == "latent" else space
+    views = fitted.widths if space == "latent" else (space,)
     files = [read_texts(reference), read_texts(outputs)]
     prompts = number_prompts(*files)
-    sides = [as_candidates(texts, views=(view,), **source.reading(fitted)).features for texts in files]
-    known, new = (fitted.latent(x, member=member) if space == "latent" else x.matrix(view) for x in sides)
+    sides = [as_candidates(texts, views=views, **source.reading(fitted)).features for texts in files]
+    known, new = (fitted.latent(x, member=member) if space == "latent" else x.matrix(space) for x in sides)
     verdicts = {
         name: recipe.fit(known, prompt=prompts[0], seed=seed).check(new, prompt=prompts[1])
         for name, recipe in recipes.items()

@@ -53,7 +53,7 @@ def command(
         figures.check(figure)
     wanted = _options.whole_numbers("--sizes", sizes)
     fitted = load_model(model)
-    data = read(file, views=(fitted.head.view,), **source.reading(fitted))
+    data = read(file, views=fitted.widths, **source.reading(fitted))
     found = report(fitted, data, sizes=wanted, pool=pool, seed=seed)
     if isinstance(found, PairReport):
         text = _render.pair_table(found)

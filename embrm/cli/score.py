@@ -31,7 +31,7 @@ def command(model: str, file: str, output: str, source: _options.Source, as_json
     check_output(output)
     fitted = load_model(model)
     texts = read_texts(file)
-    data = as_candidates(texts, views=(fitted.head.view,), **source.reading(fitted))
+    data = as_candidates(texts, views=fitted.widths, **source.reading(fitted))
     reward = fitted.score(data.features).centred()
     rows = [
         {"id": name, "index": index, "score": score, "sd": sd}

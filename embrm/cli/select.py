@@ -44,7 +44,7 @@ def command(
     check_output(output)
     fitted = load_model(model)
     texts = read_texts(pools, kind="pools")
-    data = as_candidates(texts, views=(fitted.head.view,), **source.reading(fitted))
+    data = as_candidates(texts, views=fitted.widths, **source.reading(fitted))
     choice = rule(fitted.score(data.features), offsets=data.offsets, seed=seed)
     rows = []
     for row in choice.index.tolist():

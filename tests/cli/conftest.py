@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cli")
+    made = tmp_path_factory.mktemp("cli")
+    folder = made / "files"
+    folder.mkdir()
     rng = random.Random(0)
     pairs = [
         {"prompt": f"How do I mend lamp {i // 2}?", "chosen": answer(0.8, rng), "rejected": answer(0.2, rng)}
@@ -56,20 +59,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pools.append({"id": f"q{i}", "prompt": f"How do I clean pot {i}?", "responses": responses, "gold": gold})
         pools[-1]["policy"] = policy
     write_lines(folder / "pools.jsonl", pools)
-    here = Path.cwd()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=3", "--embedder", "hashing"]
         assert run([*fit, "-o", "model"]) == 0
-    assert Path.cwd() == here
-    return folder
+    return made
 
 
 @pytest.fixture
 def workspace(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a fresh folder with links to what was made once."""
-    for path in made.iterdir():
-        (tmp_path / path.name).symlink_to(path)
+    """Give a fresh folder with a copy of what was made once; only the cache of embeddings is shared."""
+    shutil.copytree(made / "files", tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EMBRM_CACHE", str(made / "cache"))
     return tmp_path
