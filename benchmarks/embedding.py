@@ -21,8 +21,8 @@ import numpy as np
 
 ROUNDS = 5
 WORDS = (
-    "the a my old new morning river recipe answer question committee neighbour teacher bridge moon quickly slowly never "
-    "often explains repairs remembers describes avoids improves because without with after before careful honest long"
+    "the a my old new morning river recipe answer question committee neighbour teacher bridge moon quickly slowly "
+    "never often explains repairs remembers describes avoids improves because without with after before honest long"
 )
 
 
