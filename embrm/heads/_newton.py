@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.linalg
 from scipy.special import expit
 
 from embrm.errors import ConvergenceError
-from embrm.types import Array
+from embrm.heads._split import targets
+from embrm.types import Array, IntArray, Pairs
 
 CHUNK = 8192
 
 
-def loss(margins: Array, target: Array) -> Array:
-    """Return the negative log likelihood of each pair: −t log σ(z) − (1 − t) log σ(−z)."""
-    return np.asarray(np.logaddexp(0.0, margins) - target * margins)
+class Data(NamedTuple):
+    """Pairs as a linear reward sees them: differences chosen − rejected `(n, p)`, and `(n,)` numbers of `targets`."""
+
+    d: Array
+    weight: Array
+    target: Array
+    margin: Array
+
+    @classmethod
+    def of(cls, x: Array, pairs: Pairs, *, scale: Array) -> Data:
+        """Gather the differences of features `x (m, p)` in units of `scale (p,)`, in the precision of `x`."""
+        d = x[pairs.chosen]
+        d -= x[pairs.rejected]
+        d /= scale.astype(d.dtype)
+        return cls(d, *targets(pairs))
+
+    def take(self, index: IntArray) -> Data:
+        """Return the given pairs."""
+        return Data(*(a[index] for a in self))
+
+    def loss(self, z: Array) -> Array:
+        """Return the negative log likelihood `(n,)` of margins `z (n,)`: −t log σ(z) − (1 − t) log σ(−z)."""
+        return np.asarray(np.logaddexp(0.0, z) - self.target * z)
+
+    def margins(self, theta: Array) -> Array:
+        """Return θᵀd − m, `(n,)` float64."""
+        parts = [self.d[s : s + CHUNK].astype(np.float64) @ theta for s in range(0, len(self.d), CHUNK)]
+        return np.asarray(np.concatenate(parts) - self.margin)
 
 
 def hessian(d: Array, curvature: Array, precision: float) -> Array:
@@ -27,23 +55,19 @@ def hessian(d: Array, curvature: Array, precision: float) -> Array:
     return out
 
 
-def fit(
-    d: Array,
-    *,
-    weight: Array,
-    target: Array,
-    margin: Array,
-    precision: float,
-    start: Array | None = None,
-    steps: int = 60,
-) -> Array:
-    """Return the MAP `(p,)` of θ under `Σ w·loss(θᵀd − m, t) + λ‖θ‖²/2`.
+class Fitted(NamedTuple):
+    """The MAP `(p,)`, the Hessian `(p, p)` of the penalised loss there, and that loss."""
+
+    theta: Array
+    hessian: Array
+    loss: float
+
+
+def fit(data: Data, *, precision: float, start: Array | None = None, steps: int = 60) -> Fitted:
+    """Return the MAP of θ under `Σ w·loss(θᵀd − m, t) + λ‖θ‖²/2`.
 
     Args:
-        d: `(n, p)` differences chosen − rejected.
-        weight: `(n,)` weights of the pairs.
-        target: `(n,)` 1, or 0.5 for a tie.
-        margin: `(n,)` subtracted from θᵀd.
+        data: the pairs.
         precision: λ > 0, the prior precision; it bounds θ where the pairs are separable.
         start: a warm start `(p,)`.
         steps: how many Newton steps may be taken.
@@ -51,21 +75,21 @@ def fit(
     Raises:
         ConvergenceError: the gradient is still large after `steps` steps.
     """
-    theta = np.zeros(d.shape[1]) if start is None else start.copy()
+    theta = np.zeros(data.d.shape[1]) if start is None else np.asarray(start, dtype=np.float64)
 
     def objective(t: Array) -> tuple[float, Array]:
-        z = _times(d, t) - margin
-        return float(weight @ loss(z, target) + 0.5 * precision * t @ t), z
+        z = data.margins(t)
+        return float(data.weight @ data.loss(z) + 0.5 * precision * t @ t), z
 
     value, z = objective(theta)
     for _ in range(steps):
         p = expit(z)
-        gradient = _transposed(d, weight * (p - target)) + precision * theta
-        factor = scipy.linalg.cho_factor(hessian(d, weight * p * (1 - p), precision), overwrite_a=True)
-        step = scipy.linalg.cho_solve(factor, gradient)
+        gradient = _transposed(data.d, data.weight * (p - data.target)) + precision * theta
+        curvature = hessian(data.d, data.weight * p * (1 - p), precision)
+        step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(curvature), gradient)
         decrement = float(gradient @ step)
         if decrement <= 1e-10 * max(1.0, abs(value)):
-            return np.asarray(theta)
+            return Fitted(theta, curvature, value)
         size = 1.0
         while True:  # the objective is convex and the step a descent direction: halving ends
             trial = theta - size * step
@@ -78,11 +102,6 @@ def fit(
         f"the linear fit has not converged after {steps} Newton steps (decrement {decrement:.2g}); "
         "raise the prior precision"
     )
-
-
-def _times(d: Array, theta: Array) -> Array:
-    parts = [d[s : s + CHUNK].astype(np.float64) @ theta for s in range(0, len(d), CHUNK)]
-    return np.concatenate(parts)
 
 
 def _transposed(d: Array, v: Array) -> Array:

@@ -11,10 +11,10 @@ import numpy as np
 from embrm.errors import OptionError
 from embrm.heads import _newton
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._split import bootstrap_prompts, hold_out, moments, rows_of, targets
+from embrm.heads._split import bootstrap_prompts, hold_out, moments, rows_of
 from embrm.outcomes import State
 from embrm.registry import register
-from embrm.types import Array, IntArray, Pairs, Problem
+from embrm.types import Array, Pairs, Problem
 
 GRID = tuple(float(v) for v in np.logspace(4, 0, 9))  # strong to weak, so that each start is close to its solution
 
@@ -59,11 +59,8 @@ class Linear(Head):
             else:
                 precision, trials = self._tune(train, validation, scale)
         record: dict[str, Any] = {"prior_precision": precision, "pairs": len(problem.pairs), "trials": trials}
-        d, weight, target, margin = self._differences(problem.pairs, scale)
-        theta = [
-            _newton.fit(d[i], weight=weight[i], target=target[i], margin=margin[i], precision=precision)
-            for i in self._resamples(problem.pairs, problem.seed)
-        ]
+        data = _newton.Data.of(x, problem.pairs, scale=scale)
+        theta = [_newton.fit(d, precision=precision).theta for d in self._resamples(data, problem)]
         coefficients = np.stack(theta) / scale
         return FittedLinear(
             head=self,
@@ -75,28 +72,25 @@ class Linear(Head):
         )
 
     def _tune(self, train: Pairs, validation: Pairs, scale: Array) -> tuple[float, list[dict[str, float]]]:
-        d, weight, target, margin = self._differences(train, scale)
-        held, held_weight, held_target, held_margin = self._differences(validation, scale)
+        data = _newton.Data.of(train.features.matrix(self.view), train, scale=scale)
+        held = _newton.Data.of(validation.features.matrix(self.view), validation, scale=scale)
         trials: list[dict[str, float]] = []
         theta = None
         for precision in GRID:
-            theta = _newton.fit(d, weight=weight, target=target, margin=margin, precision=precision, start=theta)
-            nll = np.average(_newton.loss(held @ theta - held_margin, held_target), weights=held_weight)
+            theta = _newton.fit(data, precision=precision, start=theta).theta
+            nll = np.average(held.loss(held.margins(theta)), weights=held.weight)
             trials.append({"prior_precision": precision, "validation_nll": float(nll)})
         return min(trials, key=lambda t: t["validation_nll"])["prior_precision"], trials
 
-    def _differences(self, pairs: Pairs, scale: Array) -> tuple[Array, Array, Array, Array]:
-        x = pairs.features.matrix(self.view)
-        d = x[pairs.chosen]
-        d -= x[pairs.rejected]
-        d /= scale.astype(np.float32)
-        return d, *targets(pairs)
-
-    def _resamples(self, pairs: Pairs, seed: int) -> list[IntArray | slice]:
+    def _resamples(self, data: _newton.Data, problem: Problem) -> list[_newton.Data]:
         if self.members == 1:
-            return [slice(None)]
-        rng = np.random.default_rng(seed)
-        return [bootstrap_prompts(pairs, rng) for _ in range(self.members)]
+            return [data]
+        rng = np.random.default_rng(problem.seed)
+        return [data.take(bootstrap_prompts(problem.pairs, rng)) for _ in range(self.members)]
+
+    def space(self) -> dict[str, tuple[Any, ...]]:
+        """Return the priors; None is the head's own search."""
+        return {"prior_precision": (None, *GRID)}
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""

@@ -13,10 +13,12 @@ from embrm import Features, Pairs, Problem, heads, load_model
 from tests.planted import planted
 
 NAMES = heads.names()
+# Heads that are slow by nature are tested with less of what makes them slow.
+QUICK: dict[str, dict[str, Any]] = {}
 
 
-def recipe(name: str, **options: Any) -> heads.Head:
-    return heads.get(name)(**options)
+def recipe(name: str) -> heads.Head:
+    return heads.get(name)(**QUICK.get(name, {}))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,3 +134,18 @@ def test_ties_pull_rewards_together(name: str) -> None:
     gap = np.abs(np.diff(recipe(name).fit(tied, seed=0).score(pairs.features).mean)).mean()
     untied = np.abs(np.diff(recipe(name).fit(pairs, seed=0).score(pairs.features).mean)).mean()
     assert gap < 0.5 * untied
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if getattr(heads.get(name), "distance_aware", False)])
+def test_a_distance_aware_head_widens_away_from_the_data(name: str) -> None:
+    """Its reward of a text, relative to the training texts, is the less certain the farther away the text is."""
+    pairs, _ = planted(pairs=300)
+    model = recipe(name).fit(pairs, seed=0)
+    x = pairs.features.matrix("joint")
+    directions = np.random.default_rng(0).normal(size=(100, x.shape[1]))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    spread = [model.score(x.mean(axis=0) + distance * directions).centred().sd for distance in (1.0, 4.0, 16.0)]
+    inside = model.score(pairs.features).centred().sd
+    assert np.all(spread[0] < spread[1])
+    assert np.all(spread[1] < spread[2])
+    assert spread[2].min() > np.quantile(inside, 0.95)

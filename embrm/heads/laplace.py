@@ -1,0 +1,171 @@
+"""The exact Bayesian last layer: the posterior of a linear reward by Laplace's approximation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.linalg
+from scipy.special import expit
+
+from embrm.errors import OptionError
+from embrm.heads import _evidence, _newton
+from embrm.heads._head import FittedHead, Head
+from embrm.heads._split import moments, rows_of
+from embrm.outcomes import Kind, State
+from embrm.registry import register
+from embrm.types import Array, Pairs, Problem
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Laplace(Head):
+    """The exact posterior curvature of a linear reward (Laplace), on the embedding or on a trained head's latent.
+
+    θ ~ N(MAP, H⁻¹) with H = λI + Σ p(1 − p) d dᵀ, d = e_w − e_l, over features scaled to unit variance, and the same λ
+    in mean and covariance (MacKay 1992; on a network's last layer Kristiadi et al. 2002.10118). The draws of θ are
+    joint over all texts and come in pairs MAP ± ε, so that their mean is the MAP's reward. The model also gives the
+    exact mean and sd of any difference, and P(win) with the probit correction.
+
+    Attributes:
+        prior_precision: λ; None maximises the marginal likelihood, which needs no held-out prompts.
+        draws: posterior draws that `score` returns, an even number.
+        base: a head with one member, trained first; θ then acts on its latent. None: on the features themselves.
+    """
+
+    distance_aware: ClassVar[bool] = True
+    prior_precision: float | None = None
+    draws: int = 64
+    base: Head | None = None
+
+    def __post_init__(self) -> None:
+        if self.prior_precision is not None and not self.prior_precision > 0:
+            raise OptionError(
+                f"prior_precision must be > 0 (or None for the marginal likelihood), got {self.prior_precision}"
+            )
+        if self.draws < 2 or self.draws % 2:
+            raise OptionError(f"draws must be even and >= 2 (they come in pairs), got {self.draws}")
+        if self.base is not None:
+            if self.view not in ("joint", self.base.view):
+                raise OptionError(f"view must be that of the base, '{self.base.view}', got '{self.view}'; leave it out")
+            object.__setattr__(self, "view", self.base.view)
+
+    def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
+        """Fit the bases together, and each posterior in a few Newton steps."""
+        bases = [None] * len(problems) if self.base is None else self.base.fit_many(problems)
+        return [self._fit(problem, base) for problem, base in zip(problems, bases, strict=True)]
+
+    def _fit(self, problem: Problem, base: FittedHead | None) -> FittedLaplace:
+        features = problem.pairs.features
+        x = features.matrix(self.view)
+        if base is not None and base.members != 1:
+            raise OptionError(
+                f"base must have one latent, got a head of {base.members} members; give it members=1 and wrap the "
+                "Laplace in an ensemble"
+            )
+        z = x if base is None else base.latent(features)
+        used = rows_of(problem.pairs)
+        mean, scale = moments(z, used)
+        data = _newton.Data.of(z, problem.pairs, scale=scale)
+        record: dict[str, Any] = {"pairs": len(problem.pairs)}
+        if self.prior_precision is None:
+            fitted, trials = _evidence.search(data)
+            precision = trials[-1]["prior_precision"]
+            low, high = _evidence.BOUNDS
+            record["at_bound"] = bool(precision < 1.01 * low or precision > 0.99 * high)
+        else:
+            precision = self.prior_precision
+            fitted = _newton.fit(data, precision=precision)
+            trials = [{"prior_precision": precision, "log_evidence": _evidence.log_evidence(fitted, precision)}]
+        record |= {"prior_precision": precision, "log_evidence": trials[-1]["log_evidence"], "trials": trials}
+        lower = scipy.linalg.cholesky(fitted.hessian, lower=True)
+        root = scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True, trans="T")
+        root /= scale[:, None]
+        theta = fitted.theta / scale
+        noise = np.random.default_rng(problem.seed).standard_normal((self.draws // 2, len(theta))) @ root.T
+        coefficients = theta + np.concatenate([noise, -noise])
+        return FittedLaplace(
+            head=self,
+            width=x.shape[1],
+            embedder=features.embedder,
+            reference=coefficients @ mean,
+            record=record,
+            coefficients=coefficients,
+            theta=theta,
+            root=root,
+            base=base,
+        )
+
+    def space(self) -> dict[str, Sequence[Any]]:
+        """Return what the base may try: the marginal likelihood chooses the prior."""
+        return {} if self.base is None else {f"base.{name}": values for name, values in self.base.space().items()}
+
+    def restore(self, state: State) -> FittedHead:
+        """Rebuild a fitted model from its state."""
+        from embrm.heads._saved import restore
+
+        return FittedLaplace(
+            head=self,
+            width=state.config["width"],
+            embedder=state.config["embedder"],
+            record=state.config["record"],
+            base=restore(state.children["base"]) if state.children else None,
+            **state.arrays,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLaplace(FittedHead):
+    """A Gaussian over linear rewards of a latent of `k` columns.
+
+    Attributes:
+        coefficients: `(draws, k)` joint draws, in the units of the latent.
+        theta: `(k,)` the MAP.
+        root: `(k, k)` with `root rootᵀ` the covariance.
+        base: what gives the latent; None: the features themselves.
+    """
+
+    coefficients: Array
+    theta: Array
+    root: Array
+    base: FittedHead | None
+
+    @property
+    def kind(self) -> Kind:
+        """Posterior draws."""
+        return "posterior"
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance `(k, k)` of θ."""
+        return np.asarray(self.root @ self.root.T)
+
+    def difference(self, pairs: Pairs) -> tuple[Array, Array]:
+        """Return the exact posterior mean and sd `(n,)` of r_chosen − r_rejected."""
+        z = self._space(self._matrix(pairs.features)).astype(np.float64)
+        d = z[pairs.chosen] - z[pairs.rejected]
+        return np.asarray(d @ self.theta), np.linalg.norm(d @ self.root, axis=1)
+
+    def win_probability(self, pairs: Pairs) -> Array:
+        """Return P(chosen ≻ rejected) `(n,)` = σ(μ/√(1 + πs²/8)), μ and s those of `difference` (MacKay 1992)."""
+        mean, sd = self.difference(pairs)
+        return np.asarray(expit(mean / np.sqrt(1 + np.pi * sd**2 / 8)))
+
+    def _space(self, x: Array) -> Array:
+        return x if self.base is None else self.base._latent(x, 0)
+
+    def _draws(self, x: Array) -> Array:
+        return np.asarray(self.coefficients @ self._space(x).T)
+
+    def _latent(self, x: Array, member: int) -> Array:
+        return np.asarray(x @ self.theta)[:, None] if self.base is None else self.base._latent(x, 0)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the posterior."""
+        return {"coefficients": self.coefficients, "theta": self.theta, "root": self.root}
+
+    def children(self) -> dict[str, FittedHead]:
+        """Return the base, if there is one."""
+        return {} if self.base is None else {"base": self.base}
