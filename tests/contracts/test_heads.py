@@ -14,7 +14,7 @@ from tests.planted import planted
 
 NAMES = heads.names()
 # Heads that are slow by nature are tested with less of what makes them slow.
-QUICK: dict[str, dict[str, Any]] = {}
+QUICK: dict[str, dict[str, Any]] = {"hmc": {"draws": 40, "warmup": 25, "chains": 2}}
 
 
 def recipe(name: str) -> heads.Head:
