@@ -58,7 +58,7 @@ def test_the_calibrated_mop_keeps_its_level_there() -> None:
 
 def test_chi_squared_mop_says_what_is_wrong_with_it() -> None:
     verdict = detectors.get("mop")(method="chi2").fit(NORMAL(size=(20, 30))).check(NORMAL(size=(5, 30)))
-    assert any("fitted, not known" in warning for warning in verdict.warnings)
+    assert any("p-values are not calibrated" in warning for warning in verdict.warnings)
     assert any("it is singular" in warning for warning in verdict.warnings)
 
 
