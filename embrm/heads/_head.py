@@ -186,6 +186,9 @@ class FittedHead(ABC):
         if not 0 <= member < self.members:
             raise DataError(f"member must be inside 0..{self.members - 1}, got {member}")
 
+    def _view(self, features: Features) -> Array:
+        return features.matrix(self.head.view)
+
     def _matrix(self, features: Features | npt.ArrayLike) -> Array:
         features = Features.of(features)
         if self.embedder and features.embedder and features.embedder != self.embedder:
@@ -193,7 +196,7 @@ class FittedHead(ABC):
                 f"the model was trained on vectors of '{self.embedder}', these are of '{features.embedder}'; "
                 "embed the texts with the first"
             )
-        x = features.matrix(self.head.view)
+        x = self._view(features)
         if x.shape[1] != self.width:
             raise DataError(
                 f"the model was trained on vectors of width {self.width}, these have {x.shape[1]}; "

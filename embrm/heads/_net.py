@@ -6,11 +6,12 @@ All tensors are batched over replicates `R` (members of an ensemble, seeds, nois
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,22 +19,47 @@ from torch import Tensor
 
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
+from embrm.heads._losses import LOSSES, Batch, preference_loss
+from embrm.heads._source import CROSSED, Source
 from embrm.outcomes import State
-from embrm.types import Array, Problem
+from embrm.types import Array, Candidates, Features, Pairs, Problem
 
 Params = Mapping[str, Tensor]
 
 
-class Latent(NamedTuple):
-    """A latent `(R, n, k)`: its location, and its log variance where the encoder is stochastic."""
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """A latent `(R, n, k)` of a batch; subclasses are stochastic.
 
+    Attributes:
+        loc: what scoring reads.
+    """
+
+    stochastic: ClassVar[bool] = False
     loc: Tensor
-    log_variance: Tensor | None = None
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return a draw `(R, n, k)` made of standard normal noise of the shape that the head's `noise_shape` gave."""
+        return self.loc
 
     def kl(self) -> Tensor:
-        """Return KL(N(μ, e^ℓ)‖N(0, 1)) = ½(μ² + e^ℓ − 1 − ℓ) of each text and dimension, `(R, n, k)`."""
-        if self.log_variance is None:
-            return torch.zeros_like(self.loc)
+        """Return the KL divergence from the prior, of each text and dimension, `(R, n, k)`."""
+        return torch.zeros_like(self.loc)
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(Latent):
+    """A latent N(μ, diag e^ℓ) with the prior N(0, I)."""
+
+    stochastic: ClassVar[bool] = True
+    log_variance: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return μ + e^{ℓ/2} ε."""
+        return torch.addcmul(self.loc, torch.exp(0.5 * self.log_variance), noise)
+
+    def kl(self) -> Tensor:
+        """Return ½(μ² + e^ℓ − 1 − ℓ)."""
         return 0.5 * (self.loc.square() + self.log_variance.exp() - 1 - self.log_variance)
 
 
@@ -77,8 +103,21 @@ class GradientHead(Head):
         patience: epochs without a better validation loss before a member stops; the best epoch is kept. 0 trains all
             epochs and keeps the last.
         validation_fraction: share of the pairs, by prompt, held out for early stopping where no validation is given.
-        loss: "bt" is Bradley–Terry on the difference of two rewards; "classify" tells winners from losers one by one.
+        loss: what a pair costs, see `preference_loss` for the formulas; "bt" is Bradley–Terry, "classify" tells
+            winners from losers one by one.
+        flip_rate: ε of "smoothed" and "rdpo"; None estimates it on validation prompts with a first fit of "bt".
+        clip: bound of the margins of "rdpo" and of the rewards of "unhinged".
+        extra_margin: m of "margin", by how much every chosen reward should exceed the rejected one.
         centre: weight of (r_w + r_l)², which fixes the free offset of a preference likelihood.
+        reweight: "instance" weighs each pair by exp(loss / temperature) within its batch (KL-penalised
+            distributionally robust optimisation). It lifts hard pairs, and flipped labels with them.
+        temperature: τ of the instance weights; small looks at the worst pairs alone.
+        augment: "rrm" adds pairs in which chosen and rejected of a prompt both beat the response to another prompt
+            (Liu et al. 2409.13156), so that the reward must read the prompt; needs `view="crossed"`.
+        rank_bonus: λ of UP-RLHF (2401.00243), which pays for members whose stacked input layers A have a large
+            ‖A‖_*/‖A‖_F; the likelihood is then that of the members' mean reward, and they share their batches.
+        pessimism: c of PET (2505.20556), the price of r(own best of n) − r(mean response) on the problem's pools.
+        pool_draws: n of that best-of-n.
     """
 
     members: int = 1
@@ -89,21 +128,56 @@ class GradientHead(Head):
     weight_decay: float = 0.01
     patience: int = 3
     validation_fraction: float = 0.15
-    loss: Literal["bt", "classify"] = "bt"
+    loss: Literal["bt", "classify", "smoothed", "rdpo", "symmetric", "unhinged", "margin"] = "bt"
+    flip_rate: float | None = None
+    clip: float = 10.0
+    extra_margin: float = 1.0
     centre: float = 0.01
+    reweight: Literal["none", "instance"] = "none"
+    temperature: float = 1.0
+    augment: Literal["none", "rrm"] = "none"
+    rank_bonus: float = 0.0
+    pessimism: float = 0.0
+    pool_draws: int = 8
 
     def __post_init__(self) -> None:
         for name in ("members", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "weight_decay", "patience", "centre"):
-            if getattr(self, name) < 0:
+        for name in ("learning_rate", "weight_decay", "patience", "centre", "extra_margin", "rank_bonus", "pessimism"):
+            if not getattr(self, name) >= 0:
                 raise OptionError(f"{name} must be >= 0, got {getattr(self, name)}")
+        for name in ("clip", "temperature"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} must be > 0, got {getattr(self, name)}")
         if not 0 < self.validation_fraction < 1:
             raise OptionError(f"validation_fraction must be inside (0, 1), got {self.validation_fraction}")
-        for name, known in (("diversity", ("seed", "bootstrap")), ("loss", ("bt", "classify"))):
-            if getattr(self, name) not in known:
-                raise OptionError(f"{name} must be one of {', '.join(known)}, got '{getattr(self, name)}'")
+        if self.flip_rate is not None and not 0 <= self.flip_rate < 0.5:
+            raise OptionError(f"flip_rate must be inside [0, 0.5) (or None to estimate it), got {self.flip_rate}")
+        known = {
+            "diversity": ("seed", "bootstrap"),
+            "loss": LOSSES,
+            "reweight": ("none", "instance"),
+            "augment": ("none", "rrm"),
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise OptionError(f"{name} must be one of {', '.join(values)}, got '{getattr(self, name)}'")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.pool_draws < 2:
+            raise OptionError(f"pool_draws must be >= 2, got {self.pool_draws}")
+        if self.augment == "rrm" and self.view != CROSSED:
+            raise OptionError(
+                f"augment 'rrm' moves responses between prompts, which needs them apart, got view '{self.view}'; "
+                "pass view='crossed'"
+            )
+        if self.rank_bonus and (self.members < 2 or self.diversity != "seed"):
+            raise OptionError(
+                f"rank_bonus compares members that see the same pairs, got members={self.members} and "
+                f"diversity='{self.diversity}'; pass members=5, diversity='seed'"
+            )
 
     @abstractmethod
     def parameters(self, width: int) -> dict[str, Init]:
@@ -121,16 +195,25 @@ class GradientHead(Head):
         scale that noise up to full steps.
         """
 
-    def noise_dim(self) -> int:
-        """Return the width k of a stochastic encoder's noise; 0 where the latent is deterministic."""
-        return 0
+    def noise_shape(self, texts: int) -> tuple[int, int]:
+        """Return the shape of the noise that a stochastic latent of so many texts reads."""
+        return (0, 0)
 
     def kl_scale(self) -> float:
-        """Return the weight of KL(q‖N(0, I)), summed over a pair's two texts, in a pair's loss; 0 turns it off."""
+        """Return the weight of KL(q‖prior), summed over a pair's two texts, in a pair's loss; 0 turns it off."""
         return 0.0
 
-    def extra_loss(self, latent: Latent) -> Tensor | None:
-        """Return a further loss `(R,)` of a batch's latents, or None."""
+    def pair_numbers(self, pairs: Pairs) -> Array:
+        """Return further numbers `(c, n)` of the pairs, which arrive in the batches as `extra`."""
+        return np.empty((0, len(pairs)))
+
+    def preference(self, params: Params, z: Tensor, reward: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of each pair `(R, B)` from latents `(R, 2B, k)` and rewards, in training and validation."""
+        return preference_loss(self, reward, batch)
+
+    def extra_loss(self, params: Params, latent: Latent, z: Tensor, batch: Batch) -> Tensor | None:
+        """Return a further loss `(R,)` of a batch, in training alone, or None."""
+        return None
 
     def report(self, latent: Latent) -> dict[str, Any]:
         """Return diagnostics of the fitted members on training texts, JSON-ready."""
@@ -140,7 +223,7 @@ class GradientHead(Head):
         """Fit all problems; those that share features and a number of steps are trained as one batch."""
         from embrm.heads._svi import train
 
-        return train(self, problems)
+        return list(train(self, problems))
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
@@ -173,6 +256,9 @@ class FittedNet(FittedHead):
     def _tensors(self, member: slice = slice(None)) -> dict[str, Tensor]:
         return {name: torch.from_numpy(array[member]) for name, array in self.params.items()}
 
+    def _view(self, features: Features) -> Array:
+        return cast("Array", Source.of(features, self.head.view))  # rows are made when a chunk asks for them
+
     @torch.no_grad()
     def _draws(self, x: Array) -> Array:
         params = self._tensors()
@@ -187,3 +273,21 @@ class FittedNet(FittedHead):
     def arrays(self) -> dict[str, Array]:
         """Return the parameters of all members."""
         return self.params
+
+    def refine(
+        self,
+        pairs: Pairs,
+        *,
+        seed: int,
+        validation: Pairs | None = None,
+        pools: Candidates | None = None,
+        **options: Any,
+    ) -> FittedNet:
+        """Return the model trained further, from where it stands, with the given options changed.
+
+        Pessimistic fine-tuning is `model.refine(pairs, seed=0, pools=pools, pessimism=0.1, learning_rate=1e-4)`.
+        """
+        from embrm.heads._svi import train
+
+        head = dataclasses.replace(self._recipe, **options)
+        return train(head, [Problem(pairs, seed, validation=validation, pools=pools)], start=[self.params])[0]

@@ -6,6 +6,8 @@ import warnings
 
 import numpy as np
 
+from embrm.errors import DataError
+from embrm.heads._source import Source
 from embrm.types import Array, IntArray, Pairs, Problem
 
 
@@ -39,7 +41,7 @@ def hold_out(problem: Problem, *, fraction: float, view: str) -> tuple[Pairs, Pa
 
 
 def _shared_texts(train: Pairs, validation: Pairs, view: str) -> int:
-    x, y = train.features.matrix(view), validation.features.matrix(view)
+    x, y = Source.of(train.features, view), Source.of(validation.features, view)
     seen = {hash(x[i].tobytes()) for i in rows_of(train)}  # hashes: the vectors themselves would be a second copy
     return sum(hash(y[i].tobytes()) in seen for i in rows_of(validation))
 
@@ -55,7 +57,7 @@ def targets(pairs: Pairs) -> tuple[Array, Array, Array]:
     return weight, target, margin
 
 
-def moments(x: Array, rows: IntArray, *, chunk: int = 8192) -> tuple[Array, Array]:
+def moments(x: Array | Source, rows: IntArray, *, chunk: int = 8192) -> tuple[Array, Array]:
     """Return mean and standard deviation `(d,)` of the given rows in float64; constant columns get sd 1."""
     total = np.zeros(x.shape[1])
     square = np.zeros(x.shape[1])
@@ -72,9 +74,18 @@ def moments(x: Array, rows: IntArray, *, chunk: int = 8192) -> tuple[Array, Arra
 
 
 def bootstrap_prompts(pairs: Pairs, rng: np.random.Generator) -> IntArray:
-    """Return `n` pairs drawn by whole prompts with replacement (the last prompt cut to keep `n`), as indices."""
+    """Return `n` pairs drawn by whole prompts with replacement (the last prompt cut to keep `n`), as indices.
+
+    Raises:
+        DataError: there is one prompt, so that every bootstrap is the same.
+    """
     order = np.argsort(pairs.prompt, kind="stable")
     starts = np.flatnonzero(np.diff(pairs.prompt[order], prepend=pairs.prompt[order[0]] - 1))
+    if len(starts) < 2:
+        raise DataError(
+            f"a bootstrap over prompts needs 2 prompts or more, and the {len(pairs)} pairs belong to one; "
+            "add pairs of other prompts, or train without bootstraps"
+        )
     groups = np.split(order, starts[1:])
     drawn: list[IntArray] = []
     size = 0

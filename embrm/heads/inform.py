@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from embrm.errors import OptionError
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._losses import Batch
+from embrm.heads._net import Gaussian, GradientHead, Init, Latent, Params, affine, dense
 from embrm.registry import register
 
 LOG_VARIANCE = (-10.0, 5.0)
@@ -70,7 +71,7 @@ class Inform(GradientHead):
         if self.hidden:
             h = affine(params, "latent", functional.gelu(h))
         loc, log_variance = h.chunk(2, dim=-1)
-        return Latent(loc, log_variance.clamp(*LOG_VARIANCE))
+        return Gaussian(loc, log_variance.clamp(*LOG_VARIANCE))
 
     def decode(self, params: Params, z: Tensor) -> Tensor:
         """Return f(z)."""
@@ -80,19 +81,20 @@ class Inform(GradientHead):
             z = functional.silu(affine(params, "gate", z)) * affine(params, "up", z)
         return affine(params, "reward", z).squeeze(-1)
 
-    def noise_dim(self) -> int:
-        """Return k: every text draws fresh noise in each step."""
-        return self.latent_dim
+    def noise_shape(self, texts: int) -> tuple[int, int]:
+        """Return `(texts, k)`: every text draws fresh noise in each step."""
+        return (texts, self.latent_dim)
 
     def kl_scale(self) -> float:
         """Return β, β/k, or 0 where the released form replaces the KL."""
         return {"sum": self.beta, "mean": self.beta / self.latent_dim, "released": 0.0}[self.kl]
 
-    def extra_loss(self, latent: Latent) -> Tensor | None:
+    def extra_loss(self, params: Params, latent: Latent, z: Tensor, batch: Batch) -> Tensor | None:
         """Return β × the released form of the KL, or None."""
-        if self.kl != "released" or latent.log_variance is None:
+        if self.kl != "released":
             return None
-        averages = Latent(latent.loc.mean(dim=-1, keepdim=True), latent.log_variance.mean(dim=-1, keepdim=True))
+        assert isinstance(latent, Gaussian)
+        averages = Gaussian(latent.loc.mean(dim=-1, keepdim=True), latent.log_variance.mean(dim=-1, keepdim=True))
         return self.beta * averages.kl().mean(dim=(1, 2))
 
     def report(self, latent: Latent) -> dict[str, Any]:
