@@ -16,7 +16,7 @@ from embrm.heads._head import FittedHead, Head
 from embrm.heads._split import moments, rows_of
 from embrm.outcomes import Kind, State
 from embrm.registry import register
-from embrm.types import Array, Pairs, Problem
+from embrm.types import Array, Features, Pairs, Problem
 
 
 @register
@@ -59,13 +59,12 @@ class Laplace(Head):
 
     def _fit(self, problem: Problem, base: FittedHead | None) -> FittedLaplace:
         features = problem.pairs.features
-        x = features.matrix(self.view)
         if base is not None and base.members != 1:
             raise OptionError(
                 f"base must have one latent, got a head of {base.members} members; give it members=1 and wrap the "
                 "Laplace in an ensemble"
             )
-        z = x if base is None else base.latent(features)
+        z = features.matrix(self.view) if base is None else base.latent(features)
         used = rows_of(problem.pairs)
         mean, scale = moments(z, used)
         data = _newton.Data.of(z, problem.pairs, scale=scale)
@@ -88,7 +87,7 @@ class Laplace(Head):
         coefficients = theta + np.concatenate([noise, -noise])
         return FittedLaplace(
             head=self,
-            width=x.shape[1],
+            width=z.shape[1] if base is None else base.width,
             embedder=features.embedder,
             reference=coefficients @ mean,
             record=record,
@@ -144,14 +143,17 @@ class FittedLaplace(FittedHead):
 
     def difference(self, pairs: Pairs) -> tuple[Array, Array]:
         """Return the exact posterior mean and sd `(n,)` of r_chosen − r_rejected."""
-        z = self._space(self._matrix(pairs.features)).astype(np.float64)
-        d = z[pairs.chosen] - z[pairs.rejected]
+        z = self._matrix(pairs.features) if self.base is None else self.base.latent(pairs.features)
+        d = z[pairs.chosen].astype(np.float64) - z[pairs.rejected]
         return np.asarray(d @ self.theta), np.linalg.norm(d @ self.root, axis=1)
 
     def win_probability(self, pairs: Pairs) -> Array:
         """Return P(chosen ≻ rejected) `(n,)` = σ(μ/√(1 + πs²/8)), μ and s those of `difference` (MacKay 1992)."""
         mean, sd = self.difference(pairs)
         return np.asarray(expit(mean / np.sqrt(1 + np.pi * sd**2 / 8)))
+
+    def _view(self, features: Features) -> Array:
+        return super()._view(features) if self.base is None else self.base._view(features)
 
     def _space(self, x: Array) -> Array:
         return x if self.base is None else self.base._latent(x, 0)
