@@ -147,6 +147,8 @@ def check_writable(path: str | Path, *, folder: bool = False) -> Path:
     Raises:
         OptionError: it cannot; the message says why.
     """
+    if str(path) == "-":
+        raise OptionError("standard output cannot hold what is to be written; give a name instead of -")
     path = Path(path).resolve()  # what a link points to is written, and the link stays
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OptionError(f"cannot write {path}: it is a device, which cannot be replaced by a file")

@@ -84,6 +84,8 @@ def test_a_place_is_checked_without_a_trace(tmp_path: Path) -> None:
     check_writable(tmp_path / "new", folder=True)
     check_output("-")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OptionError, match=r"standard output cannot hold"):
+        check_writable("-", folder=True)
     with pytest.raises(OptionError, match=r"it is a folder; give the name of a file"):
         check_output(tmp_path)
 
