@@ -1,0 +1,164 @@
+"""Weight averaging over branches of one trained head."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from embrm.errors import OptionError
+from embrm.heads._head import FittedHead, Head
+from embrm.heads._net import FittedNet, GradientHead
+from embrm.heads._split import hold_out, rows_of
+from embrm.heads._svi import train
+from embrm.outcomes import State
+from embrm.registry import register
+from embrm.types import Array, Features, Problem
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Warm(Head):
+    """The mean of the weights of several fits that branch from one trained head (WARM).
+
+    A head is trained; its copies are trained further, each in an order and with a learning rate of its own; the weights
+    are averaged (Ramé et al. 2401.12187). Members trained from scratch have no common basin, and their average is
+    worthless. A reward that is linear in its weights gives the prediction ensemble of the branches. The fitted model
+    keeps them as `branches`, so that the average can be compared with that ensemble.
+
+    Attributes:
+        base: a gradient head with one member.
+        members: how many branches.
+        rates: learning rates of the branches as shares of the base's, handed out in turn.
+        epochs: the most passes over the pairs of a branch.
+    """
+
+    base: Head = field(default_factory=lambda: Head.of("mlp"))
+    members: int = 6
+    rates: tuple[float, ...] = (0.1, 0.4, 1.0)
+    epochs: int = 5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, GradientHead) or self.base.members != 1 or self.base.rank_bonus:
+            raise OptionError(
+                f"base must be a gradient head with members=1 and no rank_bonus, got {self.base}; 'ensemble' takes any"
+            )
+        if self.members < 2 or self.epochs < 1:
+            raise OptionError(f"members must be >= 2 and epochs >= 1, got {self.members} and {self.epochs}")
+        if not self.rates or min(self.rates) <= 0:
+            raise OptionError(f"rates must be shares > 0 of the base's learning rate, got {self.rates}")
+        object.__setattr__(self, "view", self.base.view)
+
+    @property
+    def _gradient_head(self) -> GradientHead:
+        assert isinstance(self.base, GradientHead)
+        return self.base
+
+    def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
+        """Fit the bases together, and then all branches of one learning rate together."""
+        head = self._gradient_head
+        split = [self._split(problem) for problem in problems]
+        trunks = train(head, split)
+        # Branch k has rate k modulo the number of rates: those of one rate are one head with several members.
+        shares = [range(i, self.members, len(self.rates)) for i in range(min(len(self.rates), self.members))]
+        parts: list[list[FittedNet]] = []
+        for i, share in enumerate(shares):
+            branch = dataclasses.replace(
+                head, members=len(share), learning_rate=self.rates[i] * head.learning_rate, epochs=self.epochs
+            )
+            seeds = [int(np.random.SeedSequence([p.seed, i]).generate_state(1)[0]) for p in split]
+            parts.append(
+                train(
+                    branch,
+                    [dataclasses.replace(p, seed=seed) for p, seed in zip(split, seeds, strict=True)],
+                    start=[{name: np.repeat(a, len(share), axis=0) for name, a in t.params.items()} for t in trunks],
+                )
+            )
+        return [self._average(p, list(nets)) for p, nets in zip(split, zip(*parts, strict=True), strict=True)]
+
+    def _split(self, problem: Problem) -> Problem:
+        """Hold the same prompts out for trunk and branches: a branch must not be stopped on what its trunk has seen."""
+        head = self._gradient_head
+        if not head.patience:
+            return problem
+        pairs, validation = hold_out(problem, fraction=head.validation_fraction, view=head.view)
+        return dataclasses.replace(problem, pairs=pairs, validation=validation)
+
+    def _average(self, problem: Problem, nets: list[FittedNet]) -> FittedWarm:
+        stacked = {name: np.concatenate([net.params[name] for net in nets]) for name in nets[0].params}
+        branches = dataclasses.replace(
+            nets[0],
+            head=dataclasses.replace(self._gradient_head, members=self.members),
+            reference=np.concatenate([net.reference for net in nets]),
+            record={"parts": [net.record for net in nets]},
+            params=stacked,
+        )
+        average = dataclasses.replace(
+            nets[0],
+            head=self.base,
+            reference=np.zeros(1),
+            record={},
+            params={name: a.mean(axis=0, keepdims=True) for name, a in stacked.items()},
+        )
+        rewards = average.score(problem.pairs.features).draws[:, rows_of(problem.pairs)]
+        average = dataclasses.replace(average, reference=rewards.mean(axis=1))
+        return FittedWarm(
+            head=self,
+            width=average.width,
+            embedder=average.embedder,
+            reference=average.reference,
+            record=branches.record,
+            average=average,
+            branches=branches,
+        )
+
+    def space(self) -> dict[str, Sequence[Any]]:
+        """Return what the base may try."""
+        return {f"base.{name}": values for name, values in self.base.space().items()}
+
+    def restore(self, state: State) -> FittedHead:
+        """Rebuild a fitted model from its state."""
+        from embrm.heads._saved import restore
+
+        children = {name: restore(child) for name, child in state.children.items()}
+        return FittedWarm(
+            head=self,
+            width=state.config["width"],
+            embedder=state.config["embedder"],
+            reference=state.arrays["reference"],
+            record=state.config["record"],
+            **children,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedWarm(FittedHead):
+    """The averaged head, and what it is the average of.
+
+    Attributes:
+        average: one member, which scores.
+        branches: the members before averaging.
+    """
+
+    average: FittedHead
+    branches: FittedHead
+
+    def _view(self, features: Features) -> Array:
+        return self.average._view(features)
+
+    def _draws(self, x: Array) -> Array:
+        return self.average._draws(x)
+
+    def _latent(self, x: Array, member: int) -> Array:
+        return self.average._latent(x, member)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return nothing: the children have all."""
+        return {}
+
+    def children(self) -> dict[str, FittedHead]:
+        """Return the average and the branches."""
+        return {"average": self.average, "branches": self.branches}
