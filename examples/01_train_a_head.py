@@ -17,7 +17,9 @@ data = shipped.load("minilm")
 pairs = data.preferences(bias=1.0, flips=0.25, seed=0)
 first = data.responses["pairs"]
 print(f"{len(pairs)} pairs, {pairs.features.matrix('joint').shape[1]} numbers a text. One of them:\n")
-print(f"  {first.prompts[0]}\n  chosen:   {first.texts[pairs.chosen[0]]}\n  rejected: {first.texts[pairs.rejected[0]]}\n")
+print(f"  {first.prompts[pairs.chosen[0]]}")
+print(f"  chosen:   {first.texts[pairs.chosen[0]]}")
+print(f"  rejected: {first.texts[pairs.rejected[0]]}\n")
 
 # A head is a recipe; `fit` returns another object, the fitted model. All members of an ensemble are one batch.
 recipes = {
@@ -41,7 +43,7 @@ for name, model in models.items():
 bottleneck = models["inform"]
 near = bottleneck.score(data.test_pairs("in").features).centred().sd.mean()
 far = bottleneck.score(data.test_pairs("counts").features).centred().sd.mean()
-print(f"\ndisagreement of the five members: {near:.3f} on familiar texts, {far:.3f} with texts of unseen counts mixed in")
+print(f"\ndisagreement of the five members: {near:.3f} on familiar texts, {far:.3f} where counts are new")
 print(f"the bottleneck keeps {np.mean(bottleneck.record['kl_nats']):.1f} nats of each text")
 
 # A saved model is a folder without pickle, checked when it is loaded.
