@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit, logsumexp
 
 from embrm import bestofn
+from embrm.calibration import BINS, Preferences
 from embrm.errors import DataError, OptionError
 from embrm.intervals import Interval, bootstrap
 from embrm.outcomes import Reward, RewardModel
@@ -96,25 +96,13 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int) -> PairReport:
     Raises:
         DataError: the reward is of another number of texts, or all pairs are ties.
     """
-    if len(reward) != len(pairs.features):
-        raise DataError(f"reward must be of the {len(pairs.features)} texts of the pairs, got {len(reward)}")
-    tied = np.zeros(len(pairs), dtype=bool) if pairs.tie is None else pairs.tie
-    weight = np.ones(len(pairs)) if pairs.weight is None else pairs.weight
-    decided = np.where(tied, 0.0, weight)
-    if not decided.sum() > 0:
-        raise DataError("all pairs are ties (or have weight 0), so accuracy does not exist; add decided pairs")
-    margin = reward.draws[:, pairs.chosen] - reward.draws[:, pairs.rejected]
-    p = expit(margin).mean(axis=0)
-    hit = 0.5 + 0.5 * np.sign(margin.mean(axis=0))
-    log_won = logsumexp(log_expit(margin), axis=0) - np.log(len(margin))
-    log_lost = logsumexp(log_expit(-margin), axis=0) - np.log(len(margin))
-    loss = np.where(tied, -(log_won + log_lost) / 2, -log_won)
-    confidence = np.maximum(p, 1 - p)
-    correct = 0.5 + 0.5 * np.sign(p - 0.5)
-    bins = np.minimum((confidence * 20 - 10).astype(int), 9)
-    gap = np.zeros((len(pairs), 10))
-    gap[np.arange(len(pairs)), bins] = decided * (correct - confidence)
-    sums = _by_group(np.column_stack([decided * hit, decided, weight * loss, weight, gap]), pairs.prompt)
+    seen = Preferences.of(reward, pairs)
+    mean = reward.mean
+    hit = 0.5 + 0.5 * np.sign(mean[pairs.chosen] - mean[pairs.rejected])
+    gap = np.zeros((len(pairs), BINS))
+    gap[np.arange(len(pairs)), seen.bin] = seen.decided * (seen.correct - seen.confidence)
+    numbers = [seen.decided * hit, seen.decided, seen.weight * seen.loss, seen.weight, gap]
+    sums = _by_group(np.column_stack(numbers), pairs.prompt)
     if len(sums) > 1:
         found = bootstrap(sums, seed=seed, statistic=_pair_numbers)
     else:  # one prompt cannot be resampled, and its numbers are still worth reporting

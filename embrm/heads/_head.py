@@ -120,13 +120,13 @@ class FittedHead(ABC):
     reference: Array
     record: dict[str, Any]
 
+    @abstractmethod
     def _draws(self, x: Array) -> Array:
-        """Return `(s, rows)` rewards of one chunk `(rows, d)`; models that have their own `score` need none."""
-        raise NotImplementedError
+        """Return `(s, rows)` rewards of one chunk `(rows, d)`."""
 
+    @abstractmethod
     def _latent(self, x: Array, member: int) -> Array:
-        """Return `(rows, k)` latents of one chunk; models that have their own `latent` need none."""
-        raise NotImplementedError
+        """Return `(rows, k)` latents of one chunk."""
 
     @abstractmethod
     def arrays(self) -> dict[str, Array]:

@@ -141,11 +141,24 @@ class FittedEnsemble(FittedHead):
     def latent(self, features: Features | npt.ArrayLike, *, member: int = 0, chunk: int = 4096) -> Array:
         """Return the latents `(n, k)` behind one draw, from the member that gives it."""
         self._check_member(member)
+        model, own = self._member(member)
+        return model.latent(features, member=own, chunk=chunk)
+
+    def _member(self, draw: int) -> tuple[FittedHead, int]:
+        """Return the model that gives a draw, and the number of the draw there."""
         for model in self.models:
-            if member < model.members:
+            if draw < model.members:
                 break
-            member -= model.members
-        return model.latent(features, member=member, chunk=chunk)
+            draw -= model.members
+        return model, draw
+
+    # Of rows that all members read; `score` and `latent` serve members that read views of their own too.
+    def _draws(self, x: Array) -> Array:
+        return np.concatenate([model._draws(x) for model in self.models])
+
+    def _latent(self, x: Array, member: int) -> Array:
+        model, own = self._member(member)
+        return model._latent(x, own)
 
     def arrays(self) -> dict[str, Array]:
         """Return nothing: the members have all."""
