@@ -57,12 +57,12 @@ class Preferences:
     @property
     def confidence(self) -> Array:
         """Probability of the outcome that is the more probable."""
-        return np.maximum(self.p, 1 - self.p)
+        return np.asarray(np.maximum(self.p, 1 - self.p))
 
     @property
     def correct(self) -> Array:
         """1 where the more probable outcome came, 0 where the other, and 0.5 where both are equally probable."""
-        return 0.5 + 0.5 * np.sign(self.p - 0.5)
+        return np.asarray(0.5 + 0.5 * np.sign(self.p - 0.5))
 
     @property
     def bin(self) -> IntArray:
