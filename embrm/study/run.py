@@ -106,7 +106,7 @@ def _read(config: StudyConfig) -> _Data:
     pairs = [
         world.preferences(bias=config.bias, flips=config.flips, pairs=config.pairs, seed=seed) for seed in config.seeds
     ]
-    tests = {split: world.test_pairs(split) for split in SPLITS}
+    tests: dict[str, Pairs] = {split: world.test_pairs(split) for split in SPLITS}
     return _Data(world, tests, world.pools(), world.proposals(), pairs)
 
 
