@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from embrm import bestofn, detectors, heads
+from embrm import bestofn, detectors
+from embrm.heads import Head
 from embrm.heads._head import FittedHead
 from embrm.intervals import Interval, bootstrap
 from embrm.overoptimisation import Peak, peak
@@ -111,7 +112,7 @@ def _read(config: StudyConfig) -> _Data:
 
 
 def _head(config: StudyConfig, head: HeadConfig, data: _Data) -> Line:
-    recipe = heads.get(head.name)(**head.options)
+    recipe = Head.of({"head": head.name, "options": head.options})
     begin = time.perf_counter()
     models = recipe.fit_many([Problem(p, seed) for p, seed in zip(data.pairs, config.seeds, strict=True)])
     seconds = (time.perf_counter() - begin) / len(models)
