@@ -13,6 +13,7 @@ from embrm.errors import DataError
 from embrm.types import Array
 
 Statistic: TypeAlias = Callable[[Array], npt.ArrayLike]
+_ENTRIES = 2**20  # of the counts of resamples that are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +60,24 @@ def resampled_means(values: Array, *, seed: int, draws: int, two_way: bool = Fal
             "a bootstrap needs finite values, got NaN or infinity; leave those prompts out and say how many"
         )
     rng = np.random.default_rng(seed)
-    prompts = values.shape[0]
-    means = np.tensordot(rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws) / prompts, values, axes=1)
-    if two_way:
-        seeds = values.shape[1]
-        counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-        means = np.einsum("bs,bs...->b...", counts, means)
-    return np.asarray(means)
+    n = len(values)
+    flat, out = values.reshape(n, -1), np.empty((draws, *values.shape[ways:]))
+    rows = max(_ENTRIES // n, 1)
+    for start in range(0, draws, rows):
+        part = out[start : start + rows]
+        means = _counts(rng, n, len(part)) @ flat / n
+        if two_way:
+            seeds = values.shape[1]
+            means = np.einsum("bs,bs...->b...", _counts(rng, seeds, len(part)), means.reshape(-1, *values.shape[1:]))
+            means /= seeds
+        part[:] = means.reshape(part.shape)
+    return out
+
+
+def _counts(rng: np.random.Generator, n: int, draws: int) -> Array:
+    """Return how often each of n is drawn when n are drawn with replacement, `(draws, n)`."""
+    # Counting draws costs a quarter of asking for multinomial counts, which walk through all n for each draw.
+    return np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws)]).astype(np.float64)
 
 
 def bootstrap(
