@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from embrm.arrays import as_vector
 from embrm.errors import DataError, OptionError
-from embrm.types import Array, BoolArray, as_vector
+from embrm.types import Array, BoolArray
 
 
 def ratio_alarm(statistic: npt.ArrayLike, *, factor: float = 10.0) -> int | None:

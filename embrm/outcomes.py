@@ -9,8 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from embrm.arrays import as_vector
 from embrm.errors import DataError
-from embrm.types import Array, BoolArray, Features, IntArray, as_vector
+from embrm.types import Array, BoolArray, Features, IntArray
 
 Kind: TypeAlias = Literal["members", "posterior", "point"]
 

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
+from embrm.arrays import as_vector, check_offsets
 from embrm.errors import DataError, OptionError
-from embrm.types import Array, BoolArray, IntArray, as_vector, check_offsets
+from embrm.types import Array, BoolArray, IntArray
 
 Convention: TypeAlias = Literal["population", "support"]
 

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm import embedders
+from embrm.arrays import as_matrix
 from embrm.embedders import Embedder
 from embrm.embedders._embedder import Embedded
 from embrm.errors import DataError, OptionError
 from embrm.texts import Texts, gold, number_prompts, numbers, read_texts
-from embrm.types import Array, Candidates, Features, IntArray, Pairs, as_matrix
+from embrm.types import Array, Candidates, Features, IntArray, Pairs
 
 VIEWS: dict[str, Callable[[str, str], str]] = {
     "joint": lambda prompt, response: f"{prompt}\n\n{response}" if prompt else response,

@@ -4,48 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from embrm.arrays import Array, BoolArray, IntArray, as_matrix, as_vector, check_offsets
 from embrm.errors import DataError, OptionError
 
-Array: TypeAlias = npt.NDArray[np.floating[Any]]
-IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-
-
-def as_matrix(x: npt.ArrayLike, *, name: str = "features") -> Array:
-    """Return `x` as a finite float32 matrix `(n, d)`, without a copy where it is one already.
-
-    Raises:
-        DataError: `x` is not 2-D, has no columns, or holds NaN or infinity (the first such row is named).
-    """
-    x = np.asarray(x)
-    if x.ndim == 1:
-        raise DataError(f"{name} must be 2-D (n, d), got shape {x.shape}; pass x[None, :] for a single row")
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise DataError(f"{name} must be 2-D (n, d) with d >= 1, got shape {x.shape}")
-    x = np.ascontiguousarray(x, dtype=np.float32)
-    # A row's sum is finite exactly when all its entries are: no boolean matrix of the size of x.
-    bad = np.flatnonzero(~np.isfinite(np.add.reduce(x, axis=1, dtype=np.float64)))
-    if bad.size:
-        raise DataError(f"{name} must be finite: {bad.size} of {len(x)} rows hold NaN or infinity, first row {bad[0]}")
-    return x
-
-
-def as_vector(x: npt.ArrayLike, name: str, length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return `x` as a finite vector `(length,)` of the given type, or raise DataError."""
-    out = np.asarray(x)
-    if out.shape != (length,):
-        raise DataError(f"{name} must have shape ({length},), got {out.shape}")
-    if np.issubdtype(dtype, np.integer) and not np.issubdtype(out.dtype, np.integer):
-        raise DataError(f"{name} must be integers, got {out.dtype}")
-    out = out.astype(dtype, copy=False)
-    if np.issubdtype(dtype, np.floating) and not np.isfinite(out).all():
-        raise DataError(f"{name} must be finite, but entry {int(np.flatnonzero(~np.isfinite(out))[0])} is not")
-    return out
+__all__ = ["Array", "BoolArray", "Candidates", "Features", "IntArray", "Pairs", "Problem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,23 +244,6 @@ class Candidates:
             gold=None if self.gold is None else self.gold[rows],
             policy=None if self.policy is None else [self.policy[r] for r in rows],
         )
-
-
-def check_offsets(offsets: npt.ArrayLike | None, rows: int) -> IntArray:
-    """Return pool boundaries `(pools + 1,)` as integers; None means one pool of all rows.
-
-    Raises:
-        DataError: they do not run from 0 to `rows`, or a pool is empty.
-    """
-    out = np.asarray([0, rows] if offsets is None else offsets)
-    if out.ndim != 1 or len(out) < 2 or not np.issubdtype(out.dtype, np.integer):
-        raise DataError(f"offsets must be a 1-D integer array (pools + 1,), got {out.dtype} of shape {out.shape}")
-    if out[0] != 0 or out[-1] != rows:
-        raise DataError(f"offsets must run from 0 to the {rows} rows, got {out[0]}..{out[-1]}")
-    empty = np.flatnonzero(np.diff(out) <= 0)
-    if empty.size:
-        raise DataError(f"{empty.size} pools are empty, first pool {empty[0]}; remove prompts without responses")
-    return out.astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
