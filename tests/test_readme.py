@@ -22,9 +22,7 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 @pytest.fixture
 def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that looks like the checkout, so that what README writes does not land in the real one."""
-    (tmp_path / "data").mkdir()
-    for file in ("prefs.jsonl", "pools.jsonl"):
-        shutil.copy(ROOT / "data" / file, tmp_path / "data" / file)
+    shutil.copytree(ROOT / "data" / "answers", tmp_path / "data" / "answers")
     monkeypatch.chdir(tmp_path)
 
 
