@@ -19,6 +19,8 @@ from embrm.types import Array, Features, Pairs, Problem
 if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
+    from embrm.heads._explain import Explanation
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head(ABC):
@@ -169,6 +171,24 @@ class FittedHead(ABC):
         x = self._matrix(features)
         parts = [self._latent(x[start : start + chunk], member) for start in range(0, max(len(x), 1), chunk)]
         return np.concatenate(parts)
+
+    def explain(self, pairs: Pairs, *, training: Pairs, neighbours: int = 5) -> list[Explanation]:
+        """Return margin, spread and the nearest training pairs of each pair.
+
+        Pairs are compared by the difference of their texts in the latent of member 0; where that is the reward alone
+        (one column), in the features that the head reads.
+
+        Args:
+            pairs: what to explain; which of the two texts is called chosen only sets the signs.
+            training: the pairs that the model was trained on.
+            neighbours: how many of them to name.
+
+        Raises:
+            OptionError: `neighbours` is below 1.
+        """
+        from embrm.heads._explain import explain
+
+        return explain(self, pairs, training=training, neighbours=neighbours)
 
     def state(self) -> State:
         """Return the model as plain data, for saving."""
