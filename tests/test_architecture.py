@@ -14,10 +14,11 @@ import embrm.errors
 ROOT = Path(__file__).parent.parent / "embrm"
 FAMILIES = ("embedders", "heads", "selectors", "detectors", "policies")
 LAYERS = (  # a module imports only from its own layer and those before it; one not named here belongs to the second
-    ("types", "outcomes", "errors"),
+    ("arrays", "types", "outcomes", "errors"),
     ("bestofn", "registry", "files"),
     FAMILIES,
-    ("reading", "texts", "evaluate", "adversarial", "world", "integrations"),
+    ("reading", "texts", "evaluate", "scores", "classes", "choosing", "comparing", "noticing")
+    + ("adversarial", "world", "integrations"),
     ("study",),
     ("report",),
     ("cli",),
