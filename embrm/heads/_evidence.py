@@ -13,6 +13,7 @@ from embrm.types import Array
 
 BOUNDS = (1e-3, 1e7)  # of λ over features of unit variance
 TOLERANCE = 1e-3  # of log λ
+PATIENCE = 12  # steps before the search halves its bracket
 
 
 def log_evidence(fitted: _newton.Fitted, precision: float) -> float:
@@ -26,26 +27,37 @@ def search(data: _newton.Data, *, steps: int = 30) -> tuple[_newton.Fitted, list
 
     Each step solves for the MAP from a warm start, and then maximises over λ the evidence of the quadratic model there
     plus the first-order effect of λ on the curvature, which MacKay's fixed point leaves out: where the steps come to
-    rest, the derivative of Laplace's evidence is 0. λ stays inside 1e-3..1e7.
+    rest, the derivative of Laplace's evidence is 0. The sign of that derivative brackets λ inside 1e-3..1e7.
 
     Raises:
         ConvergenceError: λ still moves after `steps` steps.
     """
-    precision = float(len(data.d)) ** 0.5
+    log_precision = 0.5 * np.log(len(data.d))
+    low, high = np.log(BOUNDS)  # the evidence rises at `low` and falls at `high`
     start: Array | None = None
+    before: tuple[float, float] | None = None
     trials: list[dict[str, float]] = []
-    for _ in range(steps):
+    for step in range(steps):
+        precision = float(np.exp(log_precision))
         fitted = _newton.fit(data, precision=precision, start=start)
         trials.append({"prior_precision": precision, "log_evidence": log_evidence(fitted, precision)})
         values, vectors = scipy.linalg.eigh(fitted.hessian)
-        curvature = np.maximum(values - precision, 0.0)
         theta = vectors.T @ fitted.theta
         slope = _curvature_effect(data, fitted, vectors / np.sqrt(values), -precision * vectors @ (theta / values))
-        following = _maximise(curvature, values * theta, slope=slope, around=precision)
-        if abs(np.log(following / precision)) < TOLERANCE:
+        rise = 0.5 * (len(theta) - precision * (theta @ theta + (1 / values).sum())) + slope
+        low, high = (log_precision, high) if rise > 0 else (low, log_precision)
+        curvature = np.maximum(values - precision, 0.0)
+        following = _maximise(curvature, values * theta, slope=slope, around=log_precision)
+        if before is not None and rise != before[1]:  # where the loss is far from quadratic, the secant is faster
+            secant = log_precision - rise * (log_precision - before[0]) / (rise - before[1])
+            following = secant if low <= secant <= high else following
+        if step > PATIENCE or not low <= following <= high:
+            following = 0.5 * (low + high)
+        before = (log_precision, rise)
+        if abs(following - log_precision) < TOLERANCE:
             return fitted, trials
-        start = vectors @ (values * theta / (curvature + following))
-        precision = following
+        start = vectors @ (values * theta / (curvature + np.exp(following)))
+        log_precision = following
     raise ConvergenceError(
         f"the search for the prior precision has not come to rest after {steps} steps (it is at {precision:.3g}); "
         "give prior_precision"
@@ -53,18 +65,15 @@ def search(data: _newton.Data, *, steps: int = 30) -> tuple[_newton.Fitted, list
 
 
 def _maximise(curvature: Array, b: Array, *, slope: float, around: float) -> float:
-    """Return the λ of highest evidence of a quadratic loss with the given eigenvalues, at most a factor e³ away."""
+    """Return the log λ of highest evidence of a quadratic loss with the given eigenvalues, at most 3 away."""
 
     def negative(log_precision: float) -> float:
         h = curvature + np.exp(log_precision)
         return float(-0.5 * (b @ (b / h) + len(b) * log_precision - np.log(h).sum()) - slope * log_precision)
 
     low, high = np.log(BOUNDS)
-    centre = np.log(around)
-    found = minimize_scalar(
-        negative, bounds=(max(low, centre - 3), min(high, centre + 3)), method="bounded", options={"xatol": 1e-5}
-    )
-    return float(np.exp(found.x))
+    bounds = (max(low, around - 3), min(high, around + 3))
+    return float(minimize_scalar(negative, bounds=bounds, method="bounded", options={"xatol": 1e-5}).x)
 
 
 def _curvature_effect(data: _newton.Data, fitted: _newton.Fitted, root: Array, moved: Array) -> float:

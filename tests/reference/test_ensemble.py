@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from embrm import Features, Pairs, Problem, heads, load_model
-from embrm.errors import OptionError, UnknownNameError
+from embrm.errors import ConvergenceError, DataError, OptionError, UnknownNameError
 from embrm.heads import Head
 from tests.planted import planted
 
@@ -123,6 +123,24 @@ def test_wrapped_heads_go_through_json_and_configuration() -> None:
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         heads.get("ensemble")(**options)
+
+
+def test_one_prompt_has_no_bootstraps() -> None:
+    pairs, _ = planted(pairs=50)
+    alone = Pairs(
+        Features(pairs.features.views, prompt=np.zeros(len(pairs.features), dtype=int)), pairs.chosen, pairs.rejected
+    )
+    base = heads.get("linear")(prior_precision=1.0)
+    with pytest.raises(DataError, match="a bootstrap over prompts needs 2 prompts or more"):
+        heads.get("ensemble")(base=base, diversity="bootstrap").fit(alone, seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro's word for it
+def test_a_member_that_diverges_is_reported() -> None:
+    pairs, _ = planted(pairs=100)
+    base = heads.get("mlp")(learning_rate=1e30, epochs=3, hidden=(8,))
+    with pytest.raises(ConvergenceError, match="finite"):
+        heads.get("ensemble")(base=base, members=2).fit(pairs, seed=0)
 
 
 def test_what_is_no_head_is_refused() -> None:

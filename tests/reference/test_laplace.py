@@ -10,7 +10,8 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, roots_hermitenorm
 
 from embrm import Features, Pairs, heads
-from embrm.errors import OptionError
+from embrm.errors import ConvergenceError, OptionError
+from embrm.heads import _evidence, _newton
 from embrm.types import Array
 from tests.planted import planted
 
@@ -87,17 +88,38 @@ def test_probability_of_winning_is_the_mean_over_the_posterior() -> None:
     assert np.abs(expit(mean) - exact).max() > 0.04  # without the correction it would not do
 
 
-def test_separable_pairs_are_bounded_by_the_prior() -> None:
+def separable(width: int) -> Pairs:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 3))
+    x = rng.normal(size=(200, width))
     swap = x[0::2, 0] < x[1::2, 0]
     a, b = np.arange(0, 200, 2), np.arange(1, 200, 2)
-    pairs = Pairs.from_arrays(x, chosen=np.where(swap, b, a), rejected=np.where(swap, a, b))
+    return Pairs.from_arrays(x, chosen=np.where(swap, b, a), rejected=np.where(swap, a, b))
+
+
+def test_separable_pairs_are_bounded_by_the_prior() -> None:
+    pairs = separable(3)
     for precision in (1e-3, 1.0, None):
-        model: Any = heads.get("laplace")(prior_precision=precision).fit(pairs, seed=0)
-        reward = model.score(pairs.features)
+        reward = heads.get("laplace")(prior_precision=precision).fit(pairs, seed=0).score(pairs.features)
         assert np.isfinite(reward.draws).all()
         assert np.all(reward.mean[pairs.chosen] > reward.mean[pairs.rejected])
+
+
+def test_the_evidence_of_separable_pairs_is_found_too() -> None:
+    """There the loss is far from quadratic, and the search would run back and forth without its bracket."""
+    model = heads.get("laplace")().fit(separable(20), seed=0)
+    d, _ = differences(separable(20))
+    best = max(exact_evidence(d, v) for v in np.log(model.record["prior_precision"]) + np.linspace(-3, 3, 13))
+    np.testing.assert_allclose(model.record["log_evidence"], best, atol=2e-3)
+    assert heads.get("laplace")().fit(separable(2), seed=0).record["at_bound"]
+
+
+def test_searches_that_do_not_come_to_rest_say_so() -> None:
+    pairs, _ = planted(pairs=200)
+    data = _newton.Data.of(pairs.features.matrix("joint"), pairs, scale=np.ones(12))
+    with pytest.raises(ConvergenceError, match="the search for the prior precision has not come to rest after 1 steps"):
+        _evidence.search(data, steps=1)
+    with pytest.raises(ConvergenceError, match="the linear fit has not converged after 1 Newton steps"):
+        _newton.fit(data, precision=1.0, steps=1)
 
 
 def test_more_columns_than_pairs_leave_the_prior_where_nothing_was_seen() -> None:
