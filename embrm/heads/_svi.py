@@ -98,6 +98,7 @@ def _collect(head: GradientHead, prepared: Prepared, trained: list[Trained]) -> 
         "validation_pairs": 0 if prepared.validation is None else prepared.validation[1].index.shape[1],
         **({"flip_rate": prepared.flip} if head.loss in NEED_FLIP_RATE else {}),
         **{key: [t.record[key] for t in trained] for key in ("epochs", "best_epoch", "validation_loss")},
+        "sd": reward.std(dim=1).tolist(),
         **head.report(shown),
     }
     return FittedNet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,16 @@ import pyro
 import pytest
 import torch
 
-from embrm import Features, Pairs, Problem, heads, load_model
+from embrm import Pairs, Problem, heads, load_model
 from tests.planted import planted
 
 NAMES = heads.names()
 # Heads that are slow by nature are tested with less of what makes them slow.
-QUICK: dict[str, dict[str, Any]] = {"hmc": {"draws": 40, "warmup": 25, "chains": 2}}
+QUICK: dict[str, dict[str, Any]] = {
+    "ebrm": {"epochs": 20},
+    "brme": {"refits": 8, "members": 3, "epochs": 12},
+    "hmc": {"draws": 40, "warmup": 25, "chains": 2},
+}
 
 
 def recipe(name: str) -> heads.Head:
@@ -23,7 +28,7 @@ def recipe(name: str) -> heads.Head:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_finite_of_the_right_shape_and_beat_chance(name: str) -> None:
-    pairs, reward = planted()
+    pairs, _ = planted()
     model = recipe(name).fit(pairs, seed=0)
     test, truth = planted(seed=0, prompts=40)
     scored = model.score(test.features)
@@ -82,7 +87,7 @@ def test_constant_columns_are_harmless(name: str) -> None:
     pairs, reward = planted(pairs=300)
     x = pairs.features.matrix("joint")
     constant = np.concatenate([x, np.full((len(x), 1), 0.7), np.zeros((len(x), 1))], axis=1)
-    features = Features({"joint": constant}, prompt=pairs.features.prompt)
+    features = replace(pairs.features, views={"joint": constant})
     mean = recipe(name).fit(Pairs(features, pairs.chosen, pairs.rejected), seed=0).score(features).mean
     assert np.corrcoef(mean, reward)[0, 1] > 0.6
 

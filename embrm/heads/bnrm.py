@@ -1,0 +1,125 @@
+"""The Bayesian non-negative reward model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from embrm.errors import OptionError
+from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
+from embrm.registry import register
+
+EULER = 0.5772156649015329
+FLOOR = 1e-6  # of a Weibull's mean: at 0 the KL is infinite
+
+
+@dataclass(frozen=True, eq=False)
+class Weibull:
+    """Weibull distributions by shape k and mean m, the scale λ being m / Γ(1 + 1/k)."""
+
+    shape: Tensor
+    mean: Tensor
+
+    @cached_property
+    def log_gamma(self) -> Tensor:
+        """Return log Γ(1 + 1/k), which costs more than all else here."""
+        return torch.lgamma(1 + 1 / self.shape)
+
+    def sample(self, log_exponential: Tensor) -> Tensor:
+        """Return λ E^{1/k} of the logarithm of standard exponential draws E."""
+        return self.mean * torch.exp(log_exponential / self.shape - self.log_gamma)
+
+    def kl(self) -> Tensor:
+        """Return KL(Weibull(k, λ)‖Gamma(1, 1)) = γ/k − log λ + log k + λΓ(1 + 1/k) − γ − 1."""
+        return EULER / self.shape - self.mean.log() + self.log_gamma + self.shape.log() + self.mean - EULER - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Factors(Latent):
+    """The products θ ∘ Φ of a text's factors and the weights that all texts share.
+
+    Attributes:
+        theta: `(R, n, k)`.
+        phi: `(R, 1, k)`.
+    """
+
+    stochastic: ClassVar[bool] = True
+    theta: Weibull
+    phi: Weibull
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return θ ∘ Φ; the last row of the noise is that of Φ, and half the squares of two normals an exponential."""
+        log_exponential = noise.square().unflatten(-1, (2, -1)).sum(dim=-2).mul(0.5).log()
+        return self.theta.sample(log_exponential[:, :-1]) * self.phi.sample(log_exponential[:, -1:])
+
+    def kl(self) -> Tensor:
+        """Return the KL of θ, and of Φ shared out over the two texts of a pair."""
+        return self.theta.kl() + 0.5 * self.phi.kl()
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class Bnrm(GradientHead):
+    """The Bayesian non-negative reward model: a sum of non-negative factors, each with a non-negative weight.
+
+    r = θ·Φ with θ, Φ ~ Gamma(1, 1)^k a priori, and Weibull posteriors: θ's shape 1 + softplus and mean relu (floored at
+    1e-6) are read from the text, Φ's are parameters of the head (the paper calls Φ global; that its posterior is free
+    of the text is our reading). Loss: Bradley–Terry + η·(KL_θ of both texts + KL_Φ) (2602.10623). Scoring uses the
+    means. The latent is E θ ∘ E Φ, each factor's part in the reward.
+
+    Attributes:
+        factors: k; 1024 in the paper, fewer here, as the gamma functions cost more than the products.
+        eta: η, the price of a nat (released value); larger prunes factors.
+        hidden: width of the hidden layer.
+    """
+
+    factors: int = 64
+    eta: float = 1e-5
+    hidden: int = 128
+    centre: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.factors, self.hidden) < 1 or self.eta < 0:
+            raise OptionError(
+                f"factors and hidden must be >= 1 and eta >= 0, got {self.factors}, {self.hidden} and {self.eta}"
+            )
+
+    def parameters(self, width: int) -> dict[str, Init]:
+        """Return the parameters; θ's shape and mean are the two halves of one layer, as are Φ's."""
+        layers = dense("input", width, self.hidden) | dense("theta", self.hidden, 2 * self.factors)
+        return layers | {"phi.bias": Init((2 * self.factors,), 1.0)}
+
+    def encode(self, params: Params, x: Tensor) -> Factors:
+        """Return the posterior of the factors and their weights."""
+        raw_shape, raw_mean = affine(params, "theta", functional.gelu(affine(params, "input", x))).chunk(2, dim=-1)
+        weight_shape, weight_mean = params["phi.bias"][:, None].chunk(2, dim=-1)
+        # Φ is one vector: softplus keeps all its gradients alive, where relu would leave half of it dead at the start.
+        phi = Weibull(1 + functional.softplus(weight_shape), functional.softplus(weight_mean) + FLOOR)
+        theta = Weibull(1 + functional.softplus(raw_shape), raw_mean.clamp_min(FLOOR))
+        return Factors(theta.mean * phi.mean, theta, phi)
+
+    def decode(self, params: Params, z: Tensor) -> Tensor:
+        """Return the sum of the parts."""
+        return z.sum(dim=-1)
+
+    def noise_shape(self, texts: int) -> tuple[int, int]:
+        """Return `(texts + 1, 2 k)`: two normals for every factor of every text, and of Φ."""
+        return (texts + 1, 2 * self.factors)
+
+    def kl_scale(self) -> float:
+        """Return η."""
+        return self.eta
+
+    def report(self, latent: Latent) -> dict[str, Any]:
+        """Return the mean share of a text's factors that are off, and how many factors make up 90 % of the reward."""
+        assert isinstance(latent, Factors)
+        top = latent.loc.mean(dim=1).sort(dim=-1, descending=True).values.cumsum(dim=-1)
+        needed = (top < 0.9 * top[:, -1:]).sum(dim=-1) + 1
+        silent = (latent.theta.mean <= FLOOR).float().mean(dim=(1, 2))
+        return {"silent_factors": silent.tolist(), "factors_of_90_percent": needed.tolist()}
