@@ -69,4 +69,5 @@ class Forest:
     @classmethod
     def read(cls, arrays: dict[str, Array], prefix: str) -> Forest:
         """Return what `arrays` gave."""
-        return cls(**{name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+        own: dict[str, Any] = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        return cls(**own)
