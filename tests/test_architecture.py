@@ -17,8 +17,10 @@ LAYERS = (  # a module imports only from its own layer and those before it; one 
     ("arrays", "types", "outcomes", "errors"),
     ("bestofn", "registry", "files"),
     FAMILIES,
-    ("reading", "texts", "evaluate", "scores", "classes", "choosing", "comparing", "noticing")
-    + ("adversarial", "world", "integrations"),
+    (
+        *("reading", "texts", "evaluate", "tune", "scores", "classes", "choosing", "comparing", "noticing"),
+        *("adversarial", "world", "integrations"),
+    ),
     ("study",),
     ("report",),
     ("cli",),

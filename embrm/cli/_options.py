@@ -16,6 +16,7 @@ from embrm.errors import OptionError
 from embrm.registry import Registry
 
 if TYPE_CHECKING:
+    from embrm.choosing import Penalty
     from embrm.embedders import Embedder
     from embrm.heads._head import FittedHead
 
@@ -105,6 +106,68 @@ def embedding(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what the rule `penalised` subtracts, given to the command as one `penalty` or None."""
+
+    @functools.wraps(function)
+    def wrapped(
+        *, penalty: str | None, reference: str | None, space: str | None, penalty_set: tuple[str, ...], **others: Any
+    ) -> Any:
+        return function(penalty=_penalty(penalty, reference, space, penalty_set), **others)
+
+    for option in (
+        click.option("--penalty-set", multiple=True, metavar="NAME=VALUE", help="Set an option of the detector."),
+        click.option(
+            "--space",
+            type=click.Choice(["latent", "joint", "response"]),
+            help="Vectors that the penalty compares: latent unless given; for mbr response.",
+        ),
+        click.option(
+            "--reference",
+            metavar="FILE",
+            help="Usual texts (pairs, pools or texts) that the penalty's detector learns, by class where rows of both "
+            "files have one.",
+        ),
+        click.option(
+            "--penalty",
+            metavar="NAME|FILE",
+            help="What penalised subtracts: mahalanobis (IBL), caution or another detector of single rows; mbr; or a "
+            "file with one number a response (.npy, or rows like those of `embrm score`).",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _penalty(name: str | None, reference: str | None, space: str | None, settings: tuple[str, ...]) -> Penalty | None:
+    from embrm import detectors
+    from embrm.choosing import Penalty
+    from embrm.texts import read_texts
+
+    if name is None:
+        if reference or space or settings:
+            raise OptionError("--reference, --space and --penalty-set say how to penalise; give a --penalty too")
+        return None
+    detector = name in detectors.names()
+    if settings and not detector:
+        raise OptionError(f"--penalty-set sets options of a detector, and '{name}' is none")
+    made = recipe(detectors.registry, name, settings) if detector else None
+    return Penalty(name, None if reference is None else read_texts(reference), space, made)
+
+
+def recipes(registry: Registry[T], typed: Sequence[str]) -> dict[str, T]:
+    """Build recipes typed as `name` or `name:option=value,option=value`, by what was typed.
+
+    Raises:
+        OptionError: see `recipe`.
+    """
+    out = {}
+    for words in typed:
+        name, _, options = words.partition(":")
+        out[words] = recipe(registry, name, options.split(",") if options else [])
+    return out
 
 
 def recipe(registry: Registry[T], name: str, typed: Sequence[str]) -> T:

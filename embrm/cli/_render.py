@@ -15,6 +15,7 @@ import click
 from embrm.files import write_rows
 
 if TYPE_CHECKING:
+    from embrm.comparing import Comparison
     from embrm.embedders._cache import CacheInfo
     from embrm.evaluate import PairReport, PoolReport
     from embrm.intervals import Interval
@@ -94,7 +95,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def cell(value: object) -> str:
     """Return a number in four digits, anything else as it is."""
     if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.4g}"
+        return "–" if math.isnan(value) else f"{0.0 if abs(value) < 1e-12 else value:.4g}"  # rounding is no result
     return str(value)
 
 
@@ -127,8 +128,34 @@ def pool_table(report: PoolReport) -> str:
     return f"{report.prompts} prompts\n" + table(header, rows)
 
 
+def rule_table(found: Comparison) -> str:
+    """Return gold at powers of two and at the end for each rule, and below it for what rules are compared with."""
+    last = len(found.sizes) - 1
+    shown = [i for i, n in enumerate(found.sizes) if i == last or math.log2(n).is_integer()]
+    first = next(iter(found.lines))
+    rows: list[list[object]] = [
+        [
+            name,
+            *(float(line.gold.estimate[i]) for i in shown),
+            _range(line.gold, last),
+            _range(line.ahead, last) if name != first else "–",
+            float(line.kl[last]),
+            line.peak if line.drop is not None else "–",
+            "–" if line.drop is None else f"{cell(float(line.drop.estimate))} ({_of(line.drop)})",
+        ]
+        for name, line in found.lines.items()
+    ]
+    sizes = [f"n={found.sizes[i]}" for i in shown]
+    header = ["rule", *sizes, "95 %", f"minus {first}, 95 %", "KL", "peak n", "drop from it, 95 %"]
+    return f"gold of what is chosen among n, {found.prompts} prompts\n" + table(header, rows)
+
+
+def _of(line: Interval) -> str:
+    return f"{cell(float(line.low))} … {cell(float(line.high))}"
+
+
 def _range(line: Interval, i: int) -> str:
-    return f"{cell(float(line.low[i]))} … {cell(float(line.high[i]))}"
+    return _of(line[i])
 
 
 def verdict_table(verdicts: Mapping[str, Verdict]) -> str:

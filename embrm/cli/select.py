@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from embrm.cli import _options, _render
 
+if TYPE_CHECKING:
+    from embrm.choosing import Penalty
+
 
 @click.command()
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL|SCORES")
 @click.argument("pools", metavar="POOLS")
 @click.option("--selector", default="mean", show_default=True, metavar="NAME", help="See `embrm list selectors`.")
 @_options.settings
+@_options.penalty
 @_options.to_rows
 @_options.on_texts
 @_options.seed
@@ -21,39 +27,38 @@ def command(
     pools: str,
     selector: str,
     options: tuple[str, ...],
+    penalty: Penalty | None,
     output: str,
     source: _options.Source,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Choose one response for each prompt.
+    """Choose one response for each prompt, by any rule.
 
     POOLS has rows {id, prompt, responses[]}. Each line of the output is a prompt with its chosen response, the index of
-    that in the pool, and the value that the selector compared.
+    that in the pool, and the value that the selector compared. Instead of a model, what `embrm score` wrote will do, or
+    a .npy file of draws (draws, responses). The rule penalised subtracts what --penalty says.
 
-    Example:
-      embrm select model pools.jsonl --selector mean -o chosen.jsonl
+    Examples:
+      embrm select model pools.jsonl --selector worst_case -o chosen.jsonl
+      embrm select scores.jsonl pools.jsonl --selector uncertainty_weighted --set weight=0.1
+      embrm select model pools.jsonl --selector penalised --set weight=0.1 --penalty mahalanobis --reference prefs.jsonl
     """
-    from embrm import selectors
+    from embrm import choosing, selectors
     from embrm.files import check_output
-    from embrm.heads._saved import load_model
-    from embrm.reading import as_candidates
-    from embrm.texts import read_texts
+    from embrm.scores import Judge
+    from embrm.texts import gold, read_texts
 
     rule = _options.recipe(selectors.registry, selector, options)
+    choosing.check_penalty([rule], given=penalty is not None)
     check_output(output)
-    fitted = load_model(model)
+    judge = Judge.open(model, reading=source.reading)
     texts = read_texts(pools, kind="pools")
-    data = as_candidates(texts, views=fitted.widths, **source.reading(fitted))
-    choice = rule(fitted.score(data.features), offsets=data.offsets, seed=seed)
-    rows = []
-    for row in choice.index.tolist():
-        name, index = texts.names[row]
-        chosen = {"id": name, "prompt": texts.prompts[row], "response": texts.responses[row], "index": index}
-        chosen["value"] = float(choice.value[row])
-        if data.gold is not None:
-            chosen["gold"] = float(data.gold[row])
-        if data.policy is not None:
-            chosen["policy"] = data.policy[row]
-        rows.append(chosen)
-    _render.emit_rows(rows, output, as_json=as_json)
+    values = gold(texts.rows)
+    choice = rule(
+        judge.reward(texts),
+        offsets=texts.offsets,
+        penalty=None if penalty is None else penalty.of(texts, judge, seed=seed),
+        seed=seed,
+    )
+    _render.emit_rows(choosing.chosen_rows(texts, choice, gold=values), output, as_json=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embrm.comparing import Comparison
 from embrm.errors import OptionError
 from embrm.evaluate import PoolReport
 from embrm.files import check_writable, write_file
@@ -59,6 +60,51 @@ def best_of_n(report: PoolReport) -> alt.LayerChart:
         color=alt.Color("line:N", scale=colours, legend=legend),
         strokeDash=alt.StrokeDash("line:N", scale=dashes, legend=legend),
         tooltip=["line:N", "n:Q", alt.Tooltip("gain:Q", format=".3f")],
+    )
+    return paper(band + lines)
+
+
+# Rules have no order of their own; where the colours end, dashes tell them apart.
+COLOURS = ("#D55E00", "#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
+COMPARED = {"oracle": "#009E73", "length": "#999933", "random": "#777777"}
+
+
+def rules(found: Comparison) -> alt.LayerChart:
+    """Draw each rule's gold gain over a random response against KL, the oracle and the longest response dashed.
+
+    The first rule has its 95 % interval; those of differences from it are in the table, because bands hide each other.
+    """
+    import altair as alt
+
+    names = [name for name in found.lines if name != "random"]
+    rows = [
+        {
+            "line": name,
+            "n": int(n),
+            "kl": round(float(found.lines[name].kl[i]), 9),
+            **{x: round(float(getattr(found.lines[name].gain, x)[i]), 9) for x in ("estimate", "low", "high")},
+        }
+        for name in names
+        for i, n in enumerate(found.sizes)
+    ]
+    colours = [COMPARED.get(name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)]
+    dashes = [
+        [5, 3] if name in COMPARED else [1 + 3 * (i // len(COLOURS)), i // len(COLOURS)] for i, name in enumerate(names)
+    ]
+    legend = alt.Legend(title=None, symbolSize=300, symbolStrokeWidth=2, labelLimit=300)
+    x = alt.X("kl:Q", title="KL from the reference policy (nats)", scale=alt.Scale(type="sqrt"))
+    title = "gold gain over random (sd of the pool)"
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x)
+    band = (
+        base.transform_filter(alt.FieldEqualPredicate(field="line", equal=names[0]))
+        .mark_area(opacity=0.15, color=colours[0])
+        .encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    )
+    lines = base.mark_line(strokeWidth=2).encode(
+        y=alt.Y("estimate:Q", title=title),
+        color=alt.Color("line:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
+        strokeDash=alt.StrokeDash("line:N", scale=alt.Scale(domain=names, range=dashes), legend=legend),
+        tooltip=["line:N", "n:Q", alt.Tooltip("estimate:Q", format=".3f")],
     )
     return paper(band + lines)
 

@@ -63,6 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=3", "--embedder", "hashing"]
         assert run([*fit, "-o", "model"]) == 0
+        assert run(["score", "model", "pools.jsonl", "-o", "scores.jsonl"]) == 0
     return made
 
 

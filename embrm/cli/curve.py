@@ -1,0 +1,89 @@
+"""`embrm curve`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from embrm.cli import _options, _render
+
+if TYPE_CHECKING:
+    from embrm.choosing import Penalty
+
+
+@click.command()
+@click.argument("model", metavar="MODEL|SCORES")
+@click.argument("pools", metavar="POOLS")
+@click.option(
+    "--selector",
+    "names",
+    multiple=True,
+    metavar="NAME[:OPTION=VALUE,…]",
+    help="See `embrm list selectors`; may be repeated. Without it: mean, and worst_case for several members.",
+)
+@click.option("--sizes", metavar="N,N,…", help="The n of the curve; without it, powers of two and the smallest pool.")
+@click.option(
+    "--pool",
+    type=click.Choice(["population", "support"]),
+    default="population",
+    show_default=True,
+    help="Whether a pool is a sample of the policy, or all that the policy can say.",
+)
+@click.option("--figure", metavar="PATH", help="Draw gold against KL: PATH ends in .svg or .png.")
+@_options.penalty
+@_options.on_texts
+@_options.seed
+@_options.json_output
+def command(
+    model: str,
+    pools: str,
+    names: tuple[str, ...],
+    sizes: str | None,
+    pool: Literal["population", "support"],
+    figure: str | None,
+    penalty: Penalty | None,
+    source: _options.Source,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare rules on the same pools: the exact gold of what each chooses among n, for every n.
+
+    POOLS has rows {id, prompt, responses[], gold[]}; MODEL|SCORES as for `embrm select`. Beside the rules stand the
+    oracle, the longest response and a random one; differences from the first rule are paired by prompt.
+
+    Examples:
+      embrm curve model pools.jsonl --figure rules.svg
+      embrm curve scores.jsonl pools.jsonl --selector mean --selector lower_bound --selector poisson
+      embrm curve model pools.jsonl --selector mean --selector penalised:weight=0.1 --penalty mbr
+    """
+    from embrm import choosing, comparing, selectors
+    from embrm.report import figures
+    from embrm.scores import Judge
+    from embrm.texts import gold, read_texts
+
+    if figure:
+        figures.check(figure)
+    wanted = _options.whole_numbers("--sizes", sizes)
+    rules = _options.recipes(selectors.registry, names)
+    choosing.check_penalty(list(rules.values()), given=penalty is not None)
+    judge = Judge.open(model, reading=source.reading)
+    texts = read_texts(pools, kind="pools")
+    values = gold(texts.rows)
+    reward = judge.reward(texts)
+    found = comparing.compare(
+        rules or comparing.usual_rules(reward),
+        reward,
+        values,
+        offsets=texts.offsets,
+        length=[len(response) for response in texts.responses],
+        sizes=wanted,
+        pool=pool,
+        penalty=None if penalty is None else penalty.of(texts, judge, seed=seed),
+        seed=seed,
+    )
+    text = _render.rule_table(found)
+    if figure:
+        figures.save(figures.rules(found), figure)
+        text += f"\nfigure: {figure}"
+    _render.emit({"model": model, "file": pools, **vars(found)}, text, as_json=as_json)
