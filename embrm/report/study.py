@@ -87,7 +87,7 @@ def verdicts(study: Study) -> list[str]:
         elif float(drop.high) < 0.05 * float(gain.estimate):
             said = "is not hacked as far as the pool reaches: gold does not fall"
         else:
-            said = f"may be hacked: the fall of {share:.0%} of its gain is within its interval"
+            said = f"may be hacked or not: it loses {share:.0%} of its peak gain, and the interval includes no loss"
         start, end = (float(x.estimate) for x in line.flagged)
         out.append(
             f"{line.name} {said}; the detector flags {start:.0%} of its texts at the start and {end:.0%} at the end"
@@ -115,7 +115,7 @@ def path_chart(study: Study) -> alt.LayerChart:
     ]
     x = alt.X("kl:Q", title="KL from the reference policy (nats)")
     y = "gold gain (solid), proxy gain in sd (dashed)"
-    base, colour, opacity = _by_scorer(values, [line.name for line in heads])
+    base, colour, opacity, toggle = _by_scorer(values, [line.name for line in heads])
     tip = ["scorer:N", *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("kl", "gold", "proxy"))]
     band = base.mark_area(opacity=0.15).encode(x=x, y=alt.Y("low:Q", title=y), y2="high:Q", color=colour)
     gold = base.mark_line(strokeWidth=2.2).encode(
@@ -126,7 +126,7 @@ def path_chart(study: Study) -> alt.LayerChart:
         .mark_line(strokeDash=[5, 4], strokeWidth=1.4)
         .encode(x=x, y=alt.Y("proxy:Q", title=y), color=colour, opacity=opacity, tooltip=tip)
     )
-    chart: alt.LayerChart = band + proxy + gold
+    chart: alt.LayerChart = band + proxy + gold.add_params(toggle)
     return chart
 
 
@@ -146,7 +146,7 @@ def best_of_n_chart(study: Study) -> alt.LayerChart:
         for i, n in enumerate(SIZES)
     ]
     x = alt.X("n:Q", title="n", scale=alt.Scale(type="log", base=2))
-    base, colour, opacity = _by_scorer(values, [line.name for line in study.lines])
+    base, colour, opacity, toggle = _by_scorer(values, [line.name for line in study.lines])
     tip = ["scorer:N", "n:Q", *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("gold", "low", "high"))]
     band = base.mark_area(opacity=0.12).encode(
         x=x, y=alt.Y("low:Q", title="gold of the best of n"), y2="high:Q", color=colour
@@ -154,22 +154,22 @@ def best_of_n_chart(study: Study) -> alt.LayerChart:
     line = base.mark_line(strokeWidth=2, point=True).encode(
         x=x, y=alt.Y("gold:Q", title="gold of the best of n"), color=colour, opacity=opacity, tooltip=tip
     )
-    chart: alt.LayerChart = band + line
+    chart: alt.LayerChart = band + line.add_params(toggle)
     return chart
 
 
-def _by_scorer(values: list[dict[str, Any]], names: list[str]) -> tuple[alt.Chart, alt.Color, Any]:
-    """Return the chart of the values, a colour a scorer, and an opacity that a click on the legend toggles."""
+def _by_scorer(values: list[dict[str, Any]], names: list[str]) -> tuple[alt.Chart, alt.Color, Any, alt.Parameter]:
+    """Return the chart of the values, a colour a scorer, and an opacity with the click on the legend that sets it."""
     import altair as alt
 
-    toggle = alt.selection_point(fields=["scorer"], bind="legend", toggle="true")
+    toggle = alt.selection_point(name="shown", fields=["scorer"], bind="legend", toggle="true")
     colour = alt.Color(
         "scorer:N",
         scale=alt.Scale(domain=names, range=[COLOURS[i % len(COLOURS)] for i in range(len(names))]),
-        legend=alt.Legend(title=None, orient="top", columns=4),
+        legend=alt.Legend(title=None, orient="top", columns=4, symbolOpacity=1, symbolType="stroke"),
     )
     opacity = alt.condition(toggle, alt.value(1.0), alt.value(0.08))
-    return alt.Chart(alt.InlineData(values=values)).add_params(toggle), colour, opacity
+    return alt.Chart(alt.InlineData(values=values)), colour, opacity, toggle
 
 
 def page(study: Study, charts: dict[str, alt.LayerChart]) -> str:

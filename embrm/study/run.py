@@ -158,7 +158,7 @@ def _controls(data: _Data) -> list[Line]:
         best = _best_of(data, scores(data.pools))
         kl, gold, proxy, _ = _path(data, scores(data.proposals), 25)
         lines.append(
-            Line(name, None, accuracy, best, kl, bootstrap(gold[:, 0], seed=0), proxy, peak(gold, seed=0), None)
+            Line(name, None, accuracy, best, kl, bootstrap(gold[:, 0], seed=0), proxy, peak(gold[:, 0], seed=0), None)
         )
     half = {split: _constant(0.5, len(pairs)) for split, pairs in data.tests.items()}
     assert data.pools.gold is not None

@@ -18,7 +18,7 @@ GAP = 1.0  # by how much two ratings must differ to be a preference
 
 
 def write_answers(folder: Path, *, seed: int) -> None:
-    """Write `answers/prefs.jsonl` (TRL's columns) and `answers/pools.jsonl` (with gold) from `answers/answers.jsonl`."""
+    """Write `prefs.jsonl` (TRL's columns) and `pools.jsonl` (with gold) beside `answers/answers.jsonl`, from it."""
     folder = folder / "answers"
     rows = read_rows(folder / SOURCE).values
     write_rows(folder / FILES[0], [pair for row in rows[:-FOR_POOLS] for pair in _pairs(row, seed=seed)])
