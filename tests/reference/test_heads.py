@@ -1,0 +1,234 @@
+"""The heads against other implementations and against mathematics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+
+from embrm import Pairs, heads
+from embrm.heads._brme import Scale
+from embrm.heads._losses import Batch, preference_loss
+from embrm.heads._net import Gaussian
+from embrm.heads._svi import train
+from embrm.heads.bnrm import Weibull
+from embrm.types import Problem
+from tests.planted import planted
+
+
+def batch(n: int, seed: int = 0, *, flip: float = 0.0) -> Batch:
+    rng = np.random.default_rng(seed)
+    target = np.where(rng.random(n) < 0.3, 0.5, 1.0)
+    numbers = [rng.uniform(0.5, 2, n), target, np.where(target == 1, rng.normal(size=n), 0.0)]
+    return Batch(*(torch.from_numpy(a) for a in numbers), torch.empty(0, n), torch.full((1, 1), flip, dtype=torch.float64))
+
+
+def with_numbers(pairs: Pairs) -> Pairs:
+    rng = np.random.default_rng(7)
+    n = len(pairs)
+    return replace(pairs, weight=rng.uniform(0.2, 2, n), margin=rng.uniform(0, 1, n), tie=rng.random(n) < 0.2)
+
+
+def test_linear_is_logistic_regression_on_symmetrised_differences() -> None:
+    pairs, _ = planted(pairs=300)
+    weight = np.random.default_rng(0).uniform(0.2, 2, 300)
+    model = heads.get("linear")(prior_precision=3.0).fit(replace(pairs, weight=weight), seed=0)
+    x = pairs.features.matrix("joint").astype(np.float64)
+    used = np.unique([pairs.chosen, pairs.rejected])
+    scale = x[used].std(axis=0)
+    d = (x[pairs.chosen] - x[pairs.rejected]) / scale
+    other = LogisticRegression(C=1 / 3.0, fit_intercept=False, tol=1e-10, max_iter=10_000)
+    w = weight / weight.mean() / 2  # every pair stands there twice
+    other.fit(np.concatenate([d, -d]), np.repeat([1, 0], 300), sample_weight=np.concatenate([w, w]))
+    np.testing.assert_allclose(model.score(x).draws[0], x @ (other.coef_[0] / scale), rtol=1e-4, atol=1e-4)
+
+
+def test_linear_with_ties_margins_and_weights_is_the_optimum_found_by_finite_differences() -> None:
+    pairs, _ = planted(pairs=120, width=3, prompts=10)
+    pairs = with_numbers(pairs)
+    model = heads.get("linear")(prior_precision=2.0).fit(pairs, seed=0)
+    x = pairs.features.matrix("joint").astype(np.float64)
+    scale = x[np.unique([pairs.chosen, pairs.rejected])].std(axis=0)
+    assert pairs.weight is not None
+    assert pairs.margin is not None
+    assert pairs.tie is not None
+    w, target = pairs.weight / pairs.weight.mean(), np.where(pairs.tie, 0.5, 1.0)
+    margin = np.where(pairs.tie, 0.0, pairs.margin)
+    d = (x[pairs.chosen] - x[pairs.rejected]) / scale
+
+    def objective(theta: np.ndarray) -> float:
+        z = d @ theta - margin
+        return float(-w @ (target * log_expit(z) + (1 - target) * log_expit(-z)) + theta @ theta)
+
+    best = minimize(objective, np.zeros(3), method="BFGS", options={"gtol": 1e-7})
+    np.testing.assert_allclose(model.score(x).draws[0], x @ (best.x / scale), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["bt", "smoothed", "rdpo", "symmetric", "unhinged", "margin", "classify"])
+def test_losses_are_their_formulas(name: str) -> None:
+    head = heads.get("mlp")(loss=name, clip=1.5, extra_margin=0.7)
+    numbers, e = batch(40, flip=0.2), 0.2
+    reward = torch.from_numpy(2 * np.random.default_rng(1).normal(size=(3, 80)))
+    w, l = reward.numpy()[:, :40], reward.numpy()[:, 40:]  # noqa: E741
+    t, m = numbers.target.numpy(), numbers.margin.numpy()
+    if name == "unhinged":
+        w, l = np.clip(w, -1.5, 1.5), np.clip(l, -1.5, 1.5)  # noqa: E741
+    z = w - l - m
+
+    def one_label(z: np.ndarray) -> Any:
+        return {
+            "bt": -log_expit(z),
+            "smoothed": -(1 - e) * log_expit(z) - e * log_expit(-z),
+            "rdpo": (-(1 - e) * log_expit(np.clip(z, -1.5, 1.5)) + e * log_expit(-np.clip(z, -1.5, 1.5))) / (1 - 2 * e),
+            "symmetric": expit(-z),
+            "unhinged": 1 - z,
+            "margin": -log_expit(z - 0.7),
+        }[name]
+
+    if name == "classify":
+        expected = -t * (log_expit(w) + log_expit(-l)) - (1 - t) * (log_expit(-w) + log_expit(l))
+    elif name == "margin":  # a tie asks for no margin
+        expected = np.where(t == 1, one_label(z), -0.5 * (log_expit(z) + log_expit(-z)))
+    else:
+        expected = t * one_label(z) + (1 - t) * one_label(-z)
+    np.testing.assert_allclose(preference_loss(head, reward, numbers).numpy(), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_rdpo_on_flipped_labels_is_unbiased_for_bradley_terry() -> None:
+    """Averaged over labels that are flipped at its rate, its loss is that of the clean label (up to nothing)."""
+    head, e = heads.get("mlp")(loss="rdpo"), 0.3
+    z = torch.linspace(-4, 4, 9, dtype=torch.float64)[None]
+    right, wrong = torch.cat([z, 0 * z], dim=1), torch.cat([0 * z, z], dim=1)
+    ones = torch.ones(9, dtype=torch.float64)
+    numbers = Batch(ones, ones, 0 * ones, torch.empty(0, 9), torch.full((1, 1), e, dtype=torch.float64))
+    mean = (1 - e) * preference_loss(head, right, numbers) + e * preference_loss(head, wrong, numbers)
+    np.testing.assert_allclose(mean.numpy(), -log_expit(z.numpy()), rtol=1e-6)
+
+
+def test_the_loss_of_mlp_is_that_of_a_plain_network() -> None:
+    """One full-batch step: torch's own layers, gradient and AdamW give the parameters that the loop gives."""
+    pairs, _ = planted(pairs=64, width=5)
+    pairs = with_numbers(pairs)
+    options = {"hidden": (7, 4), "batch_size": 64, "patience": 0, "centre": 0.05, "learning_rate": 1e-2}
+    start = train(heads.get("mlp")(**options, epochs=1), [Problem(pairs, 0)])[0]
+    one = train(heads.get("mlp")(**options, epochs=1), [Problem(pairs, 0)], start=[start.params])[0]
+
+    x = pairs.features.matrix("joint")
+    used = x[np.unique([pairs.chosen, pairs.rejected])].astype(np.float64)
+    mean, scale = torch.from_numpy(used.mean(axis=0)), torch.from_numpy(used.std(axis=0))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(5, 7),
+        torch.nn.GELU(),
+        torch.nn.Linear(7, 4),
+        torch.nn.GELU(),
+        torch.nn.Linear(4, 1, bias=False),
+    ).double()
+    p = {name: torch.from_numpy(a[0]).double() for name, a in start.params.items()}
+    with torch.no_grad():
+        net[0].weight.copy_((p["input.weight"] * scale[:, None]).T)  # the loop trains in units of scaled features
+        net[0].bias.copy_(p["input.bias"] + mean @ p["input.weight"])
+        net[2].weight.copy_(p["hidden1.weight"].T)
+        net[2].bias.copy_(p["hidden1.bias"])
+        net[4].weight.copy_(p["reward.weight"].T)
+    scaled = (torch.from_numpy(x).double() - mean) / scale
+    chosen, rejected = (net(scaled[torch.from_numpy(i)]).squeeze(1) for i in (pairs.chosen, pairs.rejected))
+    assert pairs.weight is not None
+    assert pairs.margin is not None
+    assert pairs.tie is not None
+    tie = torch.from_numpy(pairs.tie)
+    z = chosen - rejected - torch.where(tie, 0.0, torch.from_numpy(pairs.margin))
+    log_sigma = torch.nn.functional.logsigmoid
+    loss = torch.where(tie, -0.5 * (log_sigma(z) + log_sigma(-z)), -log_sigma(z))
+    total = (torch.from_numpy(pairs.weight / pairs.weight.mean()) * loss).mean() + 0.05 * (
+        chosen + rejected
+    ).square().mean()
+    total.backward()
+    groups = [
+        {"params": [net[0].weight, net[2].weight, net[4].weight]},
+        {"params": [net[0].bias, net[2].bias], "weight_decay": 0.0},
+    ]
+    torch.optim.AdamW(groups, lr=1e-2, weight_decay=0.01).step()
+    expected = net(scaled).detach().numpy().squeeze(1)
+    np.testing.assert_allclose(one.score(pairs.features).draws[0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_inform_kl_against_monte_carlo_in_all_three_forms() -> None:
+    rng = np.random.default_rng(0)
+    loc, log_variance = rng.normal(size=(1, 6, 4)), rng.normal(-1, 0.7, size=(1, 6, 4))
+    latent = Gaussian(torch.from_numpy(loc), torch.from_numpy(log_variance))
+
+    def monte_carlo(mu: np.ndarray, ell: np.ndarray) -> np.ndarray:
+        draws = mu + np.exp(ell / 2) * rng.normal(size=(200_000, *mu.shape))
+        return (norm.logpdf(draws, mu, np.exp(ell / 2)) - norm.logpdf(draws)).mean(axis=0)
+
+    each = monte_carlo(loc, log_variance)
+    np.testing.assert_allclose(latent.kl().numpy(), each, atol=0.02)
+    forms = {kind: heads.get("inform")(latent_dim=4, beta=0.3, kl=kind) for kind in ("sum", "mean", "released")}
+    # A pair's loss has the scale times the KL of its two texts, summed over dimensions; three pairs here.
+    per_pair = latent.kl().sum().item() / 3
+    np.testing.assert_allclose(forms["sum"].kl_scale() * per_pair, 0.3 * each.sum() / 3, rtol=0.02)
+    np.testing.assert_allclose(forms["mean"].kl_scale() * per_pair, 0.3 * each.sum() / 4 / 3, rtol=0.02)
+    assert forms["released"].kl_scale() == 0
+    averaged = monte_carlo(loc.mean(axis=-1), log_variance.mean(axis=-1)).mean()
+    extra = forms["released"].extra_loss({}, latent, latent.loc, batch(3))
+    np.testing.assert_allclose(extra.numpy(), [0.3 * averaged], rtol=0.02)
+
+
+def test_the_price_of_a_nat_acts_in_the_loop() -> None:
+    """With a large β the latent carries nothing, with a small one it does."""
+    pairs, _ = planted(pairs=300)
+    nats = [heads.get("inform")(beta=b, epochs=60, patience=0).fit(pairs, seed=0).record["kl_nats"][0] for b in (1e-4, 1.0)]
+    assert nats[1] < 0.05 < nats[0]
+
+
+def test_bnrm_kl_and_draws_against_monte_carlo() -> None:
+    rng = np.random.default_rng(0)
+    shape, mean = np.array([1.2, 2.0, 4.0]), np.array([0.3, 1.0, 2.5])
+    weibull = Weibull(torch.from_numpy(shape), torch.from_numpy(mean))
+    from scipy.special import gamma
+
+    scale = mean / gamma(1 + 1 / shape)
+    draws = scale * rng.weibull(shape, size=(400_000, 3))
+    log_weibull = np.log(shape / scale) + (shape - 1) * np.log(draws / scale) - (draws / scale) ** shape
+    np.testing.assert_allclose(weibull.kl().numpy(), (log_weibull + draws).mean(axis=0), atol=0.01)
+    own = weibull.sample(torch.from_numpy(np.log(rng.exponential(size=(400_000, 3))))).numpy()
+    for level in (0.1, 0.5, 0.9):
+        np.testing.assert_allclose(np.quantile(own, level, axis=0), np.quantile(draws, level, axis=0), rtol=0.02)
+
+
+def test_marginal_bradley_terry_against_quadrature() -> None:
+    head = heads.get("brme")(stage2="marginal_bt", sigma_weight=0.0)
+    reward = torch.tensor([[1.0, -0.5, 2.0, 0.2, 0.4, -1.0]])
+    sigma = torch.tensor([[0.3, 1.0, 2.0, 0.8, 2.5, 1.0]])
+    numbers = Batch(*torch.tensor([[1.0, 1, 1], [1, 1, 0.5], [0, 0.3, 0]]), torch.empty(0, 3), torch.zeros(1, 1))
+    loss = head._marginal(reward, sigma, numbers).numpy()[0]
+    for i, (z, target) in enumerate(((0.8, 1), (-0.5 - 0.4 - 0.3, 1), (3.0, 0.5))):
+        s = float(np.hypot(*sigma.numpy()[0, [i, i + 3]]))
+        likelihood = quad(lambda e: np.exp(target * (z + s * e) - np.logaddexp(0, z + s * e)) * norm.pdf(e), -9, 9)[0]  # noqa: B023
+        np.testing.assert_allclose(loss[i], -np.log(likelihood), rtol=2e-3)
+
+
+def test_gaussian_nll_is_the_mean_over_drawn_targets() -> None:
+    """The exact expectation over refits, of which only mean and variance are kept, equals the mean over all draws."""
+    rng = np.random.default_rng(0)
+    head = heads.get("brme")()
+    draws = rng.normal(size=(16, 4)) * 2 + 1
+    scale = Scale.of(draws)
+    target = scale.targets(draws)
+    standard = (draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True)
+    standard *= draws.std(axis=1).mean()
+    z = torch.from_numpy(rng.normal(size=(1, 4, 2)))
+    extra = torch.from_numpy(np.stack([target[:2, 0], target[2:, 0], target[:2, 1], target[2:, 1]]))
+    numbers = Batch(torch.ones(2), torch.ones(2), torch.zeros(2), extra, torch.zeros(1, 1))
+    loss = head.preference({}, z, z[..., 0], numbers).numpy()[0]
+    sigma = head.sigma(z).numpy()[0]
+    each = -norm.logpdf(standard, z[0, :, 0].numpy(), sigma).mean(axis=0) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(loss, each[:2] + each[2:], rtol=1e-6)
