@@ -33,10 +33,10 @@ def test_without_validation_it_is_the_classifier_of_winners_and_losers() -> None
         pairs.features.matrix("joint"), chosen=pairs.chosen, rejected=pairs.rejected, prompt=np.zeros(320, dtype=int)
     )
     with pytest.warns(UserWarning, match="one prompt"):
-        model = heads.get("boosting")(iterations=20).fit(one_prompt, seed=0)
+        model = heads.get("boosting")(iterations=20, columns=1.0).fit(one_prompt, seed=0)
     x = pairs.features.matrix("joint")
     peer = HistGradientBoostingClassifier(
-        max_iter=20, max_leaf_nodes=15, l2_regularization=1.0, early_stopping=False
+        max_iter=20, max_leaf_nodes=8, learning_rate=0.05, l2_regularization=1.0, max_bins=32, early_stopping=False
     ).fit(x[np.concatenate([pairs.chosen, pairs.rejected])], np.repeat([1, 0], 200))
     np.testing.assert_allclose(model.score(x).mean, peer.decision_function(x), rtol=1e-9, atol=1e-9)
 
@@ -54,6 +54,22 @@ def test_it_learns_what_no_linear_reward_can() -> None:
     }
     assert correlation["boosting"] > 0.9
     assert abs(correlation["linear"]) < 0.3
+
+
+def test_the_number_of_trees_is_that_of_least_validation_loss() -> None:
+    pairs, _ = planted(pairs=600)
+    held = pairs.prompt >= 30
+    recipe = heads.get("boosting")(iterations=60, learning_rate=0.2)
+    model = recipe.fit(pairs.take(~held), seed=0, validation=pairs.take(held))
+    losses = []
+    for count in range(1, 61):
+        cut = heads.get("boosting")(iterations=count, learning_rate=0.2)
+        grown: Any = cut._grow(pairs.take(~held), None, seed=int(np.random.default_rng(0).integers(1 << 32)))  # type: ignore[attr-defined]
+        reward = grown(pairs.features.matrix("joint"))
+        z = reward[pairs.chosen[held]] - reward[pairs.rejected[held]]
+        losses.append(np.logaddexp(0, -z).mean())
+    assert model.record["trees"] == [int(np.argmin(losses)) + 1]
+    assert 1 < model.record["trees"][0] < 60
 
 
 def test_members_are_bootstraps() -> None:
@@ -74,6 +90,8 @@ def test_too_few_texts_for_two_leaves_give_one_reward_for_all() -> None:
     [
         ({"members": 0}, "members must be >= 1"),
         ({"leaves": 1}, "leaves must be >= 2"),
+        ({"bins": 256}, "bins must be <= 255"),
+        ({"columns": 0.0}, "columns must be a share"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0"),
         ({"validation_fraction": 1.0}, "validation_fraction must be inside"),
     ],
