@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from embrm.heads._head import FittedHead, Head
 from embrm.heads._net import FittedNet, GradientHead
 from embrm.heads._split import hold_out, rows_of
 from embrm.heads._svi import train
+from embrm.heads.dropout import Dropout
 from embrm.outcomes import State
 from embrm.registry import register
 from embrm.types import Array, Features, Problem
@@ -30,26 +33,33 @@ class Warm(Head):
     keeps them as `branches`, so that the average can be compared with that ensemble.
 
     Attributes:
-        base: a gradient head with one member.
+        base: a gradient head with one member, trained in one stage; of "dropout" the network without its masks.
         members: how many branches.
         rates: learning rates of the branches as shares of the base's, handed out in turn.
+        dropouts: of the base "dropout", the shares of the latent that the branches drop, handed out in turn; none means
+            that of the base.
         epochs: the most passes over the pairs of a branch.
     """
 
     base: Head = field(default_factory=lambda: Head.of("mlp"))
     members: int = 6
     rates: tuple[float, ...] = (0.1, 0.4, 1.0)
+    dropouts: tuple[float, ...] = ()
     epochs: int = 5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.base, GradientHead) or self.base.members != 1 or self.base.rank_bonus:
+        one_stage = isinstance(self.base, Dropout) or type(self.base).fit_many is GradientHead.fit_many
+        if not one_stage or self._gradient_head.members != 1 or self._gradient_head.rank_bonus:
             raise OptionError(
-                f"base must be a gradient head with members=1 and no rank_bonus, got {self.base}; 'ensemble' takes any"
+                "base must be a gradient head trained in one stage, with members=1 and no rank_bonus, got "
+                f"{self.base}; 'ensemble' takes any"
             )
         if self.members < 2 or self.epochs < 1:
             raise OptionError(f"members must be >= 2 and epochs >= 1, got {self.members} and {self.epochs}")
         if not self.rates or min(self.rates) <= 0:
             raise OptionError(f"rates must be shares > 0 of the base's learning rate, got {self.rates}")
+        if self.dropouts and not isinstance(self.base, Dropout):
+            raise OptionError(f"dropouts are for the base 'dropout', got '{self.base.config()['head']}'")
         object.__setattr__(self, "view", self.base.view)
 
     @property
@@ -58,26 +68,30 @@ class Warm(Head):
         return self.base
 
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
-        """Fit the bases together, and then all branches of one learning rate together."""
+        """Fit the bases together, and then all branches of one kind together."""
         head = self._gradient_head
         split = [self._split(problem) for problem in problems]
         trunks = train(head, split)
-        # Branch k has rate k modulo the number of rates: those of one rate are one head with several members.
-        shares = [range(i, self.members, len(self.rates)) for i in range(min(len(self.rates), self.members))]
         parts: list[list[FittedNet]] = []
-        for i, share in enumerate(shares):
-            branch = dataclasses.replace(
-                head, members=len(share), learning_rate=self.rates[i] * head.learning_rate, epochs=self.epochs
-            )
+        for i, (branch, count) in enumerate(self._branches()):
             seeds = [int(np.random.SeedSequence([p.seed, i]).generate_state(1)[0]) for p in split]
             parts.append(
                 train(
                     branch,
                     [dataclasses.replace(p, seed=seed) for p, seed in zip(split, seeds, strict=True)],
-                    start=[{name: np.repeat(a, len(share), axis=0) for name, a in t.params.items()} for t in trunks],
+                    start=[{name: np.repeat(a, count, axis=0) for name, a in t.params.items()} for t in trunks],
                 )
             )
         return [self._average(p, list(nets)) for p, nets in zip(split, zip(*parts, strict=True), strict=True)]
+
+    def _branches(self) -> Iterator[tuple[GradientHead, int]]:
+        """Yield a head for each way of branching, and its number of members: those of one way are one batch."""
+        rates, dropouts = itertools.cycle(self.rates), itertools.cycle(self.dropouts or (None,))
+        ways = collections.Counter(itertools.islice(zip(rates, dropouts, strict=False), self.members))
+        for (rate, dropout), count in ways.items():
+            own: dict[str, Any] = {} if dropout is None else {"rate": dropout}
+            own |= {"members": count, "learning_rate": rate * self._gradient_head.learning_rate, "epochs": self.epochs}
+            yield dataclasses.replace(self._gradient_head, **own), count
 
     def _split(self, problem: Problem) -> Problem:
         """Hold the same prompts out for trunk and branches: a branch must not be stopped on what its trunk has seen."""
@@ -121,9 +135,10 @@ class Warm(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        from embrm.heads._saved import restore
-
-        children = {name: restore(child) for name, child in state.children.items()}
+        head = self._gradient_head
+        heads = {"average": head, "branches": dataclasses.replace(head, members=self.members)}
+        # As plain networks: those of a base with more to it, such as masks, have no more here.
+        children = {name: GradientHead.restore(heads[name], child) for name, child in state.children.items()}
         return FittedWarm(
             head=self,
             width=state.config["width"],

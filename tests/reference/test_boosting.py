@@ -57,13 +57,13 @@ def test_it_learns_what_no_linear_reward_can() -> None:
 
 
 def test_the_number_of_trees_is_that_of_least_validation_loss() -> None:
-    pairs, _ = planted(pairs=600)
+    pairs, _ = planted(pairs=300)
     held = pairs.prompt >= 30
-    recipe = heads.get("boosting")(iterations=60, learning_rate=0.2)
+    recipe = heads.get("boosting")(iterations=60, learning_rate=0.4)
     model = recipe.fit(pairs.take(~held), seed=0, validation=pairs.take(held))
     losses = []
     for count in range(1, 61):
-        cut = heads.get("boosting")(iterations=count, learning_rate=0.2)
+        cut = heads.get("boosting")(iterations=count, learning_rate=0.4)
         grown: Any = cut._grow(pairs.take(~held), None, seed=int(np.random.default_rng(0).integers(1 << 32)))  # type: ignore[attr-defined]
         reward = grown(pairs.features.matrix("joint"))
         z = reward[pairs.chosen[held]] - reward[pairs.rejected[held]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from embrm import heads
+from embrm import heads, load_model
 from embrm.errors import OptionError
 from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
 from tests.planted import planted
@@ -67,11 +67,27 @@ def test_branches_start_from_the_trained_head() -> None:
     )
 
 
+def test_branches_may_differ_in_dropout(tmp_path: Any) -> None:
+    pairs, reward = planted(pairs=300)
+    base = heads.get("dropout")(epochs=8)
+    model: Any = heads.get("warm")(base=base, members=4, rates=(0.1, 0.5), dropouts=(0.1, 0.1, 0.4)).fit(pairs, seed=0)
+    x = pairs.features
+    assert model.branches.score(x).draws.shape == (4, len(x))
+    assert model.score(x).kind == "point"
+    assert np.corrcoef(model.score(x).mean, reward)[0, 1] > 0.7
+    model.save(tmp_path / "model")
+    loaded: Any = load_model(tmp_path / "model")
+    np.testing.assert_allclose(loaded.score(x).draws, model.score(x).draws, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(loaded.branches.score(x).draws, model.branches.score(x).draws, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"base": heads.get("linear")()}, "base must be a gradient head"),
-        ({"base": heads.get("mlp")(members=3)}, "base must be a gradient head with members=1"),
+        ({"base": heads.get("mlp")(members=3)}, "base must be a gradient head trained in one stage, with members=1"),
+        ({"base": heads.get("brme")()}, "trained in one stage"),
+        ({"dropouts": (0.2,)}, "dropouts are for the base 'dropout', got 'mlp'"),
         ({"members": 1}, "members must be >= 2"),
         ({"rates": (0.0,)}, "rates must be shares > 0"),
     ],
