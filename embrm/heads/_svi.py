@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +52,8 @@ def train(
         batch = min(head.batch_size, 1 << (len(p) - 1).bit_length())
         groups[p.source.key, math.ceil(len(p) / batch), batch, id(p.problem.pools)].append(i)
     fitted: dict[int, FittedNet] = {}
-    with pyro.get_param_store().scope(), pyro.validation_enabled(False):
+    with pyro.get_param_store().scope(), pyro.validation_enabled(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")  # the block raises an error of its own
         for (_, steps, batch, _), members in groups.items():
             replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
             size = max(1, BLOCK_BYTES // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
