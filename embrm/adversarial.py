@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -108,7 +108,7 @@ class Search:
         beam: responses of a prompt that a step goes on from.
     """
 
-    mutations: Mapping[str, Mutation] = MUTATIONS
+    mutations: Mapping[str, Mutation] = field(default_factory=lambda: MUTATIONS)
     threshold: float = 1.96
     steps: int = 2
     beam: int = 3
