@@ -148,3 +148,14 @@ def test_what_is_no_head_is_refused() -> None:
         Head.of({"name": "linear"})
     with pytest.raises(UnknownNameError, match="Did you mean 'linear'"):
         Head.of("liner")
+
+
+def test_members_with_a_sigma_of_their_own_keep_it() -> None:
+    pairs, _ = planted(pairs=150)
+    base = heads.get("brme")(members=2, epochs=2)
+    alone = base.fit(pairs, seed=0).score(pairs.features)
+    reward = heads.get("ensemble")(base=base, members=2).fit(pairs, seed=0).score(pairs.features)
+    assert alone.sigma is not None
+    assert reward.sigma is not None
+    assert reward.sigma.shape == reward.draws.shape == (4, len(pairs.features))
+    assert reward.sigma.min() > 0
