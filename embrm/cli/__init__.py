@@ -72,7 +72,7 @@ def embrm() -> None:
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run one command and return its exit code: 0, 1 failure, 2 wrong usage, 3 an alarm of `detect`, 130 Ctrl-C."""
     from embrm.cli._render import shown_warnings
 
     try:

@@ -157,8 +157,8 @@ def _penalty(name: str | None, reference: str | None, space: str | None, setting
     return Penalty(name, None if reference is None else read_texts(reference), space, made)
 
 
-def recipes(registry: Registry[T], typed: Sequence[str]) -> dict[str, T]:
-    """Build recipes typed as `name` or `name:option=value,option=value`, by what was typed.
+def recipes(registry: Registry[T], typed: Sequence[str], more: Sequence[str] = ()) -> dict[str, T]:
+    """Build recipes typed as `name` or `name:option=value,option=value`, and `more` options of each, by what was typed.
 
     Raises:
         OptionError: see `recipe`.
@@ -166,7 +166,7 @@ def recipes(registry: Registry[T], typed: Sequence[str]) -> dict[str, T]:
     out = {}
     for words in typed:
         name, _, options = words.partition(":")
-        out[words] = recipe(registry, name, options.split(",") if options else [])
+        out[words] = recipe(registry, name, [*(options.split(",") if options else []), *more])
     return out
 
 

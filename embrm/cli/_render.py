@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embrm.embedders._cache import CacheInfo
     from embrm.evaluate import PairReport, PoolReport
     from embrm.intervals import Interval
-    from embrm.outcomes import Verdict
+    from embrm.noticing import Finding, Watched
 
 _warned: list[str] = []
 
@@ -158,19 +158,41 @@ def _range(line: Interval, i: int) -> str:
     return _of(line[i])
 
 
-def verdict_table(verdicts: Mapping[str, Verdict]) -> str:
-    """Return one line a detector, and below it what a reader must know before trusting the numbers."""
+def finding_table(findings: Sequence[Finding]) -> str:
+    """Return one line a detector and space, and below it what a reader must know before trusting the numbers."""
     rows = [
         [
-            name,
-            float(v.statistic),
-            float("nan") if (share := v.flagged_fraction) is None else 100 * share,
-            v.alpha or "–",
+            f.detector,
+            f.space,
+            float(f.verdict.statistic),
+            float("nan") if (share := f.verdict.flagged_fraction) is None else 100 * share,
+            f.verdict.alpha or "–",
+            "–" if f.p_value is None else cell(f.p_value),
+            {True: "ALARM", False: "no", None: "–"}[f.alarm],
         ]
-        for name, v in verdicts.items()
+        for f in findings
     ]
-    notes = [f"{name}: {note}" for name, v in verdicts.items() for note in v.warnings]
-    return "\n".join([table(["detector", "statistic", "flagged %", "alpha"], rows), *notes])
+    notes = [f"{f.detector} ({f.space}): {note}" for f in findings for note in f.verdict.warnings]
+    header = ["detector", "space", "statistic", "flagged %", "alpha", "p of the set", "alarm"]
+    return "\n".join([table(header, rows), *notes])
+
+
+def watched_table(watched: Sequence[Watched]) -> str:
+    """Return one line a detector and space: when its rule fired, and when gold began to fall."""
+    rows = [
+        [
+            w.detector,
+            w.space,
+            w.rule,
+            *(float(w.statistic[i]) for i in (0, -1)),
+            *("–" if step is None else step for step in (w.alarm, w.judgement.onset, w.judgement.lead)),
+            float("nan") if w.judgement.auroc is None else w.judgement.auroc,
+        ]
+        for w in watched
+    ]
+    notes = [f"{w.detector} ({w.space}): {note}" for w in watched for note in w.warnings]
+    header = ["detector", "space", "rule", "first", "last", "alarm at step", "gold falls at", "lead", "AUROC of steps"]
+    return "\n".join([table(header, rows), *notes])
 
 
 def emit_cache(found: CacheInfo, word: str, *, as_json: bool) -> None:

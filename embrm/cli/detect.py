@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from embrm.cli import _options, _render
+
+if TYPE_CHECKING:
+    from embrm.noticing import Rule, Space
+
+SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
+RULES = ["auto", "p_value", "ratio", "cusum", "threshold"]
 
 
 @click.command()
 @click.argument("model", metavar="MODEL")
 @click.argument("reference", metavar="REFERENCE")
-@click.argument("outputs", metavar="OUTPUTS")
+@click.argument("outputs", metavar="OUTPUTS|RUN")
 @click.option(
     "--detector",
     "names",
     multiple=True,
-    metavar="NAME",
+    metavar="NAME[:OPTION=VALUE,…]",
     help="See `embrm list detectors`; may be repeated. Without it: mahalanobis and csi.",
 )
 @click.option(
     "--space",
-    type=click.Choice(["latent", "joint", "response"]),
-    default="latent",
-    show_default=True,
-    help="Which vectors to compare: the model's latents, or the embeddings of prompt and response, or of the response.",
+    "spaces",
+    type=click.Choice(SPACES),
+    multiple=True,
+    help="Which vectors to compare; may be repeated. The model's latents (the default), embeddings of prompt and "
+    "response, or of the response, 32 principal axes of the former, the members' disagreement, or the length.",
 )
 @click.option("--member", default=0, show_default=True, help="Whose latents: every member has a space of its own.")
+@click.option("--level", default=0.01, show_default=True, help="Chance of an alarm, all p-valued detectors together.")
+@click.option("--window", type=int, help="Of a RUN: steps checked together; 5 unless given.")
+@click.option("--onset", type=click.Choice(RULES), help="Of a RUN: the rule that raises the alarm; auto unless given.")
+@click.option("--limit", type=float, help="Of a RUN: the statistic above which --onset threshold raises the alarm.")
 @_options.settings
 @_options.embedding
 @_options.seed
@@ -35,41 +49,68 @@ def command(
     reference: str,
     outputs: str,
     names: tuple[str, ...],
-    space: str,
+    spaces: tuple[Space, ...],
     member: int,
+    level: float,
+    window: int | None,
+    onset: Rule | None,
+    limit: float | None,
     options: tuple[str, ...],
     source: _options.Source,
     seed: int,
     as_json: bool,
-) -> None:
-    """Say whether outputs have left the region of reference texts, where the reward can be trusted.
+) -> int:
+    """Say whether outputs have left the region of reference texts, where the reward can be trusted; exit 3 if so.
 
-    REFERENCE and OUTPUTS have pairs, pools or texts, such as the training pairs and what `embrm select` wrote. `--set`
-    is for a single `--detector`.
+    REFERENCE and OUTPUTS have pairs, pools or texts, such as the training pairs and what `embrm select` wrote. Each
+    detector is applied in each space; those that give a p-value for the whole set raise an alarm at the level. In place
+    of OUTPUTS, the folder of a run of `embrm rl`, finished or not, is checked step by step by onset rules: ratio for
+    csi, p_value for calibrated detectors, cusum for others. Any alarm makes the exit code 3, so that a script can stop
+    a training run. `--set` is for a single `--detector`.
 
     Examples:
       embrm detect model prefs.jsonl pools.jsonl --set alpha=0.1 --detector mahalanobis
-      embrm detect model prefs.jsonl pools.jsonl --space response
+      embrm detect model prefs.jsonl pools.jsonl --detector mahalanobis --detector mmd --space latent --space response
+      embrm detect model prefs.jsonl run --detector csi --onset cusum
     """
-    from embrm import detectors
+    from embrm import detectors, noticing
     from embrm.errors import OptionError
     from embrm.heads._saved import load_model
-    from embrm.reading import as_candidates
-    from embrm.texts import number_prompts, read_texts
+    from embrm.scores import Judge
+    from embrm.texts import read_texts
 
-    names = names or ("mahalanobis", "csi")
-    if options and len(names) > 1:
-        raise OptionError(f"--set needs a single --detector to belong to, got {', '.join(names)}")
-    recipes = {name: _options.recipe(detectors.registry, name, options) for name in names}
-    fitted = load_model(model)
-    views = fitted.widths if space == "latent" else (space,)
-    files = [read_texts(reference), read_texts(outputs)]
-    prompts = number_prompts(*files)
-    sides = [as_candidates(texts, views=views, **source.reading(fitted)).features for texts in files]
-    known, new = (fitted.latent(x, member=member) if space == "latent" else x.matrix(space) for x in sides)
-    verdicts = {
-        name: recipe.fit(known, prompt=prompts[0], seed=seed).check(new, prompt=prompts[1])
-        for name, recipe in recipes.items()
-    }
-    data = {"space": space, "reference": len(known), "outputs": len(new), "verdicts": verdicts}
-    _render.emit(data, _render.verdict_table(verdicts), as_json=as_json)
+    if options and len(names) != 1:
+        raise OptionError(f"--set needs a single --detector to belong to, got {', '.join(names) or 'none'}")
+    recipes = _options.recipes(detectors.registry, names or ("mahalanobis", "csi"), more=options)
+    run = Path(outputs).is_dir()
+    if not run and (window, onset, limit) != (None, None, None):
+        raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
+    judge = Judge(model, load_model(model), source.reading)
+    known = read_texts(reference)
+    chosen: tuple[Space, ...] = spaces or ("latent",)
+    data: dict[str, Any]
+    if run:
+        watched = noticing.watch_run(
+            recipes,
+            judge,
+            known,
+            outputs,
+            spaces=chosen,
+            member=member,
+            window=5 if window is None else window,
+            rule=onset or "auto",
+            limit=limit,
+            level=level,
+            seed=seed,
+        )
+        data, text = {"watched": watched}, _render.watched_table(watched)
+        alarm = any(line.alarm is not None for line in watched)
+    else:
+        new = read_texts(outputs)
+        findings = noticing.check_outputs(
+            recipes, judge, known, new, spaces=chosen, member=member, level=level, seed=seed
+        )
+        data, text = {"outputs": len(new), "findings": findings}, _render.finding_table(findings)
+        alarm = any(finding.alarm for finding in findings)
+    _render.emit({"reference": len(known), "level": level, "alarm": alarm, **data}, text, as_json=as_json)
+    return 3 if alarm else 0

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from embrm.cli import run
+from embrm.policies._trajectory import Step, Trajectory
 
 GOOD = ["correct", "step", "clear", "useful", "precise", "tested", "works"]
 BAD = ["wrong", "vague", "never", "maybe", "nothing", "useless", "broken"]
@@ -40,6 +41,17 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def write_run(folder: Path, *, steps: int, turn: int) -> None:
+    """Write a run whose texts are like the pairs' until the step `turn`, and another kind of text from there on."""
+    rng = random.Random(1)
+    run = Trajectory(folder)
+    for t in range(steps):
+        texts = [answer(0.2 + 0.6 * (i % 2), rng) if t < turn else f"zzz qqq {t} {i}" for i in range(8)]
+        sample = [{"prompt": f"How do I mend fan {t} {i}?", "text": text} for i, text in enumerate(texts)]
+        gold = float(min(t, turn) - 2 * max(t - turn, 0))
+        run.add(Step(t, t / 10, 1.0, float(t), gold, {"words": 12.0}, [0.0], sample))
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("cli")
@@ -63,6 +75,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=3", "--embedder", "hashing"]
         assert run([*fit, "-o", "model"]) == 0
+        write_run(folder / "run", steps=12, turn=12)
+        write_run(folder / "hacked", steps=12, turn=6)
         assert run(["score", "model", "pools.jsonl", "-o", "scores.jsonl"]) == 0
     return made
 

@@ -1,0 +1,155 @@
+"""`embrm detect`: detectors by spaces, runs step by step, and the exit code that stops a training run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result, write_lines
+
+from embrm.cli import detect
+from embrm.noticing import SPACES, Rule
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def _strange(workspace: Path) -> None:
+    rows = [{"prompt": f"How do I mend cup {i}?", "response": "zzz qqq " * (i + 3)} for i in range(20)]
+    write_lines(workspace / "strange.jsonl", rows)
+
+
+@pytest.mark.usefixtures("_strange")
+def test_detectors_and_spaces_are_compared_and_an_alarm_is_code_3(embrm: Run) -> None:
+    words = (
+        "--detector",
+        "mahalanobis",
+        "--detector",
+        "mmd",
+        "--detector",
+        "csi",
+        "--space",
+        "joint",
+        "--space",
+        "response",
+    )
+    clean = embrm("detect", "model", "prefs.jsonl", "pools.jsonl", *words, "--json")
+    odd = embrm("detect", "model", "prefs.jsonl", "strange.jsonl", *words, "--json")
+    assert odd.code == 3
+    assert odd.json["alarm"]
+    found = {(f["detector"], f["space"]): f for f in odd.json["findings"]}
+    assert list(found) == [(d, s) for s in ("joint", "response") for d in ("mahalanobis", "mmd", "csi")]
+    assert np.mean(found["mahalanobis", "response"]["verdict"]["flagged"]) > 0.9
+    assert len(found["mahalanobis", "joint"]["verdict"]["p_values"]) == odd.json["outputs"] == 20
+    for (name, _), finding in found.items():
+        assert finding["alarm"] == (None if name == "csi" else finding["p_value"] <= 0.01 / 4)
+    assert (clean.code, clean.json["alarm"]) == (
+        3 if any(f["alarm"] for f in clean.json["findings"]) else 0,
+        clean.code == 3,
+    )
+    table = embrm("detect", "model", "prefs.jsonl", "strange.jsonl", *words).out
+    assert re.search(r"^mmd +response .*ALARM$", table, flags=re.MULTILINE)
+    assert re.search(r"^csi +response .*–$", table, flags=re.MULTILINE)
+
+
+def test_other_prompts_of_the_same_kind_raise_no_alarm(embrm: Run) -> None:
+    for seed in range(3):
+        pairs = [json.loads(line) for line in Path("prefs.jsonl").read_text().splitlines()]
+        same = [{**row, "prompt": f"{row['prompt']} again"} for row in pairs]
+        write_lines(Path("same.jsonl"), same[40:])
+        write_lines(Path("half.jsonl"), pairs[:40])
+        words = ("--space", "response", "--space", "length", "--space", "disagreement", "--set", "alpha=0.2")
+        result = embrm(
+            *("detect", "model", "half.jsonl", "same.jsonl", *words, "--detector", "mahalanobis", "--seed", str(seed))
+        )
+        assert result.code == 0, result.out
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_run_is_watched_in_every_space(space: str, embrm: Run) -> None:
+    words = ("--space", space, "--detector", "mahalanobis", "--window", "3", "--json")
+    found = embrm("detect", "model", "prefs.jsonl", "hacked", *words)
+    (line,) = found.json["watched"]
+    assert (line["rule"], len(line["statistic"]), len(line["p_values"])) == ("p_value", 12, 12)
+    assert line["judgement"]["onset"] is not None
+    assert found.code == (0 if line["alarm"] is None else 3)
+    if space == "response":
+        assert line["alarm"] in (6, 7, 8)
+        assert line["judgement"]["auroc"] > 0.9
+        calm = embrm("detect", "model", "prefs.jsonl", "run", *words).json["watched"][0]
+        assert (calm["alarm"], calm["judgement"]["onset"]) == (None, None)
+
+
+def test_a_run_s_recorded_latents_are_used(embrm: Run, workspace: Path) -> None:
+    from embrm import load_model
+
+    width = load_model("model").latent(np.zeros((1, 512))).shape[1]
+    rng = np.random.default_rng(0)
+    for t in range(12):
+        np.save(workspace / "run" / f"latent-{t:04d}.npy", rng.normal(size=(30, width)) * 1e3)
+    result = embrm("detect", "model", "prefs.jsonl", "run", "--detector", "mahalanobis")
+    assert (result.code, re.search(r"^mahalanobis +latent +p_value ", result.out, flags=re.MULTILINE) is not None) == (
+        3,
+        True,
+    )
+
+
+def test_every_onset_rule_can_be_asked_for(embrm: Run) -> None:
+    base = ("detect", "model", "prefs.jsonl", "hacked", "--space", "response", "--json")
+    for rule, name, more in (
+        ("ratio", "csi", ()),
+        ("cusum", "dispersion", ()),
+        ("threshold", "mop", ("--limit", "0.5")),
+        ("p_value", "neighbours", ()),
+    ):
+        result = embrm(*base, "--detector", name, "--onset", rule, *more)
+        assert result.code in (0, 3), result.err
+        assert result.json["watched"][0]["rule"] == rule
+    usual = embrm(*base, "--detector", "csi", "--detector", "mmd", "--detector", "mop").json["watched"]
+    assert [line["rule"] for line in usual] == ["ratio", "cusum", "p_value"]
+
+
+def test_the_choices_are_the_library_s() -> None:
+    assert tuple(detect.SPACES) == SPACES
+    assert tuple(detect.RULES) == Rule.__args__
+
+
+def test_a_reference_smaller_than_its_dimensions_is_in_the_verdict(embrm: Run) -> None:
+    result = embrm("detect", "model", "prefs.jsonl", "pools.jsonl", "--space", "joint", "--detector", "mahalanobis")
+    assert re.search(r"^mahalanobis \(joint\): the covariance of 512 dimensions is learnt from only", result.out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("pools.jsonl", "--window", "3"), 2, r"are about the steps of a run, and pools\.jsonl is no folder"),
+        (("pools.jsonl", "--level", "0"), 2, r"level must be inside \(0, 1\), got 0"),
+        (("pools.jsonl", "--set", "alpha=0.1"), 2, r"--set needs a single --detector"),
+        (("empty.jsonl",), 1, r"empty\.jsonl is empty; expected at least one row"),
+        (("run", "--window", "0"), 2, r"window must be at least 1 step, got 0"),
+        (("run", "--level", "2"), 2, r"level must be inside \(0, 1\), got 2"),
+        (("run", "--onset", "threshold"), 2, r"a limit belongs to the rule 'threshold'"),
+        (("run", "--limit", "3"), 2, r"a limit belongs to the rule 'threshold'"),
+        (
+            ("run", "--detector", "csi", "--onset", "p_value"),
+            2,
+            r"'p_value' needs a detector with p-values of whole sets",
+        ),
+        (("model",), 1, r"no trajectory\.jsonl in model; give the folder that a run was written to"),
+        (
+            ("pools.jsonl", "--detector", "conformal", "--space", "joint"),
+            1,
+            r"reference must have .* 1 columns, got 512",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_explained(
+    words: tuple[str, ...], code: int, message: str, embrm: Run, workspace: Path
+) -> None:
+    (workspace / "empty.jsonl").touch()
+    result = embrm("detect", "model", "prefs.jsonl", *words)
+    assert (result.code, re.search(message, result.err) is not None) == (code, True), result.err
