@@ -41,9 +41,7 @@ class _Posterior(NamedTuple):
             precision = trials[-1]["prior_precision"]
         else:
             fitted = _newton.fit(data, precision=precision)
-        lower = scipy.linalg.cholesky(fitted.hessian, lower=True)
-        root = scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True, trans="T")
-        return cls(data, precision, fitted.theta, root)
+        return cls(data, precision, fitted.theta, _evidence.inverse_root(fitted.hessian))
 
     def sample(self, *, chains: int, warmup: int, draws: int, seed: int) -> Tensor:
         """Return u, `(chains, draws, k)`, each chain from a start of its own."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.linalg
 from scipy.special import expit
 
 from embrm.errors import OptionError
@@ -79,9 +78,7 @@ class Laplace(Head):
             fitted = _newton.fit(data, precision=precision)
             trials = [{"prior_precision": precision, "log_evidence": _evidence.log_evidence(fitted, precision)}]
         record |= {"prior_precision": precision, "log_evidence": trials[-1]["log_evidence"], "trials": trials}
-        lower = scipy.linalg.cholesky(fitted.hessian, lower=True)
-        root = scipy.linalg.solve_triangular(lower, np.eye(len(lower)), lower=True, trans="T")
-        root /= scale[:, None]
+        root = _evidence.inverse_root(fitted.hessian) / scale[:, None]
         theta = fitted.theta / scale
         noise = np.random.default_rng(problem.seed).standard_normal((self.draws // 2, len(theta))) @ root.T
         coefficients = theta + np.concatenate([noise, -noise])
