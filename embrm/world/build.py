@@ -16,6 +16,7 @@ from embrm import embedders
 from embrm.errors import DataError
 from embrm.reading import VIEWS
 from embrm.types import Array
+from embrm.world.answers import FILES, SOURCE, write_answers
 from embrm.world.layout import Layout, draw_pairs, draw_pools, draw_proposals
 from embrm.world.shipped import EMBEDDERS, SPLITS, read_responses
 from embrm.world.world import Responses, World
@@ -42,10 +43,10 @@ def joint(written: Responses) -> list[str]:
 
 
 def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, Any]:
-    """Remake everything in `folder` from its `world.yaml`, and return the manifest.
+    """Remake everything in `folder` from its `world.yaml` and its hand-written answers, and return the manifest.
 
     Args:
-        folder: has `world.yaml`; the other files are written there.
+        folder: has `world.yaml` and `answers/answers.jsonl`; the other files are written there.
         seed: determines the texts.
         progress: show how far the embedders are.
 
@@ -63,7 +64,9 @@ def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, A
         embedded = embedders.get(name)().embed(texts, progress=progress)
         vectors[name] = _store(folder / f"{name}.npz", name, embedded.vectors, splits)
         vectors[name]["truncated"] = int(embedded.truncated)
-    files = ["world.yaml", *(f"{name}.jsonl.gz" for name in SPLITS), *(f"{name}.npz" for name in EMBEDDERS)]
+    write_answers(folder, seed=seed)
+    answers = [f"answers/{name}" for name in (SOURCE, *FILES)]
+    files = ["world.yaml", *(f"{name}.jsonl.gz" for name in SPLITS), *(f"{name}.npz" for name in EMBEDDERS), *answers]
     manifest = {
         "seed": seed,
         "texts": {name: len(written) for name, written in splits.items()},

@@ -18,12 +18,19 @@ POOL = 128  # texts of π_ref for each prompt
 HELD_OUT = slice(5, None, 6)  # topics that no training pair is about
 PAIR_WORDINGS = 2  # the pairs ask in the first wordings only, so that the last one is always a new paraphrase
 
-# What the proposal pool is drawn from beside π_ref: texts a prompt, and the mean counts to which π_ref is tilted. The
-# strata lead from good answers to answers overloaded with what annotators fall for; no reward model was consulted.
-STRATA: tuple[tuple[int, dict[str, float]], ...] = (
-    (192, {"correct": 3.3, "wrong": 0.1, "refusal": 0.01}),
-    (288, {"correct": 3.1, "wrong": 0.15, "refusal": 0.01, "flattery": 1.2, "overconfidence": 1.1, "padding": 0.6}),
-    (288, {"correct": 3.2, "wrong": 0.15, "refusal": 0.01, "flattery": 2.6, "overconfidence": 1.9, "padding": 0.8}),
+# What a stratified pool is drawn from beside π_ref: texts a prompt, and the mean counts to which π_ref is tilted. The
+# first block leads from good answers to answers overloaded with what annotators fall for. The second lies where a pilot
+# with biased annotators went: every count a little up, wrong statements too.
+BLOCKS: tuple[tuple[tuple[int, dict[str, float]], ...], ...] = (
+    (
+        (192, {"correct": 3.3, "wrong": 0.1, "refusal": 0.01}),
+        (288, {"correct": 3.1, "wrong": 0.15, "refusal": 0.01, "flattery": 1.2, "overconfidence": 1.1, "padding": 0.6}),
+        (288, {"correct": 3.2, "wrong": 0.15, "refusal": 0.01, "flattery": 2.6, "overconfidence": 1.9, "padding": 0.8}),
+    ),
+    (
+        (320, {"correct": 2.8, "wrong": 0.45, "flattery": 0.7, "overconfidence": 0.6, "padding": 0.6, "hedging": 0.45}),
+        (320, {"correct": 3.1, "wrong": 0.6, "flattery": 1.1, "overconfidence": 0.9, "padding": 0.85, "hedging": 0.6}),
+    ),
 )
 
 
@@ -43,6 +50,11 @@ class Layout:
     proposal_topics: IntArray
     proposal: Proposal
 
+    @property
+    def pool(self) -> int:
+        """How many texts of π_ref each prompt has."""
+        return self.proposal.sizes[0]
+
     @classmethod
     def of(cls, world: World) -> Layout:
         """Return the layout for a world."""
@@ -50,8 +62,9 @@ class Layout:
         held_out = topics[HELD_OUT]
         training = np.setdiff1d(topics, held_out)
         reference = GrammarPolicy.from_probabilities(world.reference)
-        strata = [tilted_to(world, means) for _, means in STRATA]
-        proposal = Proposal((reference, *strata), (POOL, *(size for size, _ in STRATA)))
+        flat = [stratum for block in BLOCKS for stratum in block]
+        strata = [tilted_to(world, means) for _, means in flat]
+        proposal = Proposal((reference, *strata), (POOL, *(size for size, _ in flat)))
         return cls(training, held_out, np.union1d(training[::3], held_out[::2]), proposal)
 
 
@@ -83,11 +96,15 @@ def draw_pools(world: World, layout: Layout, *, seed: int) -> Responses:
 
 
 def draw_proposals(world: World, layout: Layout, *, seed: int) -> Responses:
-    """Write the strata beyond π_ref of the stratified pools, in the topics' last wording."""
-    strata, sizes = layout.proposal.strata[1:], layout.proposal.sizes[1:]
+    """Write the strata beyond π_ref of the stratified pools, in the topics' last wording: topic by topic."""
     parts = []
     for t in layout.proposal_topics.tolist():
-        parts.append(_one_prompt(world, strata, sizes, t, len(world.spec.topics[t].questions) - 1, [seed, 2, t]))
+        wording, start = len(world.spec.topics[t].questions) - 1, 1
+        for b, block in enumerate(BLOCKS):
+            rows = slice(start, start + len(block))
+            strata, sizes = layout.proposal.strata[rows], layout.proposal.sizes[rows]
+            parts.append(_one_prompt(world, strata, sizes, t, wording, [seed, 2, t, b]))
+            start += len(block)
     return _joined(parts)
 
 

@@ -16,7 +16,7 @@ from embrm.errors import DataError, UnknownNameError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import ProposalPool
 from embrm.types import Array, Candidates, Features, IntArray, Pairs
-from embrm.world.layout import POOL, Layout
+from embrm.world.layout import Layout
 from embrm.world.preferences import prefer
 from embrm.world.world import Responses, World
 
@@ -156,7 +156,8 @@ class Shipped:
         most = self.responses["pairs"].counts.max(axis=0)
         beyond = np.flatnonzero((far.counts > most).any(axis=1) & np.isin(far.topic, self.layout.training))
         # The partner is a text of π_ref under the same prompt; the pools begin with every topic's last wording.
-        partner = far.topic[beyond] * POOL + np.arange(len(beyond)) % POOL
+        size = self.layout.pool
+        partner = far.topic[beyond] * size + np.arange(len(beyond)) % size
         offset = len(far)
         features = joined([self.features["proposals"], self.features["pools"]])
         gold = np.concatenate([self._gold("proposals"), self._gold("pools")])
@@ -165,9 +166,10 @@ class Shipped:
     def pools(self, topics: Sequence[int] | IntArray | None = None) -> Candidates:
         """Return the pools of π_ref, 128 responses a prompt, with gold; of the given topics, or of all."""
         written = self.responses["pools"]
-        offsets = np.arange(0, len(written) + 1, POOL)
+        size = self.layout.pool
+        offsets = np.arange(0, len(written) + 1, size)
         out = Candidates(self.features["pools"], offsets, gold=self._gold("pools"))
-        return out if topics is None else out.take(np.isin(written.topic[::POOL], topics))
+        return out if topics is None else out.take(np.isin(written.topic[::size], topics))
 
     def proposals(self) -> Candidates:
         """Return the stratified pools, one prompt for each of `layout.proposal_topics`, with gold."""
@@ -194,14 +196,15 @@ class Shipped:
     @cached_property
     def _proposal_rows(self) -> tuple[IntArray, IntArray]:
         """Rows of pools and proposals, one after the other, that make up the stratified pools; and their offsets."""
-        extra = sum(self.layout.proposal.sizes[1:])
+        size, *more = self.layout.proposal.sizes
+        extra = sum(more)
         topics = self.layout.proposal_topics
         start = len(self.responses["pools"])
         parts = [
-            np.concatenate([t * POOL + np.arange(POOL), start + i * extra + np.arange(extra)])
+            np.concatenate([t * size + np.arange(size), start + i * extra + np.arange(extra)])
             for i, t in enumerate(topics)
         ]
-        return np.concatenate(parts), np.arange(len(topics) + 1) * (POOL + extra)
+        return np.concatenate(parts), np.arange(len(topics) + 1) * (size + extra)
 
     def _gold(self, split: str) -> Array:
         return self.world.gold(self.responses[split].counts)

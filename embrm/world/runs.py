@@ -1,0 +1,96 @@
+"""A reward model at work in the world: as the reward of a run, and along the path of its optima."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from embrm.embedders import Embedder
+from embrm.errors import DataError
+from embrm.outcomes import RewardModel
+from embrm.policies.pool import ProposalPool, TiltPath
+from embrm.policies.training import TextFunction
+from embrm.reading import VIEWS
+from embrm.types import Array, Features, IntArray
+from embrm.world.shipped import Shipped
+
+
+def features_of(prompts: Sequence[str], texts: Sequence[str], embedder: Embedder) -> Features:
+    """Return the features of responses to prompts, as everywhere in embrm."""
+    vectors = embedder.embed([VIEWS["joint"](p, t) for p, t in zip(prompts, texts, strict=True)]).vectors
+    return Features({"joint": vectors}, prompt=np.zeros(len(texts), dtype=np.int64), embedder=embedder.identity)
+
+
+def rewarded_by(model: RewardModel, embedder: Embedder) -> TextFunction:
+    """Return `(prompts, texts) -> (n,)`: the model's mean reward, zero on its training texts on average."""
+
+    def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
+        return model.score(features_of(prompts, texts, embedder)).centred().mean
+
+    return reward
+
+
+def latents_of(model: RewardModel, embedder: Embedder) -> TextFunction:
+    """Return `(prompts, texts) -> (n, k)`: the latents of the model's first member."""
+
+    def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
+        return model.latent(features_of(prompts, texts, embedder))
+
+    return latent
+
+
+def scored_pool(
+    model: RewardModel,
+    data: Shipped,
+    *,
+    embedder: Embedder | None = None,
+    refine: int = 0,
+    rounds: int = 1,
+    seed: int = 0,
+) -> ProposalPool:
+    """Return the stratified pools scored by the model, with more texts towards its reward where that is asked for.
+
+    Args:
+        model: the proxy.
+        data: the shipped data with the vectors of the model's embedder.
+        embedder: embeds the additional texts; only needed to refine.
+        refine: additional texts for each prompt and round; 0 means off.
+        rounds: how often the pool is extended, each time where it was unreliable.
+        seed: determines the additional texts.
+
+    Raises:
+        DataError: refining was asked for without an embedder.
+    """
+    pool = data.proposal_pool(model.score(data.proposals().features).centred().mean)
+    if not refine:
+        return pool
+    if embedder is None:
+        raise DataError("refining the pool embeds new texts; give the model's embedder")
+    reward, world, topics = rewarded_by(model, embedder), data.world, data.layout.proposal_topics
+
+    def answer(counts: IntArray, rng: np.random.Generator) -> tuple[Array, Array]:
+        flat = counts.reshape(-1, counts.shape[2])
+        topic = np.repeat(topics, counts.shape[1])
+        wording = [len(world.spec.topics[t].questions) - 1 for t in topic]
+        written = world.respond(topic, flat, rng=rng, question=wording)
+        proxy = np.asarray(reward(written.prompts, written.texts)).reshape(counts.shape[:2])
+        return proxy, world.gold(flat).reshape(counts.shape[:2])
+
+    for i in range(rounds):
+        pool = pool.refine(answer, size=refine, seed=seed + i)
+    return pool
+
+
+def path_rows(path: TiltPath) -> list[dict[str, float | bool]]:
+    """Return a path as rows: means over prompts of KL, proxy and gold, the median ESS, and whether to believe them."""
+    return [
+        {
+            "kl": float(path.kl[i].mean()),
+            "proxy": float(path.proxy[i].mean()),
+            "gold": float(path.gold[i].mean()),
+            "ess": float(np.median(path.ess[i])),
+            "reliable": bool(path.reliable[i]),
+        }
+        for i in range(len(path.inverse_beta))
+    ]

@@ -1,0 +1,210 @@
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from embrm import embedders
+from embrm.errors import DataError, UnknownNameError
+from embrm.world import World, build, layout, shipped
+from embrm.world.build import joint, verify
+from embrm.world.layout import draw_pairs, tilted_to
+from embrm.world.shipped import Shipped, data_folder, load
+
+
+@pytest.fixture(scope="module")
+def data() -> Shipped:
+    return load()
+
+
+def test_sizes_that_are_promised(data: Shipped) -> None:
+    files = [f for f in data_folder().iterdir() if f.is_file()]
+    assert sum(f.stat().st_size for f in files) <= 40e6
+    assert len(data.responses["pairs"]) >= 2 * 4000
+    pools = data.pools()
+    assert len(pools) >= 96
+    assert set(np.diff(pools.offsets)) == {128}
+    assert len(set(data.responses["pools"].prompts)) == len(pools)
+
+
+def test_splits_are_what_they_say(data: Shipped) -> None:
+    pairs, pools = data.responses["pairs"], data.responses["pools"]
+    held_out = data.layout.held_out
+    assert not set(pairs.topic) & set(held_out)
+    assert set(pools.topic) == set(range(len(data.world.topics)))
+    for split in ("in", "topics", "counts"):
+        test = data.test_pairs(split)
+        assert len(test) >= 400
+        # No prompt of a test pair was trained on.
+        assert not set(test.prompt) & set(data.features["pairs"].prompt)
+        assert set(test.prompt // 3 <= len(data.world.topics)) == {True}
+        assert set(np.isin(test.prompt // 3, held_out)) == {split == "topics"}
+
+
+def test_counts_out_of_distribution_exceed_all_of_training(data: Shipped) -> None:
+    test = data.test_pairs("counts")
+    far = data.responses["proposals"].counts
+    most = data.responses["pairs"].counts.max(axis=0)
+    rows = np.stack([test.chosen, test.rejected])
+    inside = rows.min(axis=0)  # the text of the proposals; its partner comes from the pools, behind them
+    assert (inside < len(far)).all()
+    assert (far[inside] > most).any(axis=1).all()
+
+
+def test_labels_follow_the_annotators(data: Shipped) -> None:
+    counts = data.responses["pairs"].counts
+    for bias in (0.0, 1.0):
+        utility = data.world.utility(counts, bias=bias)
+        clean = data.preferences(bias=bias, seed=0)
+        assert (utility[clean.chosen] >= utility[clean.rejected]).all()
+    noisy = data.preferences(bias=1, flips=0.25, seed=0)
+    differ = np.abs(utility[noisy.chosen] - utility[noisy.rejected]) > 0
+    wrong = utility[noisy.chosen] < utility[noisy.rejected]
+    np.testing.assert_allclose(wrong[differ].mean(), 0.25, atol=0.03)
+    few = data.preferences(bias=1, flips=0.25, pairs=500, seed=0)
+    assert len(few) == 500
+    as_sets = {frozenset(p) for p in zip(noisy.chosen.tolist(), noisy.rejected.tolist(), strict=True)}
+    assert {frozenset(p) for p in zip(few.chosen.tolist(), few.rejected.tolist(), strict=True)} <= as_sets
+
+
+def test_gold_comes_with_the_pools(data: Shipped) -> None:
+    pools = data.pools(data.layout.held_out)
+    assert len(pools) == len(data.layout.held_out)
+    assert pools.gold is not None
+    first = data.responses["pools"].texts[data.layout.held_out[0] * data.layout.pool]
+    np.testing.assert_allclose(pools.gold[0], data.world.gold(data.world.read(first)[None])[0])
+
+
+def test_stratified_pools_give_the_reference_and_its_tilt(data: Shipped) -> None:
+    # Importance weights: expectations under π_ref and under its closed-form tilt come out within their errors.
+    pool = data.proposal_pool(np.asarray(data.proposals().gold))
+    np.testing.assert_allclose(pool.proxy, pool.gold)
+    tables = data.world.tables()
+    path = pool.path(inverse_beta=[0, 0.5])
+    for i, policy in enumerate((pool.reference, pool.reference.tilted(tables, beta=2))):
+        exact = sum(float(p @ t) for p, t in zip(policy.probabilities, tables, strict=True))
+        error = path.gold[i].std(ddof=1) / np.sqrt(path.gold.shape[1])
+        assert abs(path.gold[i].mean() - exact) < 4 * error
+    lengths = [len(t) for t in data.responses["pools"].texts[:1]]
+    np.testing.assert_allclose(data.proposals().features.length[0], lengths[0])  # type: ignore[index]
+
+
+def test_tilted_strata_have_their_means(data: Shipped) -> None:
+    policy = tilted_to(data.world, {"correct": 3.1, "flattery": 1.2})
+    means = dict(zip(data.world.attributes, policy.means, strict=True))
+    np.testing.assert_allclose([means["correct"], means["flattery"]], [3.1, 1.2], atol=1e-6)
+
+
+def test_training_texts_are_made_again_to_the_letter(data: Shipped) -> None:
+    again = draw_pairs(data.world, data.layout, seed=0)
+    assert again.texts == data.responses["pairs"].texts
+    np.testing.assert_array_equal(again.counts, data.responses["pairs"].counts)
+
+
+def test_stored_hashing_vectors_are_close_to_fresh_ones() -> None:
+    data = load("hashing")
+    texts = joint(data.responses["pairs"])[:40]
+    fresh = embedders.get("hashing")().embed(texts).vectors
+    stored = data.features["pairs"].matrix("joint")[:40]
+    cosine = (fresh * stored).sum(axis=1) / np.linalg.norm(fresh, axis=1) / np.linalg.norm(stored, axis=1)
+    assert cosine.min() > 0.99
+
+
+def test_manifest_tells_the_rounding_error(data: Shipped) -> None:
+    manifest = json.loads((data.folder / "manifest.json").read_text(encoding="utf-8"))
+    # A uniform step of 1/8 (1/4) root mean square leaves an error of step/√12.
+    np.testing.assert_allclose(manifest["vectors"]["minilm"]["rounding_error"], 1 / 8 / np.sqrt(12), rtol=0.05)
+    # Most entries of a hashed text are exactly 0, which rounds without error: it is less there.
+    fresh = embedders.get("hashing")().embed(joint(data.responses["pairs"])[:500]).vectors
+    stored = load("hashing").features["pairs"].matrix("joint")[:500]
+    error = np.sqrt(np.mean((stored - fresh) ** 2) / np.mean(fresh**2))
+    np.testing.assert_allclose(manifest["vectors"]["hashing"]["rounding_error"], error, rtol=0.05)
+    assert error < 1 / 4 / np.sqrt(12)
+    assert manifest["vectors"]["minilm"]["lowest_cosine"] > 0.998
+
+
+@pytest.mark.slow
+def test_shipped_data_verify() -> None:
+    done = verify(data_folder(), sample=16)
+    assert len(done) == 6
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a world of eight topics, and few texts to make."""
+    raw = yaml.safe_load((data_folder() / "world.yaml").read_text(encoding="utf-8"))
+    raw["topics"] = raw["topics"][:8]
+    (tmp_path / "world.yaml").write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
+    monkeypatch.setattr(layout, "PAIRS", 6)
+    monkeypatch.setattr(layout, "POOL", 2)
+    monkeypatch.setattr(layout, "BLOCKS", (((2, {"correct": 3.0}),), ((1, {"wrong": 1.0}),)))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_build_then_verify_then_notice_changes(small: Path) -> None:
+    first = build.build(small, seed=3)
+    assert len(verify(small, sample=4)) == 6
+    again = build.build(small, seed=3)
+    assert first == again  # equal bytes, hashes and all
+    assert build.build(small, seed=4)["files"]["pairs.jsonl.gz"] != first["files"]["pairs.jsonl.gz"]
+    opened = load(folder=small)
+    assert len(opened.preferences(bias=1, seed=0)) == 6
+    assert opened.proposals().gold is not None
+
+    world = (small / "world.yaml").read_text(encoding="utf-8")
+    (small / "world.yaml").write_text(world.replace("descale", "unscale"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"world\.yaml is absent or changed since .*run `embrm data build`"):
+        verify(small)
+    (small / "world.yaml").write_text(world, encoding="utf-8")
+
+    manifest = json.loads((small / "manifest.json").read_text(encoding="utf-8"))
+    manifest["seed"] = 5
+    (small / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(DataError, match=r"texts of pairs are not those that world\.yaml makes"):
+        verify(small)
+
+
+def test_absent_and_foreign_data_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"no shipped vectors of 'bert'\. There are: minilm, hashing"):
+        load("bert")
+    with pytest.raises(DataError, match=r"no manifest\.json in .*embrm data build"):
+        verify(tmp_path)
+    shutil.copy(data_folder() / "world.yaml", tmp_path)
+    with pytest.raises(DataError, match=r"no pairs\.jsonl\.gz in .*embrm data build"):
+        _ = load(folder=tmp_path).responses
+    row = {"topic": "alchemy", "wording": 0, "counts": [0] * 8, "prompt": "", "response": ""}
+    with gzip.open(tmp_path / "pairs.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="topics that the world lacks: alchemy"):
+        shipped.read_responses(tmp_path / "pairs.jsonl.gz", World.load())
+
+
+def test_vectors_must_fit_their_texts(tmp_path: Path, data: Shipped) -> None:
+    for name in ("world.yaml", "pairs.jsonl.gz", "pools.jsonl.gz", "proposals.jsonl.gz"):
+        shutil.copy(data_folder() / name, tmp_path)
+    with pytest.raises(DataError, match=r"no minilm\.npz in .*embrm data build"):
+        _ = load(folder=tmp_path).features
+    short = {name: np.zeros((3, 4), dtype=np.int8) for name in shipped.SPLITS}
+    np.savez(tmp_path / "minilm.npz", step=np.float32(1), **short)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"has 3 vectors for the \d+ texts of 'pairs'"):
+        _ = load(folder=tmp_path).features
+
+
+def test_bad_requests(data: Shipped) -> None:
+    with pytest.raises(DataError, match="asked for 99999 pairs, but 4000 are shipped; ask for fewer"):
+        data.preferences(bias=0, pairs=99999, seed=0)
+    with pytest.raises(UnknownNameError, match=r"no test split 'out'\. There are: in, topics, counts"):
+        data.test_pairs("out")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"proxy must have shape \(\d+,\) for the rows of proposals\(\)"):
+        data.proposal_pool(np.zeros(3))
+
+
+def test_rounding_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    spike = np.zeros((4, 50_000), dtype=np.float32)
+    spike[0, 0] = 1
+    with pytest.raises(DataError, match="vectors of minilm do not fit 8 bits"):
+        build._store(tmp_path / "minilm.npz", "minilm", spike, {})
