@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.heads._latent import Latent
 from embrm.heads._losses import Batch
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._net import GradientHead, Init, Params, affine, dense
 from embrm.types import Array, Pairs
 
 BASE = "base reward"  # the view that holds the standardised reward of the base

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from embrm.heads._net import GradientHead, Latent, Params
+    from embrm.heads._latent import Latent
+    from embrm.heads._net import GradientHead, Params
 
 LOSSES = ("bt", "classify", "smoothed", "rdpo", "symmetric", "unhinged", "margin")
 NEED_FLIP_RATE = ("smoothed", "rdpo")

@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,48 +19,13 @@ from torch import Tensor
 
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
+from embrm.heads._latent import Latent
 from embrm.heads._losses import LOSSES, Batch, preference_loss
 from embrm.heads._source import CROSSED, Source
 from embrm.outcomes import State
 from embrm.types import Array, Candidates, Features, Pairs, Problem
 
 Params = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Latent:
-    """A latent `(R, n, k)` of a batch; subclasses are stochastic.
-
-    Attributes:
-        loc: what scoring reads.
-    """
-
-    stochastic: ClassVar[bool] = False
-    loc: Tensor
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Return a draw `(R, n, k)` made of standard normal noise of the shape that the head's `noise_shape` gave."""
-        return self.loc
-
-    def kl(self) -> Tensor:
-        """Return the KL divergence from the prior, of each text and dimension, `(R, n, k)`."""
-        return torch.zeros_like(self.loc)
-
-
-@dataclass(frozen=True, eq=False)
-class Gaussian(Latent):
-    """A latent N(μ, diag e^ℓ) with the prior N(0, I)."""
-
-    stochastic: ClassVar[bool] = True
-    log_variance: Tensor
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Return μ + e^{ℓ/2} ε."""
-        return torch.addcmul(self.loc, torch.exp(0.5 * self.log_variance), noise)
-
-    def kl(self) -> Tensor:
-        """Return ½(μ² + e^ℓ − 1 − ℓ)."""
-        return 0.5 * (self.loc.square() + self.log_variance.exp() - 1 - self.log_variance)
 
 
 class Init(NamedTuple):

@@ -9,7 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints, register_kl
 
-from embrm.heads._net import Latent
+from embrm.heads._latent import Latent
 
 
 class _Site(TorchDistribution):
@@ -52,4 +52,4 @@ class PriorSite(_Site):
 
 @register_kl(LatentSite, PriorSite)  # type: ignore[untyped-decorator]
 def _kl(site: LatentSite, _: PriorSite) -> Tensor:
-    return site.latent.kl().sum(dim=-1)
+    return site.latent.total_kl()

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from embrm.errors import OptionError
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._latent import Latent
+from embrm.heads._net import GradientHead, Init, Params, affine, dense
 from embrm.registry import register
 
 EULER = 0.5772156649015329
@@ -26,17 +27,22 @@ class Weibull:
     mean: Tensor
 
     @cached_property
+    def inverse(self) -> Tensor:
+        """Return 1/k."""
+        return 1 / self.shape
+
+    @cached_property
     def log_gamma(self) -> Tensor:
         """Return log Γ(1 + 1/k), which costs more than all else here."""
-        return torch.lgamma(1 + 1 / self.shape)
+        return torch.lgamma(1 + self.inverse)
 
     def sample(self, log_exponential: Tensor) -> Tensor:
         """Return λ E^{1/k} of the logarithm of standard exponential draws E."""
-        return self.mean * torch.exp(log_exponential / self.shape - self.log_gamma)
+        return self.mean * torch.exp(log_exponential * self.inverse - self.log_gamma)
 
     def kl(self) -> Tensor:
         """Return KL(Weibull(k, λ)‖Gamma(1, 1)) = γ/k − log λ + log k + λΓ(1 + 1/k) − γ − 1."""
-        return EULER / self.shape - self.mean.log() + self.log_gamma + self.shape.log() + self.mean - EULER - 1
+        return EULER * self.inverse - (self.mean * self.inverse).log() + self.log_gamma + self.mean - (EULER + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +84,7 @@ class Bnrm(GradientHead):
         hidden: width of the hidden layer.
     """
 
-    factors: int = 64
+    factors: int = 32
     eta: float = 1e-5
     hidden: int = 128
     centre: float = 0.0

@@ -17,8 +17,9 @@ from torch.nn import functional
 from embrm.errors import OptionError
 from embrm.heads._brme import diagnostics, second_problems
 from embrm.heads._head import FittedHead
+from embrm.heads._latent import Latent
 from embrm.heads._losses import Batch
-from embrm.heads._net import FittedNet, GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense
 from embrm.heads._split import hold_out, rows_of
 from embrm.heads.mlp import Mlp
 from embrm.outcomes import Reward, State

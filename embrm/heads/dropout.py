@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead
-from embrm.heads._net import FittedNet, GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._latent import Latent
+from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense
 from embrm.heads._split import rows_of
 from embrm.outcomes import Kind, State
 from embrm.registry import register

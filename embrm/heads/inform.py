@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from embrm.errors import OptionError
+from embrm.heads._latent import Gaussian, Latent
 from embrm.heads._losses import Batch
-from embrm.heads._net import Gaussian, GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._net import GradientHead, Init, Params, affine, dense
 from embrm.registry import register
 
 LOG_VARIANCE = (-10.0, 5.0)

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from embrm.errors import OptionError
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._latent import Latent
+from embrm.heads._net import GradientHead, Init, Params, affine, dense
 from embrm.registry import register
 
 

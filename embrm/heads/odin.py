@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from embrm.errors import DataError, OptionError
+from embrm.heads._latent import Latent
 from embrm.heads._losses import Batch, preference_loss
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads._net import GradientHead, Init, Params, affine, dense
 from embrm.registry import register
 from embrm.types import Array, Pairs
 

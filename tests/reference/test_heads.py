@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 
 from embrm import Pairs, heads
 from embrm.heads._brme import Scale
+from embrm.heads._latent import Gaussian
 from embrm.heads._losses import Batch, preference_loss
-from embrm.heads._net import Gaussian
 from embrm.heads._svi import train
 from embrm.heads.bnrm import Weibull
 from embrm.types import Problem
@@ -28,7 +28,8 @@ def batch(n: int, seed: int = 0, *, flip: float = 0.0) -> Batch:
     rng = np.random.default_rng(seed)
     target = np.where(rng.random(n) < 0.3, 0.5, 1.0)
     numbers = [rng.uniform(0.5, 2, n), target, np.where(target == 1, rng.normal(size=n), 0.0)]
-    return Batch(*(torch.from_numpy(a) for a in numbers), torch.empty(0, n), torch.full((1, 1), flip, dtype=torch.float64))
+    rate = torch.full((1, 1), flip, dtype=torch.float64)
+    return Batch(*(torch.from_numpy(a) for a in numbers), torch.empty(0, n), rate)
 
 
 def with_numbers(pairs: Pairs) -> Pairs:
@@ -171,6 +172,7 @@ def test_inform_kl_against_monte_carlo_in_all_three_forms() -> None:
 
     each = monte_carlo(loc, log_variance)
     np.testing.assert_allclose(latent.kl().numpy(), each, atol=0.02)
+    np.testing.assert_allclose(latent.total_kl().numpy(), latent.kl().sum(dim=-1).numpy(), rtol=1e-12)
     forms = {kind: heads.get("inform")(latent_dim=4, beta=0.3, kl=kind) for kind in ("sum", "mean", "released")}
     # A pair's loss has the scale times the KL of its two texts, summed over dimensions; three pairs here.
     per_pair = latent.kl().sum().item() / 3
@@ -185,7 +187,8 @@ def test_inform_kl_against_monte_carlo_in_all_three_forms() -> None:
 def test_the_price_of_a_nat_acts_in_the_loop() -> None:
     """With a large β the latent carries nothing, with a small one it does."""
     pairs, _ = planted(pairs=300)
-    nats = [heads.get("inform")(beta=b, epochs=60, patience=0).fit(pairs, seed=0).record["kl_nats"][0] for b in (1e-4, 1.0)]
+    recipes = (heads.get("inform")(beta=beta, epochs=60, patience=0) for beta in (1e-4, 1.0))
+    nats = [recipe.fit(pairs, seed=0).record["kl_nats"][0] for recipe in recipes]
     assert nats[1] < 0.05 < nats[0]
 
 

@@ -93,7 +93,7 @@ def test_pools_are_searched_too(texts: tuple[Pairs, list[str], list[str]]) -> No
     pairs, prompts, responses = texts
     # The identity alone finds nothing, as every chosen response is known; what is found comes from the pool.
     search = Search(mutations={"same": lambda prompt, response, rng: response}, threshold=-10.0, steps=1)
-    pool = {prompt: [" ".join(GOOD[k:] + GOOD[:k]) for k in range(6)] for prompt in prompts}
+    pool = {prompt: [" ".join([*GOOD[k:], *GOOD[:k], prompt]) for k in range(6)] for prompt in prompts}
     found = adversarial_rounds(
         HEAD, pairs, prompts=prompts, responses=responses, embed=embed, seed=0, rounds=1, pool=pool, search=search
     )
