@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from embrm import onset
 from embrm.detectors import Detector, registry
 from embrm.detectors._calibrated import CalibratedDetector
-from embrm.errors import OptionError
+from embrm.errors import DataError, OptionError
 from embrm.files import Rows
 from embrm.outcomes import Verdict
 from embrm.policies._trajectory import Trajectory
@@ -164,13 +165,13 @@ def watch_run(
         seed: of splits and permutations.
 
     Raises:
-        DataError: the folder holds no run.
+        DataError: the folder holds no run, or a line of it is not whole.
         OptionError: window or level make no sense, or see `first_alarm`.
     """
     _check_level(level)
     if window < 1:
         raise OptionError(f"window must be at least 1 step, got {window}")
-    run = Trajectory.load(folder)
+    run = _load(folder)
     gold = _trailing(run.series("gold"), window)
     share = level / (len(recipes) * len(spaces))
     out = []
@@ -190,6 +191,15 @@ def watch_run(
             judged = onset.judge(statistic, gold, alarm=alarm)
             out.append(Watched(space, name, mine, statistic, p_values, alarm, judged, warnings))
     return out
+
+
+def _load(folder: str | Path) -> Trajectory:
+    try:
+        return Trajectory.load(folder)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"a line of the run in {folder} is not whole ({error}); if the run is still going on, ask again"
+        ) from error
 
 
 def run_sides(

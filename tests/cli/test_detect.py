@@ -123,6 +123,17 @@ def test_a_reference_smaller_than_its_dimensions_is_in_the_verdict(embrm: Run) -
     assert re.search(r"^mahalanobis \(joint\): the covariance of 512 dimensions is learnt from only", result.out, re.M)
 
 
+def test_a_run_that_is_being_written_is_explained_and_watched_as_far_as_it_is(embrm: Run, workspace: Path) -> None:
+    file = workspace / "run" / "trajectory.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:5]) + lines[5][:100])
+    words = ("detect", "model", "prefs.jsonl", "run", "--space", "response", "--json")
+    broken = embrm(*words)
+    assert (broken.code, "a line of the run in run is not whole" in broken.err) == (1, True)
+    file.write_text("".join(lines[:5]))
+    assert len(embrm(*words).json["watched"][0]["statistic"]) == 5
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
