@@ -1,9 +1,9 @@
 """What training a gradient head costs beside the matrix products that it cannot avoid, a peer, and fits one by one.
 
-Run: python benchmarks/training.py [threads, 2 by default] [repeats, 3 by default]
+Run: OMP_WAIT_POLICY=passive python benchmarks/training.py [threads, 2 by default] [repeats, 3 by default]
 
-Every figure is the smallest of the repeats in CPU seconds of this process, as other work on the machine changes wall
-time; the two sides of a ratio take turns.
+Every figure is the least of the repeats in CPU seconds of this process, as other work on the machine changes wall time
+more; threads that wait must not spin (OMP_WAIT_POLICY), or their waiting would count. The sides of a ratio take turns.
 """
 
 from __future__ import annotations

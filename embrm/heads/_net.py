@@ -184,6 +184,10 @@ class GradientHead(Head):
         """Return diagnostics of the fitted members on training texts, JSON-ready."""
         return {}
 
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return step sizes and shrinkages; heads add what is their own."""
+        return {"learning_rate": (3e-4, 1e-3, 3e-3), "weight_decay": (0.01, 0.1, 1.0)}
+
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit all problems; those that share features and a number of steps are trained as one batch."""
         from embrm.heads._svi import train

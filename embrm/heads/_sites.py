@@ -44,10 +44,7 @@ class LatentSite(_Site):
 
 
 class PriorSite(_Site):
-    """The prior of a latent, which the latent's own `kl` knows."""
-
-    def rsample(self, sample_shape: object = None) -> Tensor:
-        raise NotImplementedError("the model's latent is always replayed from the guide")
+    """The prior of a latent, which the latent's own `kl` knows; its site is always replayed from the guide."""
 
 
 @register_kl(LatentSite, PriorSite)  # type: ignore[untyped-decorator]

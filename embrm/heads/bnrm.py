@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -95,6 +96,10 @@ class Bnrm(GradientHead):
             raise OptionError(
                 f"factors and hidden must be >= 1 and eta >= 0, got {self.factors}, {self.hidden} and {self.eta}"
             )
+
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return step sizes, shrinkages and prices of a nat."""
+        return {**super().space(), "eta": (1e-6, 1e-5, 1e-3)}
 
     def parameters(self, width: int) -> dict[str, Init]:
         """Return the parameters; θ's shape and mean are the two halves of one layer, as are Φ's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -82,6 +82,10 @@ class Brme(GradientHead):
                 f"need 0 < sigma_floor < sigma_prior < {CAP:g} and sigma_weight >= 0, "
                 f"got {self.sigma_floor}, {self.sigma_prior} and {self.sigma_weight}"
             )
+
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return the space of the trunk."""
+        return self.trunk().space()
 
     def trunk(self, **options: Any) -> Mlp:
         """Return the recipe of stage 1."""

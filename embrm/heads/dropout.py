@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -63,6 +63,10 @@ class Dropout(GradientHead):
             raise OptionError(
                 f"passes, latent_dim and hidden must be >= 1, got {self.passes}, {self.latent_dim} and {self.hidden}"
             )
+
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return step sizes, shrinkages and rates."""
+        return {**super().space(), "rate": (0.05, 0.2, 0.4)}
 
     def parameters(self, width: int) -> dict[str, Init]:
         """Return the layers' parameters."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,6 +53,10 @@ class Inform(GradientHead):
         for name, known in (("kl", ("sum", "mean", "released")), ("decoder", ("mlp", "gated", "linear"))):
             if getattr(self, name) not in known:
                 raise OptionError(f"{name} must be one of {', '.join(known)}, got '{getattr(self, name)}'")
+
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return step sizes, shrinkages and prices of a nat."""
+        return {**super().space(), "beta": (1e-4, 1e-3, 3e-3, 1e-2)}
 
     def parameters(self, width: int) -> dict[str, Init]:
         """Return the parameters; the weights of ℓ start at zero, so every text starts with the same noise."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
@@ -32,6 +34,10 @@ class Mlp(GradientHead):
         super().__post_init__()
         if not self.hidden or min(self.hidden) < 1:
             raise OptionError(f"hidden must give at least one positive width, got {self.hidden}; 'linear' has none")
+
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return step sizes, shrinkages and widths."""
+        return {**super().space(), "hidden": ((32,), (128, 64), (512, 128))}
 
     def parameters(self, width: int) -> dict[str, Init]:
         """Return the layers' parameters."""

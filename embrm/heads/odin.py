@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,6 +61,10 @@ class Odin(GradientHead):
                 "latent_dim must be >= 2, hidden >= 1, length_weight and orthogonality >= 0, "
                 f"got {self.latent_dim}, {self.hidden}, {self.length_weight} and {self.orthogonality}"
             )
+
+    def space(self) -> Mapping[str, Sequence[Any]]:
+        """Return step sizes and shrinkages; the price of length is no matter of preferences, which may like length."""
+        return {**super().space(), "learning_rate": (1e-3, 5e-3, 1e-2)}
 
     def parameters(self, width: int) -> dict[str, Init]:
         """Return the layers' parameters."""
