@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ import torch
 from embrm.errors import DataError, OptionError
 from embrm.heads._energy import BASE, Energy
 from embrm.heads._head import FittedHead, Head
+from embrm.heads._net import FittedNet
 from embrm.heads._split import rows_of
 from embrm.outcomes import Reward, State
 from embrm.registry import register
@@ -20,6 +22,7 @@ from embrm.types import Array, Features, Pairs, Problem
 
 SD = 4.0  # to which the base rewards are brought, as released
 POINTS = 241  # of the grid, on ± 3 spreads
+BATCH = 64
 CHUNK = 256  # texts whose grids are in memory at once
 
 
@@ -46,7 +49,7 @@ class Ebrm(Head):
         negatives: of each text in a step; 768 as released, fewer here, where a step has more texts.
         penalty: weight of f²; 0.05 as released.
         hidden: width of the hidden layer.
-        epochs: of the refinement, which needs some 500 steps of 64 pairs; too few leave the density too wide.
+        steps: of 64 pairs, about; too few leave the density too wide.
         learning_rate: of the refinement.
     """
 
@@ -57,7 +60,7 @@ class Ebrm(Head):
     negatives: int = 64
     penalty: float = 0.0
     hidden: int = 64
-    epochs: int = 40
+    steps: int = 600
     learning_rate: float = 1e-2
 
     def __post_init__(self) -> None:
@@ -71,16 +74,18 @@ class Ebrm(Head):
                 "noise must be inside (0, 1), spread > 0 and penalty >= 0, "
                 f"got {self.noise}, {self.spread} and {self.penalty}"
             )
-        if min(self.negatives, self.hidden, self.epochs) < 1 or not self.learning_rate > 0:
+        if min(self.negatives, self.hidden, self.steps) < 1 or not self.learning_rate > 0:
             raise OptionError(
-                "negatives, hidden and epochs must be >= 1 and learning_rate > 0, "
-                f"got {self.negatives}, {self.hidden}, {self.epochs} and {self.learning_rate}"
+                "negatives, hidden and steps must be >= 1 and learning_rate > 0, "
+                f"got {self.negatives}, {self.hidden}, {self.steps} and {self.learning_rate}"
             )
 
-    def energy(self) -> Energy:
-        """Return the recipe of the energy."""
-        shared = ("view", "negatives", "spread", "noise", "penalty", "hidden", "epochs", "learning_rate")
-        return Energy(**{name: getattr(self, name) for name in shared}, batch_size=64, patience=0, centre=0.0)
+    def energy(self, pairs: int = BATCH) -> Energy:
+        """Return the recipe of the energy for so many pairs."""
+        shared = ("view", "negatives", "spread", "noise", "penalty", "hidden", "learning_rate")
+        epochs = math.ceil(self.steps / math.ceil(pairs / BATCH))
+        options = {name: getattr(self, name) for name in shared}
+        return Energy(**options, epochs=epochs, batch_size=BATCH, patience=0, centre=0.0)
 
     def space(self) -> dict[str, Sequence[Any]]:
         """Return what the base may try."""
@@ -105,9 +110,14 @@ class Ebrm(Head):
                     "the energy is learned from those; use a base that has learned the pairs"
                 )
             refined.append(Problem(kept, problem.seed))
-        nets = train(self.energy(), refined)
+        nets: dict[int, FittedNet] = {}
+        recipes = [self.energy(len(problem.pairs)) for problem in refined]
+        for recipe in dict.fromkeys(recipes):
+            same = [i for i, other in enumerate(recipes) if other == recipe]
+            nets |= zip(same, train(recipe, [refined[i] for i in same]), strict=True)
         out: list[FittedHead] = []
-        for problem, base, scale, net in zip(problems, bases, scales, nets, strict=True):
+        for i, (problem, base, scale) in enumerate(zip(problems, bases, scales, strict=True)):
+            net = nets[i]
             record = {"base": base.record, **net.record}
             known: dict[str, Any] = {"head": self, "width": net.width, "embedder": net.embedder, "record": record}
             model = FittedEbrm(**known, reference=np.zeros(1), base=base, scale=scale, params=net.params)

@@ -16,7 +16,7 @@ from tests.planted import planted
 NAMES = heads.names()
 # Heads that are slow by nature are tested with less of what makes them slow.
 QUICK: dict[str, dict[str, Any]] = {
-    "ebrm": {"epochs": 20},
+    "ebrm": {"steps": 150},
     "brme": {"refits": 8, "members": 3, "epochs": 12},
     "hmc": {"draws": 40, "warmup": 25, "chains": 2},
 }
