@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -52,7 +53,7 @@ def exact_gold(world: World, logits: list[float]) -> float:
     return float(sum(p @ worth for p, worth in zip(policy.probabilities, world.tables(), strict=True)))
 
 
-def run_policy(world: World, model: FittedHead, embedder: Embedder, path: Path, *, seed: int) -> None:
+def run_policy(world: World, model: FittedHead, embedder: Embedder, path: Path, *, responses: bool, seed: int) -> None:
     """Train a policy against a head and keep the vectors of every text it wrote."""
     prompts: list[str] = []
     texts: list[str] = []
@@ -66,10 +67,13 @@ def run_policy(world: World, model: FittedHead, embedder: Embedder, path: Path, 
 
     recipe = PolicyGradient(steps=STEPS, batch=BATCH, learning_rate=LEARNING_RATE)
     run = recipe.train(world, reward, seed=seed)  # type: ignore[arg-type]
+    alone: dict[str, Any] = {}
+    if responses:
+        alone["response"] = embedded(prompts, texts, "response", embedder)
     np.savez(
         path,
         joint=np.concatenate(joint),
-        response=embedded(prompts, texts, "response", embedder),
+        **alone,
         gold=world.gold(np.array([world.read(t) for t in texts])),
         length=[len(t) for t in texts],
         path_gold=[exact_gold(world, step.logits) for step in run.steps],
@@ -77,7 +81,7 @@ def run_policy(world: World, model: FittedHead, embedder: Embedder, path: Path, 
     )
 
 
-def make(folder: Path, *, seeds: int) -> None:
+def make(folder: Path, *, seeds: int, responses: bool) -> None:
     """Write heads, the vectors of clean texts, and those of one run for each seed."""
     data, embedder = load(), embedders.get("minilm")()
     world = data.world
@@ -100,7 +104,7 @@ def make(folder: Path, *, seeds: int) -> None:
     for seed in range(seeds):
         path = folder / f"run-{seed}.npz"
         if not path.exists():
-            run_policy(world, load_model(folder / f"model-{seed}"), embedder, path, seed=seed)
+            run_policy(world, load_model(folder / f"model-{seed}"), embedder, path, responses=responses, seed=seed)
         print(f"run {seed}: gold", np.load(path)["path_gold"].round(2)[::5], flush=True)
 
 
@@ -139,7 +143,7 @@ def spaces(model: FittedHead, parts: Sequence[dict[str, Array]]) -> Iterator[tup
     yield "disagreement", [model.score(x).centred().sd[:, None] for x in joint]
     yield "length", [np.asarray(part["length"], dtype=float)[:, None] for part in parts]
     for view in ("joint", "response"):
-        if view in parts[0]:
+        if all(view in part for part in parts):
             vectors = [part[view] for part in parts]
             axes = PCA(AXES, svd_solver="full").fit(vectors[0])
             yield view, vectors
@@ -282,9 +286,10 @@ if __name__ == "__main__":
     parser.add_argument("stage", choices=["make", "table"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--no-responses", action="store_true", help="of runs, embed only prompt and response together")
     typed = parser.parse_args()
     warnings.simplefilter("ignore")
     if typed.stage == "make":
-        make(typed.folder, seeds=typed.seeds)
+        make(typed.folder, seeds=typed.seeds, responses=not typed.no_responses)
     else:
         tables(typed.folder)

@@ -108,6 +108,16 @@ def embedding(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+latent_penalty = click.option(
+    "--latent-penalty",
+    metavar="WEIGHT",
+    default=0.0,
+    show_default=True,
+    help="Subtract so much for each unit of Mahalanobis distance of the latent from those of the training texts of the "
+    "topic's class (IBL); what is called proxy is then the difference. 0: off.",
+)
+
+
 def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what the rule `penalised` subtracts, given to the command as one `penalty` or None."""
 

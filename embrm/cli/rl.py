@@ -25,6 +25,7 @@ from embrm.cli import _options, _render
     show_default=True,
     help="What becomes of the reward; sigmoid stops paying once a text is better than most.",
 )
+@_options.latent_penalty
 @click.option("--latents", is_flag=True, help="Keep the model's latents of every step, for detectors.")
 @_options.embedding
 @_options.seed
@@ -38,6 +39,7 @@ def command(
     learning_rate: float,
     kl_weight: float,
     shaping: Literal["none", "center", "sigmoid"],
+    latent_penalty: float,
     latents: bool,
     source: _options.Source,
     seed: int,
@@ -47,19 +49,22 @@ def command(
 
     The folder gets trajectory.jsonl, a line a step, and trajectory.svg: gold and proxy against KL.
 
-    Example:
+    Examples:
       embrm rl model -o run --steps 50 --batch 16
+      embrm rl model -o run --steps 50 --batch 16 --latent-penalty 0.1
     """
     from pathlib import Path
 
     from tqdm import tqdm
 
+    from embrm import embedders
     from embrm.heads._saved import load_model
     from embrm.policies._trajectory import Step
     from embrm.policies.training import PolicyGradient
     from embrm.report.figures import save
     from embrm.report.path import along_kl
-    from embrm.world import World
+    from embrm.world import World, shipped
+    from embrm.world.penalty import LatentPenalty
     from embrm.world.runs import latents_of, rewarded_by
 
     training = PolicyGradient(
@@ -72,6 +77,10 @@ def command(
     )
     fitted = load_model(model)
     embedder = source.reading(fitted)["embedder"]
+    reward = rewarded_by(fitted, embedder)
+    if latent_penalty:
+        data = shipped.load(embedders.registry.name_of(embedder))
+        reward = LatentPenalty.of(fitted, data, weight=latent_penalty).from_reward(reward, embedder)
     with tqdm(total=training.steps, unit="step", disable=not sys.stderr.isatty()) as bar:
 
         def show(step: Step) -> None:
@@ -80,7 +89,7 @@ def command(
 
         run = training.train(
             World.load(),
-            rewarded_by(fitted, embedder),
+            reward,
             seed=seed,
             latent=latents_of(fitted, embedder) if latents else None,
             folder=output,

@@ -11,6 +11,7 @@ from embrm.cli import _options, _render
 @click.argument("model", metavar="MODEL")
 @click.option("--refine", default=0, show_default=True, help="Texts to add for each prompt where the reward leads.")
 @click.option("--rounds", default=1, show_default=True, help="How often to add them.")
+@_options.latent_penalty
 @click.option("--figure", metavar="FILE", help="Draw the path (.svg or .png).")
 @_options.embedding
 @_options.seed
@@ -19,6 +20,7 @@ def command(
     model: str,
     refine: int,
     rounds: int,
+    latent_penalty: float,
     figure: str | None,
     source: _options.Source,
     seed: int,
@@ -32,12 +34,14 @@ def command(
     Examples:
       embrm tilt model
       embrm tilt model --refine 64
+      embrm tilt model --latent-penalty 0.1
     """
     from embrm import embedders
     from embrm.heads._saved import load_model
     from embrm.report import figures
     from embrm.report.path import along_kl
     from embrm.world import shipped
+    from embrm.world.penalty import LatentPenalty
     from embrm.world.runs import path_rows, scored_pool
 
     if figure:
@@ -45,7 +49,9 @@ def command(
     fitted = load_model(model)
     embedder = source.reading(fitted)["embedder"]
     data = shipped.load(embedders.registry.name_of(embedder))
-    rows = path_rows(scored_pool(fitted, data, embedder=embedder, refine=refine, rounds=rounds, seed=seed).path())
+    penalty = LatentPenalty.of(fitted, data, weight=latent_penalty) if latent_penalty else None
+    pool = scored_pool(fitted, data, embedder=embedder, refine=refine, rounds=rounds, penalty=penalty, seed=seed)
+    rows = path_rows(pool.path())
     if figure:
         figures.save(along_kl(rows), figure)
     columns = ("kl", "proxy", "gold", "ess", "reliable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from embrm.policies.training import TextFunction
 from embrm.reading import VIEWS
 from embrm.types import Array, Features, IntArray
 from embrm.world.shipped import Shipped
+
+if TYPE_CHECKING:
+    from embrm.world.penalty import LatentPenalty
 
 
 def features_of(prompts: Sequence[str], texts: Sequence[str], embedder: Embedder) -> Features:
@@ -47,6 +51,7 @@ def scored_pool(
     embedder: Embedder | None = None,
     refine: int = 0,
     rounds: int = 1,
+    penalty: LatentPenalty | None = None,
     seed: int = 0,
 ) -> ProposalPool:
     """Return the stratified pools scored by the model, with more texts towards its reward where that is asked for.
@@ -57,17 +62,21 @@ def scored_pool(
         embedder: embeds the additional texts; only needed to refine.
         refine: additional texts for each prompt and round; 0 means off.
         rounds: how often the pool is extended, each time where it was unreliable.
+        penalty: subtracted from the model's reward, which is then the pool's proxy.
         seed: determines the additional texts.
 
     Raises:
         DataError: refining was asked for without an embedder.
     """
-    pool = data.proposal_pool(model.score(data.proposals().features).centred().mean)
+    proxy = model.score(data.proposals().features).centred().mean
+    pool = data.proposal_pool(proxy if penalty is None else proxy - penalty.on_proposals(data))
     if not refine:
         return pool
     if embedder is None:
         raise DataError("refining the pool embeds new texts; give the model's embedder")
     reward, world, topics = rewarded_by(model, embedder), data.world, data.layout.proposal_topics
+    if penalty is not None:
+        reward = penalty.from_reward(reward, embedder)
 
     def answer(counts: IntArray, rng: np.random.Generator) -> tuple[Array, Array]:
         flat = counts.reshape(-1, counts.shape[2])
