@@ -44,7 +44,8 @@ def train(
     flips = _flip_rates(head, problems)
     starts = [None] * len(problems) if start is None else start
     prepared = [
-        Prepared.of(head, *each[:1], flip=each[1], start=each[2]) for each in zip(problems, flips, starts, strict=True)
+        Prepared.of(head, problem, flip=flip, start=params)
+        for problem, flip, params in zip(problems, flips, starts, strict=True)
     ]
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for i, p in enumerate(prepared):
