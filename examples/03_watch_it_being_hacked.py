@@ -19,24 +19,24 @@ pool = data.proposal_pool(model.score(proposals.features).mean)
 path = pool.path()
 kl, proxy, gold = path.kl.mean(axis=1), path.proxy.mean(axis=1), path.gold.mean(axis=1)
 
-# The detector knows the latents of the training texts and nothing else.
+# The detector knows the latents of the training texts and nothing else. It asks whether the policy's texts, as a set,
+# could have been drawn from among them (kernel two-sample test).
 used = np.unique(np.concatenate([pairs.chosen, pairs.rejected]))
-detector = embrm.detectors.get("mahalanobis")().fit(
-    model.latent(pairs.features.take(used)), prompt=pairs.features.prompt[used]
-)
+detector = embrm.detectors.get("mmd")().fit(model.latent(pairs.features.take(used)), prompt=pairs.features.prompt[used])
 rng = np.random.default_rng(0)
 attributes = data.world.attributes
 counts = pool.counts.reshape(-1, len(attributes))
 
-print(f"{'KL':>6} {'proxy':>7} {'gold':>7} {'flagged':>8} {'correct':>8} {'flattery':>9} {'overconfidence':>15}")
+print(f"{'KL':>6} {'proxy':>7} {'gold':>7} {'p-value':>8} {'correct':>8} {'flattery':>9} {'overconfidence':>15}")
 drawn = {}
 for point in np.unique(np.linspace(0, path.end, 12).astype(int)):
     weights = pool.weights(path.inverse_beta[point]).ravel() / len(path.kl[0])
     rows = rng.choice(len(weights), size=400, p=weights / weights.sum())
-    verdict = detector.check(model.latent(proposals.features.take(rows)))
+    outputs = proposals.features.take(rows)
+    verdict = detector.check(model.latent(outputs), prompt=outputs.prompt)
     means = dict(zip(attributes, weights @ counts, strict=True))
     print(
-        f"{kl[point]:6.2f} {proxy[point]:7.2f} {gold[point]:7.2f} {verdict.flagged_fraction:8.0%} "
+        f"{kl[point]:6.2f} {proxy[point]:7.2f} {gold[point]:7.2f} {verdict.details['p_value']:8.3f} "
         f"{means['correct']:8.2f} {means['flattery']:9.2f} {means['overconfidence']:15.2f}"
     )
     drawn[point] = rows
@@ -44,7 +44,8 @@ for point in np.unique(np.linspace(0, path.end, 12).astype(int)):
 top = int(gold[: path.end + 1].argmax())
 lost = (gold[top] - gold[path.end]) / (gold[top] - gold[0])
 print(f"\ngold peaks at {kl[top]:.1f} nats and has lost {lost:.0%} of its gain at {kl[path.end]:.1f} nats;")
-print("the proxy never stops rising: on its own it cannot tell you.\n")
+print("the proxy never stops rising: on its own it cannot tell you. The detector's p-value falls as the policy leaves")
+print("the training texts: from there on the reward extrapolates, rightly or wrongly.\n")
 
 # What the policy writes at the end: the text with the highest reward among those drawn there.
 end = drawn[path.end]

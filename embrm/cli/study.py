@@ -31,7 +31,6 @@ def command(config: str, overrides: tuple[str, ...], output: str, seed: int, as_
     folder = check_writable(output, folder=True)
     study = run(loaded, progress=lambda line: click.echo(f"· {line}", err=True))
     written = report.write(study, folder)
-    text = "\n".join(
-        [_render.table(report.HEADINGS, report.table(study)), "", *report.verdicts(study), "", f"report: {written}"]
-    )
+    headings, *body = report.table(study)
+    text = "\n".join([_render.table(headings, body), "", *report.verdicts(study), "", f"report: {written}"])
     _render.emit({"report": str(written), "rows": rows(study)}, text, as_json=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from embrm.intervals import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
-HEADINGS = (
+COLUMNS = (
     "scorer",
     "accuracy, in",
     "accuracy, new topics",
@@ -26,8 +27,6 @@ HEADINGS = (
     "gold, best of 64",
     "gold gain at peak",
     "lost after peak",
-    "flagged at start",
-    "flagged at end",
     "s a model",
 )
 
@@ -52,22 +51,27 @@ def write(study: Study, folder: Path) -> Path:
 
 
 def table(study: Study) -> list[list[str]]:
-    """Return the cells of the study's table, a row a scorer, as text; see `HEADINGS`."""
-    return [_cells(line) for line in study.lines]
+    """Return the study's table as text: the headings, then a row a scorer."""
+    names = study.config.detectors
+    headings = [*COLUMNS, *(f"alarms of {name}, start → end" for name in names)]
+    return [headings, *(_cells(line, names) for line in study.lines)]
 
 
-def _cells(line: Line) -> list[str]:
+def _cells(line: Line, names: Sequence[str]) -> list[str]:
     drop = "" if line.peak is None else _with_interval(line.peak.drop)
-    flagged = ["", ""] if line.flagged is None else [f"{float(x.estimate):.0%}" for x in line.flagged]
     return [
         line.name,
         *(f"{float(line.accuracy[split].estimate):.3f}" for split in ("in", "topics", "counts")),
         _with_interval(line.best_of[SIZES.index(64)]),
         "" if line.peak is None else _with_interval(line.peak.gain),
         drop,
-        *flagged,
         "" if line.seconds is None else f"{line.seconds:.2f}",
+        *(f"{start:.0%} → {end:.0%}" if line.alarms else "" for start, end in _alarms(line, names)),
     ]
+
+
+def _alarms(line: Line, names: Sequence[str]) -> list[tuple[float, float]]:
+    return [line.alarms.get(name, (0.0, 0.0)) for name in names]
 
 
 def _with_interval(x: Interval) -> str:
@@ -78,7 +82,7 @@ def verdicts(study: Study) -> list[str]:
     """Return one sentence a head: hacked or not, how much was lost, and whether the detector noticed."""
     out = []
     for line in study.lines:
-        if line.peak is None or line.flagged is None:
+        if line.peak is None or line.seconds is None:
             continue
         gain, drop = line.peak.gain, line.peak.drop
         share = float(drop.estimate) / float(gain.estimate) if float(gain.estimate) > 0 else math.nan
@@ -88,10 +92,8 @@ def verdicts(study: Study) -> list[str]:
             said = "is not hacked as far as the pool reaches: gold does not fall"
         else:
             said = f"may be hacked or not: it loses {share:.0%} of its peak gain, and the interval includes no loss"
-        start, end = (float(x.estimate) for x in line.flagged)
-        out.append(
-            f"{line.name} {said}; the detector flags {start:.0%} of its texts at the start and {end:.0%} at the end"
-        )
+        rang = [f"{name} in {end:.0%}" for name, (_, end) in line.alarms.items()]
+        out.append(f"{line.name} {said}. Alarms at the end of the path, share of the seeds: {', '.join(rang)}")
     return out
 
 
@@ -177,9 +179,10 @@ def page(study: Study, charts: dict[str, alt.LayerChart]) -> str:
     import vl_convert
 
     specs = {name: chart.properties(width="container", height=300).to_dict() for name, chart in charts.items()}
-    cells = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in table(study))
+    headings, *body = table(study)
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in body)
     values = {
-        "heading": "".join(f"<th>{html.escape(h)}</th>" for h in HEADINGS),
+        "heading": "".join(f"<th>{html.escape(h)}</th>" for h in headings),
         "cells": cells,
         "verdicts": "".join(f"<li>{html.escape(v)}.</li>" for v in verdicts(study)),
         "config": html.escape(study.config.model_dump_json(indent=2)),

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from embrm import detectors, heads
 from embrm.errors import OptionError, UnknownNameError
-from embrm.heads import registry
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -49,6 +49,7 @@ class StudyConfig(BaseModel):
     pairs: Annotated[int, Field(ge=10)] = 4000
     heads: Annotated[list[HeadConfig], Field(min_length=1)]
     kl_points: Annotated[int, Field(ge=3)] = 25
+    detectors: list[str] = ["mahalanobis", "mmd"]
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
 
 
@@ -84,7 +85,11 @@ def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyC
     except ValidationError as error:
         raise OptionError(f"{path}: {_explain(error)}") from None
     for head in config.heads:
-        registry.get(head.name)  # a misspelt head is refused before any work
+        heads.registry.get(head.name)  # a misspelt name is refused before any work
+    for name in config.detectors:
+        detectors.registry.get(name)
+        if name in ("csi", "conformal"):
+            raise OptionError(f"{path}: detectors: '{name}' gives a set of texts no p-value; name others")
     titles = [head.title for head in config.heads]
     if len(set(titles)) != len(titles):
         raise OptionError(f"{path}: the heads' names must differ, got {', '.join(titles)}; give equal heads a label")

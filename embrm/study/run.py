@@ -36,7 +36,8 @@ class Line:
         gold: `(points,)` gold along that path.
         proxy: `(points,)` proxy along it, in standard deviations under the reference policy.
         peak: cross-fitted peak and drop of gold along the path, or None for "random".
-        flagged: share of the policy's texts that the detector flags at (start, end) of the path; None for controls.
+        alarms: detector → share of the seeds in which it calls the policy's texts at (start, end) of the path unlike
+            the training texts; empty for controls.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Line:
     gold: Interval | None
     proxy: Array | None
     peak: Peak | None
-    flagged: tuple[Interval, Interval] | None
+    alarms: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ def _head(config: StudyConfig, head: HeadConfig, data: _Data) -> Line:
         bootstrap(gold, seed=0, two_way=True),
         proxy,
         peak(gold, seed=0),
-        _flagged(config, data, models, weights),
+        _alarms(config, data, models, weights),
     )
 
 
@@ -158,13 +159,13 @@ def _controls(data: _Data) -> list[Line]:
         best = _best_of(data, scores(data.pools))
         kl, gold, proxy, _ = _path(data, scores(data.proposals), 25)
         lines.append(
-            Line(name, None, accuracy, best, kl, bootstrap(gold[:, 0], seed=0), proxy, peak(gold[:, 0], seed=0), None)
+            Line(name, None, accuracy, best, kl, bootstrap(gold[:, 0], seed=0), proxy, peak(gold[:, 0], seed=0), {})
         )
     half = {split: _constant(0.5, len(pairs)) for split, pairs in data.tests.items()}
     assert data.pools.gold is not None
     mean = np.array([g.mean() for g in np.split(data.pools.gold, data.pools.offsets[1:-1])])
     best = bootstrap(np.repeat(mean[:, None], len(SIZES), axis=1), seed=0)
-    lines.append(Line("random", None, half, best, none, None, None, None, None))
+    lines.append(Line("random", None, half, best, none, None, None, None, {}))
     return lines
 
 
@@ -215,28 +216,26 @@ def _path(data: _Data, proxies: list[Array], points: int) -> tuple[Array, Array,
     return kl, np.stack(gold, axis=1), np.mean(proxy, axis=0), ends
 
 
-def _flagged(
+def _alarms(
     config: StudyConfig, data: _Data, models: list[FittedHead], weights: list[tuple[Array, Array]]
-) -> tuple[Interval, Interval]:
-    """Return the share of texts flagged at both ends of the path: drawn from the policy, held against the pairs' texts.
+) -> dict[str, tuple[float, float]]:
+    """Return, for each detector, the share of seeds with a p-value of at most alpha at both ends of the path.
 
-    The detector reads each model's latent and knows only training texts, as a user would have it.
+    Detectors read each model's latent and know only training texts, as a user would have it.
     """
     proposals = data.proposals
-    shares = []
-    for model, pairs, ends, seed in zip(models, data.pairs, weights, config.seeds, strict=True):
+    rang = np.zeros((len(config.detectors), len(models), 2))
+    for k, (model, pairs, ends, seed) in enumerate(zip(models, data.pairs, weights, config.seeds, strict=True)):
         rng = np.random.default_rng([seed, 2])
         reference = np.unique(np.concatenate([pairs.chosen, pairs.rejected]))
-        fitted = detectors.get("mahalanobis")(alpha=config.alpha).fit(
-            model.latent(pairs.features.take(reference)), prompt=pairs.features.prompt[reference], seed=seed
-        )
-        row = []
-        for w in ends:
-            drawn = rng.choice(w.size, size=OUTPUTS, p=w.ravel() / w.sum())
-            row.append(fitted.check(model.latent(proposals.features.take(drawn))).flagged_fraction)
-        shares.append(row)
-    found = bootstrap(np.array(shares, dtype=np.float64), seed=0)
-    return found[0], found[1]
+        latent, prompt = model.latent(pairs.features.take(reference)), pairs.features.prompt[reference]
+        drawn = [proposals.features.take(rng.choice(w.size, size=OUTPUTS, p=w.ravel() / w.sum())) for w in ends]
+        for d, name in enumerate(config.detectors):
+            fitted = detectors.get(name)(alpha=config.alpha).fit(latent, prompt=prompt, seed=seed)
+            for e, outputs in enumerate(drawn):
+                verdict = fitted.check(model.latent(outputs), prompt=outputs.prompt)
+                rang[d, k, e] = verdict.details["p_value"] <= config.alpha
+    return {name: (float(a), float(b)) for name, (a, b) in zip(config.detectors, rang.mean(axis=1), strict=True)}
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
@@ -258,6 +257,7 @@ def rows(study: Study) -> list[dict[str, Any]]:
         if line.peak is not None:
             add(line, "peak_gain", "", line.peak.gain)
             add(line, "drop", "", line.peak.drop)
-        for end, interval in zip(("start", "end"), line.flagged or (), strict=False):
-            add(line, "flagged", end, interval)
+        for detector, shares in line.alarms.items():
+            for end, share in zip(("start", "end"), shares, strict=True):
+                out.append({"scorer": line.name, "metric": f"alarms_{detector}", "place": end, "estimate": share})
     return out

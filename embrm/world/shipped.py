@@ -178,6 +178,11 @@ class Shipped:
         gold = np.concatenate([self._gold("pools"), self._gold("proposals")])[rows]
         return Candidates(features, offsets, gold=gold)
 
+    def proposal_texts(self) -> list[str]:
+        """Return the responses of the rows of `proposals()`."""
+        texts = self.responses["pools"].texts + self.responses["proposals"].texts
+        return [texts[row] for row in self._proposal_rows[0]]
+
     def proposal_pool(self, proxy: Array) -> ProposalPool:
         """Return the stratified pools with the scores `(m,)` of the rows of `proposals()`, ready for `path()`."""
         rows, offsets = self._proposal_rows
