@@ -138,6 +138,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     raw = yaml.safe_load((data_folder() / "world.yaml").read_text(encoding="utf-8"))
     raw["topics"] = raw["topics"][:8]
     (tmp_path / "world.yaml").write_text(yaml.safe_dump(raw, allow_unicode=True), encoding="utf-8")
+    shutil.copytree(data_folder() / "answers", tmp_path / "answers")
     monkeypatch.setattr(layout, "PAIRS", 6)
     monkeypatch.setattr(layout, "POOL", 2)
     monkeypatch.setattr(layout, "BLOCKS", (((2, {"correct": 3.0}),), ((1, {"wrong": 1.0}),)))
