@@ -124,7 +124,7 @@ def probes() -> None:
         data = load("minilm" if name == "bag of words" else name)
         pairs, pools, last = data.responses["pairs"], data.responses["pools"], data.responses["pools"].question == 2
         if name == "bag of words":
-            words = CountVectorizer(ngram_range=(1, 2), min_df=3, max_features=6000, binary=True).fit(pairs.texts)
+            words = CountVectorizer(ngram_range=(1, 2), min_df=3, max_features=1500, binary=True).fit(pairs.texts)
             x, y = words.transform(pairs.texts).toarray(), words.transform(pools.texts).toarray()
         else:
             x, y = data.features["pairs"].matrix("joint"), data.features["pools"].matrix("joint")
