@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -211,7 +212,11 @@ class FittedHead(ABC):
 
     def _matrix(self, features: Features | npt.ArrayLike) -> Array:
         features = Features.of(features)
-        if self.embedder and features.embedder and features.embedder != self.embedder:
+        if (
+            self.embedder
+            and features.embedder
+            and _but_for_rounding(features.embedder) != _but_for_rounding(self.embedder)
+        ):
             raise DataError(
                 f"the model was trained on vectors of '{self.embedder}', these are of '{features.embedder}'; "
                 "embed the texts with the first"
@@ -223,3 +228,14 @@ class FittedHead(ABC):
                 "use the embedder (and the view) that it was trained with"
             )
         return x
+
+
+def _but_for_rounding(embedder: str) -> str:
+    """Return an embedder's identity without what only rounds: a bfloat16 vector serves a head fitted on float32."""
+    try:
+        identity = json.loads(embedder)
+    except ValueError:
+        return embedder
+    if not isinstance(identity, dict):
+        return embedder
+    return json.dumps({k: v for k, v in identity.items() if k not in ("precision", "backend")}, sort_keys=True)
