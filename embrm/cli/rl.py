@@ -50,8 +50,8 @@ def command(
     The folder gets trajectory.jsonl, a line a step, and trajectory.svg: gold and proxy against KL.
 
     Examples:
-      embrm rl model -o run --steps 50 --batch 16
-      embrm rl model -o run --steps 50 --batch 16 --latent-penalty 0.1
+      embrm rl model -o trained --steps 50 --batch 16
+      embrm rl model -o restrained --steps 50 --batch 16 --latent-penalty 0.1
     """
     from pathlib import Path
 
