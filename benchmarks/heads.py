@@ -121,11 +121,11 @@ def measure(recipe: Head, splits: Sequence[Split], *, budget: int) -> Measured:
     """Tune, fit and measure one head on every seed."""
     hits, wins, nll, ece, seconds = [], [], [], [], 0.0
     for split in splits:
-        tuning = tune(recipe, split.train, budget=budget, seed=split.seed)
+        tuning = tune(recipe, split.train, budget=budget, seed=split.seed, splits=1)
         temperature = next(t.temperature for t in tuning.trials if t.recipe == tuning.best)
         begin = time.perf_counter()
         model = tuning.best.fit(split.train, seed=split.seed)
-        seconds += (time.perf_counter() - begin) / model.members / len(splits)
+        seconds += (time.perf_counter() - begin) / getattr(tuning.best, "members", 1) / len(splits)
         reward = model.score(split.test.features)
         margin = reward.mean[split.test.chosen] - reward.mean[split.test.rejected]
         prompt = np.unique(split.test.prompt, return_inverse=True)[1]
