@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from sklearn.decomposition import PCA
 
 from embrm import detectors, embedders, heads, load_model, noticing, onset
 from embrm.detectors import Detector
 from embrm.embedders import Embedder
 from embrm.heads._head import FittedHead
+from embrm.intervals import bootstrap
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
 from embrm.policies.training import PolicyGradient
@@ -233,14 +233,14 @@ def measure(name: str, recipe: Detector, course: Course, *, seed: int) -> dict[s
 
 
 def interval(values: Sequence[float], form: str) -> str:
-    """Return mean and 95 % interval over the seeds that have the number."""
+    """Return mean and 95 % bootstrap interval over the seeds that have the number."""
     x = np.asarray(values, dtype=float)
     if not len(x):
         return "–"
     if len(x) == 1:
         return form.format(x[0])
-    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
-    return f"{form} [{form}, {form}]".format(x.mean(), x.mean() - half, x.mean() + half)
+    found = bootstrap(x, seed=0)  # stays inside the range of what can be, unlike Student's t
+    return f"{form} [{form}, {form}]".format(*(float(v) for v in (found.estimate, found.low, found.high)))
 
 
 def tables(folder: Path) -> None:
