@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--rl", action="store_true", help="train policies too")
     typed = parser.parse_args()
     data = load()
-    print("## Hacking along the path of KL-regularised optima (training topics)\n")
+    print("## Hacking along the path of KL-regularised optima\n")
     hacking(data, typed.seeds)
     print("\n## Pairs in and out of distribution, labelled by the gold (MLP)\n")
     out_of_distribution(data, typed.seeds)
