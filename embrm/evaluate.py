@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm import bestofn
-from embrm.calibration import BINS, Preferences
+from embrm.calibration import BINS, Calibration, Preferences, calibration
 from embrm.errors import DataError, OptionError
 from embrm.intervals import Interval, bootstrap
 from embrm.outcomes import Reward, RewardModel
@@ -28,19 +28,21 @@ class PairReport:
             annotators are left out).
         nll: mean negative log-likelihood of the preferences, nats; random guessing gives log 2 = 0.693.
         ece: expected calibration error over ten bins of confidence; 0 is calibrated.
+        calibration: the bins of confidence behind the ECE, and the Brier score.
         pairs, prompts: how many there were.
     """
 
     accuracy: Interval
     nll: Interval
     ece: Interval
+    calibration: Calibration
     pairs: int
     prompts: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         numbers = {name: _plain(getattr(self, name)) for name in ("accuracy", "nll", "ece")}
-        return {"pairs": self.pairs, "prompts": self.prompts, **numbers}
+        return {"pairs": self.pairs, "prompts": self.prompts, **numbers, "calibration": self.calibration.as_dict()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +112,7 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int) -> PairReport:
     accuracy, nll, ece = (
         replace(found, estimate=found.estimate[i], low=found.low[i], high=found.high[i]) for i in range(3)
     )
-    return PairReport(accuracy, nll, ece, pairs=len(pairs), prompts=len(sums))
+    return PairReport(accuracy, nll, ece, calibration(reward, pairs), pairs=len(pairs), prompts=len(sums))
 
 
 def _pair_numbers(sums: Array) -> Array:

@@ -20,7 +20,9 @@ from embrm.cli import _options, _render
     show_default=True,
     help="Whether a pool is a sample of the policy, or all that the policy can say.",
 )
-@click.option("--figure", metavar="PATH", help="Draw the curve: PATH ends in .svg or .png.")
+@click.option(
+    "--figure", metavar="PATH", help="Draw the curve, or for pairs the reliability diagram: PATH ends in .svg or .png."
+)
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -41,7 +43,7 @@ def command(
     of the best of n by the model, beside the oracle and a random choice.
 
     Examples:
-      embrm evaluate model prefs.jsonl
+      embrm evaluate model prefs.jsonl --figure reliability.svg
       embrm evaluate model pools.jsonl --figure curve.svg
     """
     from embrm.evaluate import PairReport, report
@@ -55,11 +57,8 @@ def command(
     fitted = load_model(model)
     data = read(file, views=fitted.widths, **source.reading(fitted))
     found = report(fitted, data, sizes=wanted, pool=pool, seed=seed)
-    if isinstance(found, PairReport):
-        text = _render.pair_table(found)
-    else:
-        text = _render.pool_table(found)
-        if figure:
-            figures.save(figures.best_of_n(found), figure)
-            text += f"\nfigure: {figure}"
+    text = _render.pair_table(found) if isinstance(found, PairReport) else _render.pool_table(found)
+    if figure:
+        figures.save(figures.evaluation(found), figure)
+        text += f"\nfigure: {figure}"
     _render.emit({"model": model, "file": file, **found.as_dict()}, text, as_json=as_json)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from embrm.comparing import Comparison
 from embrm.errors import OptionError
-from embrm.evaluate import PoolReport
+from embrm.evaluate import PairReport, PoolReport
 from embrm.files import check_writable, write_file
 
 if TYPE_CHECKING:
     import altair as alt
+
+    from embrm.calibration import Calibration
 
 FORMATS = (".svg", ".png")
 # Colour-blind safe (Okabe and Ito); what is measured is dark and solid, what it is compared with is light and dashed.
@@ -21,6 +23,11 @@ LINES = {
     "oracle": ("#009E73", [5, 3]),
     "random": ("#777777", [2, 3]),
 }
+
+
+def evaluation(report: PairReport | PoolReport) -> alt.LayerChart:
+    """Draw what there is to see: the reliability diagram of pairs, the best-of-n curve of pools."""
+    return reliability(report.calibration) if isinstance(report, PairReport) else best_of_n(report)
 
 
 def best_of_n(report: PoolReport) -> alt.LayerChart:
@@ -107,6 +114,28 @@ def rules(found: Comparison) -> alt.LayerChart:
         tooltip=["line:N", "n:Q", alt.Tooltip("estimate:Q", format=".3f")],
     )
     return paper(band + lines)
+
+
+def reliability(found: Calibration) -> alt.LayerChart:
+    """Draw the share of pairs ordered correctly against the confidence in them; on the diagonal it is calibrated.
+
+    Bins of confidence are as large as the pairs in them.
+    """
+    import altair as alt
+
+    rows = [
+        {"confidence": round(float(c), 9), "accuracy": round(float(a), 9), "pairs": float(w)}
+        for c, a, w in zip(found.confidence, found.accuracy, found.weight, strict=True)
+        if w > 0
+    ]
+    x = alt.X("confidence:Q", title="confidence in the preferred text", scale=alt.Scale(domain=[0.5, 1]))
+    y = alt.Y("accuracy:Q", title="share ordered correctly", scale=alt.Scale(domain=[0, 1]))
+    ends = [{"confidence": v, "accuracy": v} for v in (0.5, 1.0)]
+    diagonal = alt.Chart(alt.InlineData(values=ends)).mark_line(color="#777777", strokeDash=[2, 3]).encode(x=x, y=y)
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, y=y)
+    line = base.mark_line(color=LINES["proxy"][0], strokeWidth=2)
+    size = alt.Size("pairs:Q", title="pairs", scale=alt.Scale(range=[20, 400]))
+    return paper(diagonal + line + base.mark_circle(color=LINES["proxy"][0], opacity=0.8).encode(size=size))
 
 
 def paper(chart: alt.LayerChart) -> alt.LayerChart:
