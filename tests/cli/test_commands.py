@@ -36,11 +36,16 @@ def examples(command: click.Command) -> list[str]:
     return re.findall(r"^\s+embrm (.+)$", command.help or "", flags=re.MULTILINE)
 
 
-ALL = [
-    pytest.param(line, id=line, marks=() if name.partition(" ")[0] in QUICK else pytest.mark.slow)
-    for name, command in commands()
-    for line in examples(command)
-]
+LONG = pytest.mark.skip(reason="embeds 47 000 texts, a quarter of an hour; tests/unit/test_data.py remakes a sample")
+
+
+def mark(name: str) -> pytest.MarkDecorator | tuple[()]:
+    if name == "data build":
+        return LONG
+    return () if name.partition(" ")[0] in QUICK else pytest.mark.slow
+
+
+ALL = [pytest.param(line, id=line, marks=mark(name)) for name, command in commands() for line in examples(command)]
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))

@@ -1,10 +1,9 @@
-"""The level and the power of the detectors on real outputs: AlpacaEval's, where a folder with them is named."""
+"""The level and the power of the detectors on real outputs: AlpacaEval's, where they lie beside the checkout."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +12,18 @@ import pytest
 from embrm import detectors
 from embrm.types import Array
 
-FOLDER = os.environ.get("EMBRM_ALPACAEVAL", "")
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "packs" / "alpacaeval"
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not FOLDER, reason="EMBRM_ALPACAEVAL names no folder with the pool (see benchmarks/detectors.py)"
-    ),
+    pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no AlpacaEval pool in {FOLDER}, which is not part of the project"),
 ]
 
 
 def outputs(view: str) -> tuple[Array, int]:
     """Return vectors `(100, 58, 384)` of 100 prompts, and which system is NullModel."""
-    with gzip.open(Path(FOLDER) / "candidates.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(FOLDER / "candidates.jsonl.gz", "rt", encoding="utf-8") as lines:
         null = json.loads(next(lines))["policy"].index("NullModel")
-    x = np.load(Path(FOLDER) / f"minilm{view}.f16.npy")
+    x = np.load(FOLDER / f"minilm{view}.f16.npy")
     return x[np.random.default_rng(0).permutation(len(x))[:100]].astype(np.float32), null
 
 
