@@ -98,7 +98,7 @@ def run(config: StudyConfig, *, progress: Callable[[str], None] = lambda _: None
         progress(f"training {head.title} on {len(config.seeds)} seeds, following it along its path")
         lines.append(_head(config, head, data))
     progress("controls")
-    lines += _controls(data)
+    lines += _controls(config, data)
     versions = {name: version(name) for name in ("embrm", "numpy", "torch", "pyro-ppl", "scikit-learn")}
     return Study(config, lines, time.perf_counter() - start, versions)
 
@@ -135,7 +135,7 @@ def _head(config: StudyConfig, head: HeadConfig, data: _Data) -> Line:
     )
 
 
-def _controls(data: _Data) -> list[Line]:
+def _controls(config: StudyConfig, data: _Data) -> list[Line]:
     """Return the lines of the oracle, of length, and of a random choice."""
     none = np.empty(0)
     lines = []
@@ -157,7 +157,7 @@ def _controls(data: _Data) -> list[Line]:
         if name == "oracle":
             accuracy = {split: _constant(1.0, len(pairs)) for split, pairs in data.tests.items()}
         best = _best_of(data, scores(data.pools))
-        kl, gold, proxy, _ = _path(data, scores(data.proposals), 25)
+        kl, gold, proxy, _ = _path(data, scores(data.proposals), config.kl_points)
         lines.append(
             Line(name, None, accuracy, best, kl, bootstrap(gold[:, 0], seed=0), proxy, peak(gold[:, 0], seed=0), {})
         )
