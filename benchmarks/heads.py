@@ -26,7 +26,7 @@ from embrm import Candidates, Features, Pairs, bestofn, heads
 from embrm.calibration import calibration, tempered
 from embrm.heads import Head
 from embrm.intervals import Interval, bootstrap
-from embrm.tune import tune
+from embrm.tuning import tune
 from embrm.types import Array, IntArray
 
 PUBLISHED = "mlp as published"

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embrm import bestofn, detectors, embedders, heads, selectors
+    from embrm.adversarial import adversarial_rounds
     from embrm.errors import EmbrmError
     from embrm.heads._saved import load_model
     from embrm.outcomes import Choice, Reward, Verdict
     from embrm.reading import read_candidates, read_pairs
+    from embrm.tuning import tune
     from embrm.types import Candidates, Features, Pairs, Problem
 
 __version__ = "0.1.0"
 
 _home = {
+    "adversarial_rounds": "embrm.adversarial",
     "EmbrmError": "embrm.errors",
     "load_model": "embrm.heads._saved",
     "Choice": "embrm.outcomes",
@@ -26,6 +29,7 @@ _home = {
     "Verdict": "embrm.outcomes",
     "read_candidates": "embrm.reading",
     "read_pairs": "embrm.reading",
+    "tune": "embrm.tuning",
     "Candidates": "embrm.types",
     "Features": "embrm.types",
     "Pairs": "embrm.types",
@@ -42,6 +46,7 @@ __all__ = [
     "Problem",
     "Reward",
     "Verdict",
+    "adversarial_rounds",
     "bestofn",
     "detectors",
     "embedders",
@@ -50,6 +55,7 @@ __all__ = [
     "read_candidates",
     "read_pairs",
     "selectors",
+    "tune",
 ]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import embrm
 import embrm.errors
 
 ROOT = Path(__file__).parent.parent / "embrm"
@@ -18,7 +21,7 @@ LAYERS = (  # a module imports only from its own layer and those before it; one 
     ("bestofn", "registry", "files"),
     FAMILIES,
     (
-        *("reading", "texts", "evaluate", "tune", "scores", "classes", "choosing", "comparing", "noticing"),
+        *("reading", "texts", "evaluate", "tuning", "scores", "classes", "choosing", "comparing", "noticing"),
         *("adversarial", "world", "integrations"),
     ),
     ("study",),
@@ -114,3 +117,13 @@ def test_only_errors_of_the_library_are_raised(file: Path) -> None:
 def test_the_check_of_raises_sees_raises() -> None:
     tree = ast.parse("raise ValueError('x')\nraise KeyError\nraise\ntry:\n  f()\nexcept OSError as e:\n  raise e")
     assert [name for name, _ in raised(tree)] == ["ValueError", "KeyError"]
+
+
+def test_every_public_name_is_what_it_says() -> None:
+    modules = {"bestofn", "detectors", "embedders", "heads", "selectors"}
+    importlib.import_module("embrm.tuning")
+    for name in embrm.__all__:
+        assert inspect.ismodule(getattr(embrm, name)) == (name in modules), name
+    assert dir(embrm) == sorted(embrm.__all__)
+    with pytest.raises(AttributeError, match="module 'embrm' has no attribute 'tune_all'"):
+        _ = embrm.tune_all

@@ -15,7 +15,7 @@ from embrm.errors import ConvergenceError, DataError, OptionError
 from embrm.heads import Head
 from embrm.heads._head import FittedHead
 from embrm.heads.linear import Linear
-from embrm.tune import changed, tune
+from embrm.tuning import changed, tune
 from tests.planted import planted
 
 
