@@ -1,0 +1,187 @@
+"""What a study has measured: one row a fitted model, on disk as soon as it is there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from embrm.errors import DataError
+from embrm.files import write_bytes
+from embrm.study.config import StudyConfig, parse
+from embrm.types import Array, BoolArray
+
+SCHEMA = 1  # of rows on disk; a folder of another one is refused
+Kind = Literal["fit", "control", "tuning", "rl"]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """What one row is about.
+
+    Attributes:
+        kind: "fit" (a trained head, measured), "control" (oracle, length or random), "tuning", "rl" (a training run).
+        dataset, head: their titles.
+        pairs, bias, flips, seed: of the training pairs.
+    """
+
+    kind: Kind
+    dataset: str
+    head: str
+    pairs: int = 0
+    bias: float = 0.0
+    flips: float = 0.0
+    seed: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "control":
+            return f"{self.dataset}: {self.head}"
+        return (
+            f"{self.dataset}: {self.kind} of {self.head}, {self.pairs} pairs, bias {self.bias:g}, "
+            f"flips {self.flips:g}, seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What was measured of one cell; the names of arrays and numbers are listed in `embrm.study.measure`.
+
+    Attributes:
+        cell: what it is about.
+        key: hash of all that produced it.
+        numbers: name → a number.
+        arrays: name → an array.
+        notes: name → JSON-ready values, such as the options that tuning chose.
+        seconds: name → time taken; the only part that differs between two runs.
+    """
+
+    cell: Cell
+    key: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the row, whole or not at all, as `<key>.npz`."""
+        meta = {name: getattr(self, name) for name in ("key", "numbers", "notes", "seconds")}
+        stored = io.BytesIO()
+        text = json.dumps(meta | {"schema": SCHEMA, "cell": asdict(self.cell)}, sort_keys=True)
+        arrays: dict[str, Any] = {"": np.frombuffer(text.encode(), dtype=np.uint8), **self.arrays}
+        np.savez(stored, **arrays)
+        write_bytes(folder / f"{self.key}.npz", stored.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Row:
+        """Read a row.
+
+        Raises:
+            DataError: the file is damaged, or of another schema version.
+        """
+        try:
+            with np.load(path) as stored:
+                arrays = {name: stored[name] for name in stored.files if name}
+                meta = json.loads(stored[""].tobytes())
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path} is damaged ({error}); remove it and run the study again") from None
+        if meta.pop("schema") != SCHEMA:
+            raise DataError(f"{path} was written by another version of embrm; give another folder")
+        return cls(Cell(**meta.pop("cell")), arrays=arrays, **meta)
+
+
+def key_of(*parts: Any) -> str:
+    """Return the hash that names a row: of JSON-ready values."""
+    text = json.dumps([SCHEMA, *parts], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def validation(prompts: int) -> BoolArray:
+    """Return which of a data set's prompts parameters are chosen on, every third; claims are measured on the others."""
+    return np.asarray(np.arange(prompts) % 3 == 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """All rows of a study.
+
+    Attributes:
+        config: what was asked for.
+        rows: in the order of their cells.
+        failures: cell → why it failed.
+        folder: where trajectories lie, or None.
+        environment: versions, processor, workers, seconds of the whole run.
+    """
+
+    config: StudyConfig
+    rows: Sequence[Row]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def select(self, **wanted: Any) -> Iterator[Row]:
+        """Yield the rows whose cells have the given fields, such as `kind="fit", head="mlp", flips=0.25`."""
+        for row in self.rows:
+            if all(getattr(row.cell, name) == value for name, value in wanted.items()):
+                yield row
+
+    def stack(self, name: str, **wanted: Any) -> Array | None:
+        """Return an array of the fits' rows, seeds on the second axis: `(prompts, seeds, ...)`; None without any.
+
+        Args:
+            name: such as "bon.mean", see `embrm.study.measure`.
+            wanted: fields of the cell other than the seed; they must leave one row a seed.
+        """
+        rows = sorted(self.select(**{"kind": "fit"} | wanted), key=lambda row: row.cell.seed)
+        found = [row.arrays[name] for row in rows if name in row.arrays]
+        seeds = [row.cell.seed for row in rows if name in row.arrays]
+        if len(seeds) != len(set(seeds)):
+            raise DataError(f"several rows a seed have '{name}' under {wanted}; name more of the cell's fields")
+        return np.stack(found, axis=1) if found else None
+
+    def shared(self, name: str, *heads: str, **wanted: Any) -> list[Array] | None:
+        """Return `stack` for each of several heads over the seeds that all of them have; None where there is none."""
+        rows = [
+            {
+                row.cell.seed: row.arrays[name]
+                for row in self.select(kind="fit", head=head, **wanted)
+                if name in row.arrays
+            }
+            for head in heads
+        ]
+        seeds = sorted(set.intersection(*(set(found) for found in rows))) if rows else []
+        return [np.stack([found[s] for s in seeds], axis=1) for found in rows] if seeds else None
+
+    @classmethod
+    def load(cls, folder: Path) -> Results:
+        """Read a run's folder, finished or not.
+
+        Raises:
+            DataError: it is not one, or of another schema version.
+        """
+        path = folder / "config.json"
+        if not path.is_file():
+            raise DataError(f"{folder} holds no study (no config.json); give the folder that `embrm study -o` named")
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}); run the study into another folder") from None
+        if stored.get("schema") != SCHEMA:
+            raise DataError(
+                f"{folder} was written by another version of embrm (schema {stored.get('schema')}, this one has "
+                f"{SCHEMA}); run the study into another folder"
+            )
+        keys = stored.get("keys", [])
+        rows = [Row.load(folder / "cells" / f"{key}.npz") for key in keys if (folder / "cells" / f"{key}.npz").exists()]
+        return cls(
+            parse(stored["config"]),
+            sorted(rows, key=lambda row: row.cell),
+            stored.get("failures", {}),
+            folder,
+            stored.get("environment", {}),
+        )
