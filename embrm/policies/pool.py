@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -81,6 +82,63 @@ class TiltPath:
         return max(int(np.argmin(np.append(self.reliable, False))) - 1, 0)
 
 
+def tilted(log_weight: Array, proxy: Array, inverse_beta: float) -> Array:
+    """Return the share of each text under π_β ∝ π_ref·exp(r/β), `(prompts, n)`, summing to 1 within each prompt.
+
+    Args:
+        log_weight: `(prompts, n)` log π_ref − log q up to a constant of each prompt; minus infinity where there is no
+            text. Of a pool that is itself the reference policy, uniform, all are 0.
+        proxy: `(prompts, n)`.
+        inverse_beta: 1/β.
+    """
+    log_w = log_weight + inverse_beta * proxy
+    return np.asarray(np.exp(log_w - logsumexp(log_w, axis=1, keepdims=True)))
+
+
+def tilt(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt.ArrayLike | None = None) -> TiltPath:
+    """Return the path of optima of E[r] − β·KL(π‖π_ref), normalised within each prompt.
+
+    Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref), and ESS = 1/Σw².
+
+    Args:
+        log_weight: see `tilted`.
+        proxy: `(prompts, n)`.
+        gold: `(prompts, n)`.
+        inverse_beta: rising values of 1/β from 0; None: 40, to 8 over the proxy's standard deviation under π_ref.
+
+    Raises:
+        OptionError: `inverse_beta` does not rise from 0.
+        DataError: the proxy is constant within every prompt.
+    """
+    start = tilted(log_weight, proxy, 0.0)
+    if inverse_beta is None:
+        inverse_beta = np.linspace(0, np.sqrt(8), 40) ** 2 / reference_sd(log_weight, proxy)
+    eta = np.asarray(inverse_beta, dtype=np.float64)
+    if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
+        raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
+    points = []
+    for value in eta.tolist():
+        w = tilted(log_weight, proxy, value)
+        terms = (rel_entr(w, start), w * proxy, w * gold, w**2)
+        points.append([term.sum(axis=1) for term in terms])
+    kl, mean, mean_gold, squares = np.stack(points, axis=1)
+    return TiltPath(eta, kl, mean, mean_gold, 1 / squares)
+
+
+def reference_sd(log_weight: Array, proxy: Array) -> float:
+    """Return the proxy's standard deviation within prompts under π_ref.
+
+    Raises:
+        DataError: the proxy is constant within every prompt.
+    """
+    start = tilted(log_weight, proxy, 0.0)
+    mean = (start * proxy).sum(axis=1, keepdims=True)
+    sd = float(np.sqrt((start * (proxy - mean) ** 2).sum(axis=1).mean()))
+    if sd == 0:
+        raise DataError("the proxy is constant within every prompt, so there is no path; check the reward")
+    return sd
+
+
 @dataclass(frozen=True, eq=False)
 class ProposalPool:
     """A pool of responses to several prompts, drawn from one proposal and scored.
@@ -109,45 +167,19 @@ class ProposalPool:
         if self.proxy.shape != shape[:2] or self.gold.shape != shape[:2]:
             raise DataError(f"proxy and gold must be {shape[:2]}, got {self.proxy.shape} and {self.gold.shape}")
 
-    @property
+    @cached_property
     def log_weight(self) -> Array:
         """Log π_ref − log q of each text, `(prompts, n)`: of the attributes alone."""
         flat = self.counts.reshape(-1, self.counts.shape[2])
         return self.proposal.log_weight(flat, reference=self.reference).reshape(self.counts.shape[:2])
 
     def path(self, *, inverse_beta: npt.ArrayLike | None = None) -> TiltPath:
-        """Return the path of optima of E[r] − β·KL(π‖π_ref), normalised within each prompt.
-
-        Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref), and ESS = 1/Σw².
-
-        Args:
-            inverse_beta: rising values of 1/β from 0; None: 40, to 8 over the proxy's standard deviation under π_ref.
-
-        Raises:
-            OptionError: `inverse_beta` does not rise from 0.
-            DataError: the proxy is constant within every prompt.
-        """
-        start = self.weights(0.0)
-        if inverse_beta is None:
-            mean = (start * self.proxy).sum(axis=1, keepdims=True)
-            sd = float(np.sqrt((start * (self.proxy - mean) ** 2).sum(axis=1).mean()))
-            if sd == 0:
-                raise DataError("the proxy is constant within every prompt, so there is no path; check the reward")
-            inverse_beta = np.linspace(0, np.sqrt(8), 40) ** 2 / sd
-        eta = np.asarray(inverse_beta, dtype=np.float64)
-        if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
-            raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
-        points = []
-        for w in map(self.weights, eta.tolist()):
-            terms = (rel_entr(w, start), w * self.proxy, w * self.gold, w**2)
-            points.append([term.sum(axis=1) for term in terms])
-        kl, proxy, gold, squares = np.stack(points, axis=1)
-        return TiltPath(eta, kl, proxy, gold, 1 / squares)
+        """Return the path of optima of E[r] − β·KL(π‖π_ref); see `tilt`."""
+        return tilt(self.log_weight, self.proxy, self.gold, inverse_beta=inverse_beta)
 
     def weights(self, inverse_beta: float) -> Array:
         """Return the share of each text under π_β, `(prompts, n)`, summing to 1 within each prompt."""
-        log_w = self.log_weight + inverse_beta * self.proxy
-        return np.asarray(np.exp(log_w - logsumexp(log_w, axis=1, keepdims=True)))
+        return tilted(self.log_weight, self.proxy, inverse_beta)
 
     def refine(self, answer: Answer, *, size: int, seed: int) -> ProposalPool:
         """Return the pool with `size` texts more for each prompt, drawn where the proxy leads.
