@@ -40,14 +40,17 @@ class Block:
     def __init__(self, head: GradientHead, replicates: list[Replicate], *, steps: int, batch: int) -> None:
         self.head, self.replicates, self.steps, self.batch = head, replicates, steps, batch
         first = replicates[0].prepared
-        self.source, self.flip = first.source, torch.tensor([[r.prepared.flip] for r in replicates])
-        self.mean = torch.stack([r.prepared.mean for r in replicates])
-        self.inverse = 1 / torch.stack([r.prepared.scale for r in replicates])
+        self.source, device = first.source, first.source.device
+        self.flip = torch.tensor([[r.prepared.flip] for r in replicates], device=device)
+        self.mean = torch.stack([r.prepared.mean for r in replicates]).to(device)
+        self.inverse = 1 / torch.stack([r.prepared.scale for r in replicates]).to(device)
         self.params = {
-            name: torch.stack([r.initial(name, init) for r in replicates])
+            name: torch.stack([r.initial(name, init) for r in replicates]).to(device)
             for name, init in head.parameters(self.source.shape[1]).items()
         }
-        self.pools = Pools(head, first.problem.pools) if head.pessimism and first.problem.pools else None
+        self.pools: Pools | None = None
+        if head.pessimism and first.problem.pools:
+            self.pools = Pools(head, first.problem.pools, first.source.matrices)
         # What the graph reads: the parameters themselves, and the input layer with the features' scaling inside.
         self.leaves = {
             name: (torch.empty_like(p) if name.startswith("input.") else p).requires_grad_()
@@ -112,16 +115,16 @@ class Block:
         return best.results()
 
     def _epoch(self) -> Iterator[Step]:
-        head, count, texts = self.head, len(self.replicates), 2 * self.batch
+        head, count, texts, device = self.head, len(self.replicates), 2 * self.batch, self.source.device
         orders = [r.order(self.steps, self.batch) for r in self.replicates]
         rows = torch.stack([r.prepared.train.index[:, o] for r, o in zip(self.replicates, orders, strict=True)], dim=2)
         numbers = torch.stack(
             [r.prepared.train.numbers[:, o] for r, o in zip(self.replicates, orders, strict=True)], dim=2
         )  # rows (2, steps, R, B), numbers (3 + c, steps, R, B)
-        width = self.source.shape[1]
+        rows, numbers = rows.to(device), numbers.to(device)
         pooled = self.pools.texts if self.pools else 0
-        x = torch.empty(count, texts + pooled, width)
-        noise = torch.empty(count, *head.noise_shape(texts))
+        x = torch.empty(count, texts + pooled, self.source.shape[1], device=device)
+        noise = torch.empty(count, *head.noise_shape(texts))  # drawn on the CPU: the same numbers on every device
         for s in range(self.steps):
             index = rows[:, s].movedim(0, 1).reshape(count, texts)
             for i, replicate in enumerate(self.replicates):
@@ -130,7 +133,7 @@ class Block:
                     torch.randn(noise.shape[1:], generator=replicate.generator, out=noise[i])
                 if self.pools:
                     self.pools.gather(replicate.generator, out=x[i, texts:])
-            yield Step(x, as_batch(numbers[:, s], self.flip), noise)
+            yield Step(x, as_batch(numbers[:, s], self.flip), noise.to(device))
 
     def loss(self, step: Step) -> Tensor:
         """Return the negative ELBO of the batch, summed over replicates, averaged over pairs."""

@@ -79,7 +79,7 @@ class Energy(GradientHead):
         h, noise = z[..., : self.hidden], z[..., self.hidden :]
         if noise.shape[-1] == 0:  # validation: the same noise every time
             shape = (1, z.shape[1], self.negatives + 1)
-            noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+            noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(z.device)
         step = torch.cat([self.noise * noise[..., :1], noise[..., 1:]], dim=-1)
         known = torch.cat([batch.extra[0], batch.extra[1]], dim=-1)
         f = self.energy(params, h, known.unsqueeze(-1) + self.spread * step)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embrm.device import torch_device
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
 from embrm.heads._latent import Latent
@@ -41,6 +42,11 @@ def dense(name: str, fan_in: int, fan_out: int, *, bias: bool = True, zeros: int
     bound = 1 / math.sqrt(fan_in)
     out = {f"{name}.weight": Init((fan_in, fan_out), bound, zeros)}
     return out | {f"{name}.bias": Init((fan_out,), bound, zeros)} if bias else out
+
+
+def tensor(x: Array) -> Tensor:
+    """Return numbers as a tensor on the device in use."""
+    return torch.from_numpy(x).to(torch_device())
 
 
 def affine(params: Params, name: str, x: Tensor) -> Tensor:
@@ -223,7 +229,7 @@ class FittedNet(FittedHead):
         return self.head
 
     def _tensors(self, member: slice = slice(None)) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(array[member]) for name, array in self.params.items()}
+        return {name: tensor(array[member]) for name, array in self.params.items()}
 
     def _view(self, features: Features) -> Array:
         return cast("Array", Source.of(features, self.head.view))  # rows are made when a chunk asks for them
@@ -231,13 +237,13 @@ class FittedNet(FittedHead):
     @torch.no_grad()
     def _draws(self, x: Array) -> Array:
         params = self._tensors()
-        latent = self._recipe.encode(params, torch.from_numpy(x))
-        return np.asarray(self._recipe.decode(params, latent.loc).numpy())
+        latent = self._recipe.encode(params, tensor(x))
+        return np.asarray(self._recipe.decode(params, latent.loc).cpu().numpy())
 
     @torch.no_grad()
     def _latent(self, x: Array, member: int) -> Array:
-        latent = self._recipe.encode(self._tensors(slice(member, member + 1)), torch.from_numpy(x))
-        return np.asarray(latent.loc[0].numpy())
+        latent = self._recipe.encode(self._tensors(slice(member, member + 1)), tensor(x))
+        return np.asarray(latent.loc[0].cpu().numpy())
 
     def arrays(self) -> dict[str, Array]:
         """Return the parameters of all members."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from embrm.heads._net import GradientHead, Params
-from embrm.heads._source import Source
+from embrm.heads._source import Matrices, Source
 from embrm.types import Candidates
 
 POOLS = 16  # of a step
@@ -15,10 +15,10 @@ POOLS = 16  # of a step
 class Pools:
     """Draws from candidate pools, and PET's term for them (2505.20556)."""
 
-    def __init__(self, head: GradientHead, pools: Candidates) -> None:
+    def __init__(self, head: GradientHead, pools: Candidates, matrices: Matrices) -> None:
         self.head = head
         self.texts = POOLS * head.pool_draws
-        self.source = Source.of(pools.features, head.view)
+        self.source = Source.of(pools.features, head.view, matrices)
         self.offsets = torch.from_numpy(pools.offsets)
 
     def gather(self, generator: torch.Generator, out: Tensor) -> None:
@@ -26,7 +26,7 @@ class Pools:
         pool = torch.randint(len(self.offsets) - 1, (POOLS, 1), generator=generator)
         start, size = self.offsets[pool], self.offsets[pool + 1] - self.offsets[pool]
         place = torch.rand(POOLS, self.head.pool_draws, generator=generator).mul(size).long().minimum(size - 1)
-        self.source.gather((start + place).reshape(-1), out=out)
+        self.source.gather((start + place).reshape(-1).to(self.source.device), out=out)
 
     def price(self, params: Params, x: Tensor) -> Tensor:
         """Return c · mean over pools of max r − mean r `(R,)`: best of n against the response that one draw gives."""

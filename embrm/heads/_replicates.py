@@ -13,7 +13,7 @@ from torch import Tensor
 from embrm.errors import DataError
 from embrm.heads._losses import Batch
 from embrm.heads._net import GradientHead, Init
-from embrm.heads._source import Crossed, Source
+from embrm.heads._source import Crossed, Matrices, Source
 from embrm.heads._split import bootstrap_prompts, hold_out, moments, rows_of, targets
 from embrm.types import Array, IntArray, Pairs, Problem
 
@@ -25,7 +25,7 @@ def floats(x: Array) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Pairs as the loop reads them.
+    """Pairs as the loop reads them, on the CPU: their orders are drawn there.
 
     Attributes:
         index: `(2, n)` rows of the source: chosen, rejected.
@@ -42,8 +42,8 @@ class Rows:
         return cls(index, floats(np.concatenate([np.stack(targets(pairs)), head.pair_numbers(pairs)])))
 
     def batch(self, flip: Tensor) -> Batch:
-        """Return all pairs as one batch that every replicate shares."""
-        return as_batch(self.numbers, flip)
+        """Return all pairs as one batch that every replicate shares, on the device of `flip`."""
+        return as_batch(self.numbers.to(flip.device), flip)
 
     def across_prompts(self, source: Crossed, prompt: IntArray, rng: np.random.Generator) -> Rows:
         """Add for each pair that both texts beat a response to another prompt, under the pair's prompt.
@@ -99,7 +99,13 @@ class Prepared:
 
     @classmethod
     def of(
-        cls, head: GradientHead, problem: Problem, *, flip: float = 0.0, start: Mapping[str, Array] | None = None
+        cls,
+        head: GradientHead,
+        problem: Problem,
+        *,
+        matrices: Matrices,
+        flip: float,
+        start: Mapping[str, Array] | None,
     ) -> Prepared:
         """Split by prompt where the head stops early, and measure the scale of the training texts.
 
@@ -111,7 +117,7 @@ class Prepared:
         pairs, validation = problem.pairs, None
         if head.patience:
             pairs, validation = hold_out(problem, fraction=head.validation_fraction, view=head.view)
-        source, used = Source.of(pairs.features, head.view), rows_of(pairs)
+        source, used = Source.of(pairs.features, head.view, matrices), rows_of(pairs)
         mean, scale = moments(source, used)
         train = Rows.of(head, pairs)
         if head.augment == "rrm" and isinstance(source, Crossed):
@@ -119,7 +125,7 @@ class Prepared:
             train = train.across_prompts(source, pairs.features.prompt, rng)
         held = None
         if validation is not None:
-            held = (Source.of(validation.features, head.view), Rows.of(head, validation))
+            held = (Source.of(validation.features, head.view, matrices), Rows.of(head, validation))
         return cls(problem, pairs, source, train, held, floats(mean), floats(scale), used, flip, start)
 
     def __len__(self) -> int:

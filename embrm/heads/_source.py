@@ -14,19 +14,40 @@ from embrm.types import Array, Features, IntArray
 CROSSED = "crossed"
 
 
+class Matrices:
+    """Feature matrices on a device, each there once, however many problems read it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._known: dict[int, tuple[Array, Tensor]] = {}
+
+    def __call__(self, x: Array) -> Tensor:
+        """Return the matrix as a tensor on the device."""
+        if id(x) not in self._known:
+            self._known[id(x)] = x, torch.from_numpy(x).to(self.device)  # holding x keeps its id from being used again
+        return self._known[id(x)][1]
+
+
 class Source:
     """Rows of one view."""
 
-    def __init__(self, features: Features, view: str) -> None:
-        self.x = features.matrix(view)
+    def __init__(self, features: Features, view: str, matrices: Matrices) -> None:
+        self.x, self.matrices = features.matrix(view), matrices
         self.shape: tuple[int, int] = self.x.shape
         self.key: tuple[int, ...] = (id(self.x),)
-        self._tensor = torch.from_numpy(self.x)
 
     @staticmethod
-    def of(features: Features, view: str) -> Source:
+    def of(features: Features, view: str, matrices: Matrices | None = None) -> Source:
         """Return the rows of a view; "crossed" is made of the views "prompt" and "response" unless it is given."""
-        return Crossed(features) if view == CROSSED and CROSSED not in features.views else Source(features, view)
+        matrices = matrices or Matrices(torch.device("cpu"))
+        if view == CROSSED and CROSSED not in features.views:
+            return Crossed(features, matrices)
+        return Source(features, view, matrices)
+
+    @property
+    def device(self) -> torch.device:
+        """Where `gather` takes rows and returns them."""
+        return self.matrices.device
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -37,7 +58,7 @@ class Source:
 
     def gather(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """Return rows as a tensor, written into `out` where it is given."""
-        return torch.index_select(self._tensor, 0, rows, out=out)
+        return torch.index_select(self.matrices(self.x), 0, rows, out=out)
 
 
 class Crossed(Source):
@@ -46,7 +67,7 @@ class Crossed(Source):
     Row i is text i. Row `crossed_row(p, r)` puts the response of text r under the prompt of text p: a virtual row.
     """
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, matrices: Matrices) -> None:
         missing = [view for view in ("prompt", "response") if view not in features.views]
         if missing:
             raise DataError(
@@ -59,6 +80,7 @@ class Crossed(Source):
                 f"the views 'prompt' and 'response' must have one shape, got {self.prompt.shape} and "
                 f"{self.response.shape}; embed both with one embedder"
             )
+        self.matrices = matrices
         self.shape = (len(self.prompt), 3 * self.prompt.shape[1])
         self.key = (id(self.prompt), id(self.response))
 
@@ -80,9 +102,9 @@ class Crossed(Source):
         """Return rows, virtual ones too."""
         m, d = self.prompt.shape
         if out is None:
-            out = torch.empty(len(rows), 3 * d)
+            out = torch.empty(len(rows), 3 * d, device=self.device)
         response = rows % m
-        out[:, :d] = torch.from_numpy(self.prompt)[(rows // m + response) % m]
-        out[:, d : 2 * d] = torch.from_numpy(self.response)[response]
+        out[:, :d] = self.matrices(self.prompt)[(rows // m + response) % m]
+        out[:, d : 2 * d] = self.matrices(self.response)[response]
         torch.mul(out[:, :d], out[:, d : 2 * d], out=out[:, 2 * d :])
         return out

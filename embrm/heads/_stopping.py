@@ -43,12 +43,13 @@ class Best:
         for prepared, members in self.runs:
             if prepared.validation is not None:
                 part = {name: p[members] for name, p in params.items()}
-                now[members] = validation_loss(self.head, part, *prepared.validation, prepared.flip)
+                now[members] = validation_loss(self.head, part, *prepared.validation, prepared.flip).cpu()
         # Without validation pairs the last epoch is the best, and the first always is.
         better = now.isnan() | (now < self.loss - TOLERANCE * self.loss.abs()) | (epoch == 0)
         better &= self.running
         for name, p in params.items():
-            self.params[name][better] = p[better]
+            chosen = better.to(p.device)
+            self.params[name][chosen] = p[chosen]
         self.loss = torch.where(better, now, self.loss)
         self.epochs += self.running
         self.epoch = torch.where(better, epoch + 1, self.epoch)
@@ -82,8 +83,8 @@ class Trained:
 def encode_rows(head: GradientHead, params: Params, source: Source, rows: IntArray) -> Tensor:
     """Return the location of the latents `(R, rows, k)`, made in chunks that stay small."""
     chunk = max(64, CHUNK_BYTES // bytes_per_text(head, source.shape[1]) // len(next(iter(params.values()))))
-    parts = [head.encode(params, source.gather(i)).loc for i in torch.split(torch.from_numpy(rows), chunk)]
-    return torch.cat(parts, dim=1)
+    index = torch.from_numpy(rows).to(source.device)
+    return torch.cat([head.encode(params, source.gather(i)).loc for i in torch.split(index, chunk)], dim=1)
 
 
 def bytes_per_text(head: GradientHead, width: int) -> int:
@@ -95,7 +96,7 @@ def bytes_per_text(head: GradientHead, width: int) -> int:
 def validation_loss(head: GradientHead, params: Params, source: Source, pairs: Rows, flip: float) -> Tensor:
     """Return the weighted mean loss `(R,)` of validation pairs, without noise and without penalties."""
     rows, inverse = np.unique(pairs.index.numpy(), return_inverse=True)
-    z = encode_rows(head, params, source, rows)[:, torch.from_numpy(inverse.ravel())]
-    batch = pairs.batch(torch.full((1, 1), flip))
+    z = encode_rows(head, params, source, rows)[:, torch.from_numpy(inverse.ravel()).to(source.device)]
+    batch = pairs.batch(torch.full((1, 1), flip, device=source.device))
     loss = head.preference(params, z, shared_reward(head, head.decode(params, z)), batch)
     return (batch.weight * loss).mean(dim=1)

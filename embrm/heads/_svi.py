@@ -13,17 +13,21 @@ import numpy as np
 import pyro
 import torch
 
+from embrm.device import torch_device
 from embrm.errors import DataError
 from embrm.heads._block import Block
 from embrm.heads._flips import estimate_flip_rate
 from embrm.heads._losses import NEED_FLIP_RATE
 from embrm.heads._net import FittedNet, GradientHead
 from embrm.heads._replicates import Prepared, Replicate
+from embrm.heads._source import Matrices
 from embrm.heads._split import hold_out, targets
 from embrm.heads._stopping import Trained, bytes_per_text, encode_rows
 from embrm.types import Array, Problem
 
-BLOCK_BYTES = 24 << 20  # of gathered features and activations in a step; a block larger than the cache is slower
+# Gathered features and activations in a step: a block larger than a CPU's cache is slower, while an accelerator pays
+# for its launches, whatever the block holds.
+BLOCK_BYTES, ACCELERATOR_BLOCK_BYTES = 24 << 20, 1 << 30
 REPORTED = 2048  # texts that a head's diagnostics look at
 
 
@@ -43,8 +47,9 @@ def train(
     """
     flips = _flip_rates(head, problems)
     starts = [None] * len(problems) if start is None else start
+    matrices = Matrices(torch_device())
     prepared = [
-        Prepared.of(head, problem, flip=flip, start=params)
+        Prepared.of(head, problem, matrices=matrices, flip=flip, start=params)
         for problem, flip, params in zip(problems, flips, starts, strict=True)
     ]
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
@@ -53,11 +58,12 @@ def train(
         batch = min(head.batch_size, 1 << (len(p) - 1).bit_length())
         groups[p.source.key, math.ceil(len(p) / batch), batch, id(p.problem.pools)].append(i)
     fitted: dict[int, FittedNet] = {}
+    bytes_of_block = BLOCK_BYTES if matrices.device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
     with pyro.get_param_store().scope(), pyro.validation_enabled(False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")  # the block raises an error of its own
         for (_, steps, batch, _), members in groups.items():
             replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
-            size = max(1, BLOCK_BYTES // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
+            size = max(1, bytes_of_block // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
             if head.rank_bonus:  # the members of a problem are one likelihood
                 size = math.ceil(size / head.members) * head.members
             trained: list[Trained] = []
@@ -93,10 +99,12 @@ def _flip_rates(head: GradientHead, problems: Sequence[Problem]) -> list[float]:
 def _collect(head: GradientHead, prepared: Prepared, trained: list[Trained]) -> FittedNet:
     """Join the members of one problem, the features' scaling inside their input layers."""
     params = {name: torch.stack([t.params[name] for t in trained]) for name in trained[0].params}
-    used = prepared.used
-    shown = head.encode(params, prepared.source.gather(torch.from_numpy(used[:: max(1, len(used) // REPORTED)])))
-    reward = head.decode(params, encode_rows(head, params, prepared.source, used))
+    used, source = prepared.used, prepared.source
+    some = torch.from_numpy(used[:: max(1, len(used) // REPORTED)]).to(source.device)
+    shown = head.encode(params, source.gather(some))
+    reward = head.decode(params, encode_rows(head, params, source, used)).cpu()
     record = {
+        "device": source.device.type,
         "pairs": len(prepared.pairs),
         "validation_pairs": 0 if prepared.validation is None else prepared.validation[1].index.shape[1],
         **({"flip_rate": prepared.flip} if head.loss in NEED_FLIP_RATE else {}),
@@ -106,9 +114,9 @@ def _collect(head: GradientHead, prepared: Prepared, trained: list[Trained]) -> 
     }
     return FittedNet(
         head=head,
-        width=prepared.source.shape[1],
+        width=source.shape[1],
         embedder=prepared.pairs.features.embedder,
         reference=np.asarray(reward.double().mean(dim=1).numpy()),
         record=record,
-        params={name: p.numpy() for name, p in params.items()},
+        params={name: p.cpu().numpy() for name, p in params.items()},
     )

@@ -19,7 +19,7 @@ from embrm.heads._brme import diagnostics, second_problems
 from embrm.heads._head import FittedHead
 from embrm.heads._latent import Latent
 from embrm.heads._losses import Batch
-from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense
+from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense, tensor
 from embrm.heads._split import hold_out, rows_of
 from embrm.heads.mlp import Mlp
 from embrm.outcomes import Reward, State
@@ -136,7 +136,7 @@ class Brme(GradientHead):
         chosen, rejected = reward.chunk(2, dim=-1)
         sigma_chosen, sigma_rejected = sigma.chunk(2, dim=-1)
         z, s = chosen - rejected - batch.margin, (sigma_chosen.square() + sigma_rejected.square()).sqrt()
-        nodes, weights = (torch.from_numpy(a).float() for a in (NODES, WEIGHTS / WEIGHTS.sum()))
+        nodes, weights = (torch.from_numpy(a).to(z) for a in (NODES, WEIGHTS / WEIGHTS.sum()))
         target = batch.target.unsqueeze(-1)
         at_nodes = z.unsqueeze(-1) + s.unsqueeze(-1) * nodes
         exact = -torch.logsumexp(target * at_nodes - functional.softplus(at_nodes) + weights.log(), dim=-1)
@@ -240,12 +240,12 @@ class FittedBrme(FittedNet):
         with torch.no_grad():
             params = self._tensors()
             parts = [
-                self._brme.encode(params, torch.from_numpy(x[start : start + chunk])).loc
+                self._brme.encode(params, tensor(x[start : start + chunk])).loc
                 for start in range(0, max(len(x), 1), chunk)
             ]
             z = torch.cat(parts, dim=1)
             sigma = self._brme.sigma(z)
-        return Reward(z[..., 0].numpy(), kind=self.kind, sigma=sigma.numpy(), reference=self.reference)
+        return Reward(z[..., 0].cpu().numpy(), kind=self.kind, sigma=sigma.cpu().numpy(), reference=self.reference)
 
     def diagnose(self, pairs: Pairs, *, reward: npt.ArrayLike | None = None, level: float = 0.9) -> dict[str, float]:
         """Return what μ and σ are worth on pairs that were held out.
@@ -282,8 +282,8 @@ class FittedBrme(FittedNet):
         )
 
     def _tensors(self, member: slice = slice(None)) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(array) for name, array in self.params.items() if name != "stage1"}
+        return {name: tensor(array) for name, array in self.params.items() if name != "stage1"}
 
     def _latent(self, x: Array, member: int) -> Array:
-        trunk = self._brme.trunk().encode(self._tensors(), torch.from_numpy(x)).loc
-        return np.asarray(trunk[min(member, len(trunk) - 1)].numpy())
+        trunk = self._brme.trunk().encode(self._tensors(), tensor(x)).loc
+        return np.asarray(trunk[min(member, len(trunk) - 1)].cpu().numpy())

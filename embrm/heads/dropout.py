@@ -15,7 +15,7 @@ from torch.nn import functional
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead
 from embrm.heads._latent import Latent
-from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense
+from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense, tensor
 from embrm.heads._split import rows_of
 from embrm.outcomes import Kind, State
 from embrm.registry import register
@@ -125,10 +125,10 @@ class FittedDropout(FittedNet):
 
     @torch.no_grad()
     def _draws(self, x: Array) -> Array:
-        params, masks = self._tensors(), torch.from_numpy(self.masks)
-        z = self._recipe.encode(params, torch.from_numpy(x)).loc
+        params, masks = self._tensors(), tensor(self.masks)
+        z = self._recipe.encode(params, tensor(x)).loc
         draws = [self._recipe.decode(params, z * masks[:, s, None]) for s in range(masks.shape[1])]
-        return np.asarray(torch.stack(draws, dim=1).reshape(-1, len(x)).numpy())
+        return np.asarray(torch.stack(draws, dim=1).reshape(-1, len(x)).cpu().numpy())
 
     def _latent(self, x: Array, member: int) -> Array:
         return super()._latent(x, member // self.masks.shape[1])

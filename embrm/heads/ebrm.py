@@ -14,7 +14,7 @@ import torch
 from embrm.errors import DataError, OptionError
 from embrm.heads._energy import BASE, Energy
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._net import FittedNet
+from embrm.heads._net import FittedNet, tensor
 from embrm.heads._split import rows_of
 from embrm.outcomes import Reward, State
 from embrm.registry import register
@@ -231,12 +231,12 @@ class FittedEbrm(FittedHead):
     @torch.no_grad()
     def _density(self, x: Array) -> Density:
         assert isinstance(self.head, Ebrm)
-        energy, params = self.head.energy(), {name: torch.from_numpy(p) for name, p in self.params.items()}
+        energy, params = self.head.energy(), {name: tensor(p) for name, p in self.params.items()}
         base = (self.base._draws(x) - self.base.reference[:, None]).mean(axis=0)
         steps = np.linspace(-3, 3, POINTS) * self.head.spread
         grid = ((base - self.scale[0]) / self.scale[1])[:, None] + steps
-        f = energy.energy(params, energy.encode(params, torch.from_numpy(x)).loc, torch.from_numpy(grid).float()[None])
-        probability = torch.softmax(f[0].double(), dim=-1).numpy()
+        f = energy.energy(params, energy.encode(params, tensor(x)).loc, tensor(grid.astype(np.float32))[None])
+        probability = torch.softmax(f[0].cpu().double(), dim=-1).numpy()
         return Density(grid * self.scale[1] + self.scale[0], probability)
 
     def _point(self, density: Density) -> Array:
