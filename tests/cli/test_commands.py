@@ -37,11 +37,12 @@ def examples(command: click.Command) -> list[str]:
 
 
 LONG = pytest.mark.skip(reason="embeds 47 000 texts, a quarter of an hour; tests/unit/test_data.py remakes a sample")
+ENDLESS = pytest.mark.skip(reason="serves until it is stopped; test_serve.py starts and stops it")
 
 
 def mark(name: str) -> pytest.MarkDecorator | tuple[()]:
-    if name == "data build":
-        return LONG
+    if name in ("data build", "serve"):
+        return LONG if name == "data build" else ENDLESS
     return () if name.partition(" ")[0] in QUICK else pytest.mark.slow
 
 

@@ -1,0 +1,79 @@
+"""`embrm serve`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from embrm.cli import _options, _render
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; any other needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True, help="0 takes any free one.")
+@click.option("--token-file", metavar="FILE", help="The token that requests must bring; else EMBRM_TOKEN, where set.")
+@click.option("--selector", default="mean", show_default=True, metavar="NAME", help="What the reward is of each text.")
+@_options.settings
+@click.option("--keep-system", is_flag=True, help="Keep system messages, which many chat templates put in themselves.")
+@click.option("--max-texts", type=click.IntRange(1), default=1024, show_default=True, help="Texts of a request.")
+@click.option("--max-bytes", type=click.IntRange(1), default=16 << 20, show_default=True, help="Bytes of a request.")
+@_options.embedding
+@_options.no_seed
+@_options.json_output
+def command(
+    model: str,
+    host: str,
+    port: int,
+    token_file: str | None,
+    selector: str,
+    options: tuple[str, ...],
+    keep_system: bool,
+    max_texts: int,
+    max_bytes: int,
+    source: _options.Source,
+    as_json: bool,
+) -> None:
+    """Answer OpenRLHF's POST /get_reward with the rewards of a model, until Ctrl-C or SIGTERM.
+
+    A request is {"query": [...], "prompts": [...]}; chat-template tokens are stripped. OpenRLHF is given the address
+    that is printed, as --reward.remote_url; with a token http://user:TOKEN@HOST:PORT/get_reward. The token comes from
+    a file or the environment, never from the command line, which others on the machine can read.
+
+    Example:
+      embrm serve model --port 5000 --selector worst_case
+    """
+    from embrm import selectors
+    from embrm.heads._saved import load_model
+    from embrm.integrations.openrlhf import reward_server
+
+    rule = _options.recipe(selectors.registry, selector, options)
+    fitted = load_model(model)
+    server = reward_server(
+        fitted,
+        host=host,
+        port=port,
+        token=_token(token_file),
+        max_texts=max_texts,
+        max_bytes=max_bytes,
+        embedder=source.embedder_of(fitted)[0],
+        rule=rule,
+        keep_system=keep_system,
+    )
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with server.running() as address:
+            _render.emit({"address": address, "model": model}, f"rewards of {model} at {address}", as_json=as_json)
+            stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _token(path: str | None) -> str | None:
+    return os.environ.get("EMBRM_TOKEN") if path is None else Path(path).read_text(encoding="utf-8").strip()

@@ -1,0 +1,450 @@
+"""The rewards that OpenRLHF asks for: what is taken off its texts, its function, and the server under bad clients."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import importlib.util
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+
+from embrm import embedders, heads, read_pairs, selectors
+from embrm.embedders._embedder import Embedded
+from embrm.errors import DataError, OptionError
+from embrm.heads._head import FittedHead
+from embrm.integrations import _server, openrlhf
+from embrm.integrations._chat import split
+from embrm.integrations._scorer import TextScorer
+from embrm.texts import read_texts
+
+CHATML = "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
+
+
+@dataclass(frozen=True)
+class Counting:
+    """The hashing embedder, with a record of every call."""
+
+    calls: list[list[str]] = field(default_factory=list)
+    broken: list[Exception] = field(default_factory=list)
+    seconds: float = 0.0
+    identity = "hashing dimension=64"
+
+    def embed(self, texts: list[str], *, progress: bool = False) -> Embedded:
+        self.calls.append(list(texts))
+        time.sleep(self.seconds)
+        if self.broken:
+            raise self.broken[0]
+        return embedders.get("hashing")(dimension=64).embed(texts)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> FittedHead:
+    file = tmp_path_factory.mktemp("pairs") / "prefs.jsonl"
+    rows = [
+        {"prompt": f"How do I mend lamp {i // 2}?", "chosen": f"Turn it off, step {i}.", "rejected": f"Never mind {i}."}
+        for i in range(40)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = read_pairs(file, embedder=embedders.get("hashing")(dimension=64))
+    fitted = heads.get("linear")(members=3).fit(pairs, seed=0)
+    return replace(fitted, record={**fitted.record, "source": {"embedder": "hashing", "settings": ["dimension=64"]}})
+
+
+@pytest.fixture
+def address(model: FittedHead) -> Iterator[str]:
+    server = openrlhf.reward_server(model, port=0, max_texts=8, max_bytes=4096)
+    with server.running() as address:
+        yield address
+
+
+def expected(model: FittedHead, texts: list[tuple[str, str]]) -> np.ndarray:
+    embedder = embedders.get("hashing")(dimension=64)
+    return model.score(embedder.embed([f"{p}\n\n{r}" for p, r in texts]).vectors).centred().draws
+
+
+def send(
+    address: str, body: Any, *, path: str = "/get_reward", method: str = "POST", **headers: str
+) -> tuple[int, dict[str, Any]]:
+    """Speak to the server as a client without any library would."""
+    host = address.split("/")[2]
+    connection = http.client.HTTPConnection(host, timeout=30)
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    connection.request(method, path, raw, {"Content-Type": "application/json", **headers})
+    answer = connection.getresponse()
+    assert answer.getheader("Content-Type") == "application/json"
+    content = answer.read()
+    connection.close()
+    return answer.status, json.loads(content)
+
+
+SYSTEM = "<|im_start|>system\nBe brief.<|im_end|>\n"
+SEQUENCES = {
+    "chatml": (CHATML, "So.<|im_end|><|endoftext|><|endoftext|>"),
+    "system": (SYSTEM + CHATML, "So.<|im_end|>"),
+    "llama3": (
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHow?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        "So.<|eot_id|>",
+    ),
+    "llama2": ("<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHow? [/INST]", " So. </s></s>"),
+    "gemma": ("<bos><start_of_turn>user\nHow?<end_of_turn>\n<start_of_turn>model\n", "So.<end_of_turn>\n<eos>"),
+    "zephyr": ("<|user|>\nHow?</s>\n<|assistant|>\n", "So.</s>"),
+    "deepseek": ("<｜begin▁of▁sentence｜><｜User｜>How?<｜Assistant｜>", "So.<｜end▁of▁sentence｜>"),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_templates_are_taken_off(name: str) -> None:
+    prompt, response = SEQUENCES[name]
+    for given in (prompt, None, "How?", prompt.replace("<s>", "")):
+        assert split(prompt + response, given) == ("How?", "So.")
+
+
+@pytest.mark.parametrize(
+    ("query", "prompt", "parts"),
+    [
+        ("How? So.", "How?", ("How?", "So.")),
+        ("<s> How? So.</s>", "How?", ("How?", "So.")),
+        ("Just text.", None, ("", "Just text.")),
+        ("<s><s>How? So.", "<s> How?", ("How?", "So.")),
+        (CHATML, CHATML, ("How?", "")),
+        ("a <s>b</s> c</s>", "", ("", "a <s>b</s> c")),
+        ("cut from the left<|im_end|>\n<|im_start|>assistant\nSo.", "A long prompt\n" + CHATML, ("How?", "So.")),
+        (CHATML + "So.<|im_end|>\n<|im_start|>user\nThanks", CHATML, ("How?", "So.\n\n\nThanks")),
+    ],
+)
+def test_other_sequences(query: str, prompt: str | None, parts: tuple[str, str]) -> None:
+    assert split(query, prompt) == parts
+
+
+def test_a_query_that_has_nothing_of_its_prompt_is_refused() -> None:
+    with pytest.raises(DataError, match="does not begin with its prompt, and no assistant header"):
+        split("So.", "How?")
+
+
+def test_prompts_of_several_messages_read_as_they_do_from_files(tmp_path: Path) -> None:
+    turns = [("system", "Be brief."), ("user", "How?"), ("assistant", "How what?"), ("user", "Mend it.")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    row = {"prompt": messages, "response": [{"role": "assistant", "content": "So."}]}
+    (tmp_path / "texts.jsonl").write_text(json.dumps(row))
+    texts = read_texts(tmp_path / "texts.jsonl")
+    prompt = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
+    prompt += "<|im_start|>assistant\n"
+    assert split(f"{prompt}So.<|im_end|>", prompt, keep_system=True) == (texts.prompts[0], texts.responses[0])
+    assert split(f"{prompt}So.<|im_end|>", prompt)[0] == "user: How?\n\nassistant: How what?\n\nuser: Mend it."
+
+
+def test_the_function_gives_what_the_model_gives(model: FittedHead) -> None:
+    function = openrlhf.make_reward_func(model)
+    answers = ["Turn it off.", "Never mind.", ""]
+    found = function([f"{CHATML}{a}<|im_end|>" for a in answers], [CHATML] * 3, ["", "", ""], extra=1)
+    draws = expected(model, [("How?", a) for a in answers])
+    for tensor in (found["rewards"], found["scores"], found["extra_logs"]["uncertainty"]):
+        assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_allclose(found["rewards"], draws.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found["scores"], expit(draws).mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found["extra_logs"]["uncertainty"], draws.std(axis=0), rtol=1e-5)
+    assert found["extra_logs"]["truncated"].tolist() == [0, 0, 0]
+    worst = openrlhf.make_reward_func(model, rule=selectors.get("worst_case")())
+    np.testing.assert_allclose(worst([f"How?{a}" for a in answers], ["How?"] * 3)["rewards"], draws.min(axis=0))
+
+
+def load_as_openrlhf_does(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("reward_func", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.reward_func
+
+
+def test_the_function_is_loaded_by_path(model: FittedHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.save(tmp_path / "model")
+    monkeypatch.setenv("EMBRM_MODEL", str(tmp_path / "model"))
+    made = tmp_path / "reward_func.py"
+    made.write_text(
+        "from embrm.integrations.openrlhf import make_reward_func\n"
+        f"reward_func = make_reward_func({str(tmp_path / 'model')!r})\n"
+    )
+    want = expected(model, [("How?", "So.")]).mean(axis=0)
+    for path in (openrlhf.__file__, str(made)):
+        function = load_as_openrlhf_does(path)
+        with ThreadPoolExecutor(8) as pool:  # OpenRLHF hands each sample to a thread
+            found = list(pool.map(lambda _, f=function: f(["How? So."], ["How?"], [None])["rewards"], range(16)))
+        np.testing.assert_allclose(torch.stack(found)[:, 0], np.repeat(want, 16), rtol=1e-4)
+
+
+def test_the_function_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EMBRM_MODEL", raising=False)
+    with pytest.raises(OptionError, match="set the environment variable EMBRM_MODEL"):
+        openrlhf.reward_func(["a"], ["a"])
+
+
+def test_what_a_trainer_cannot_use_is_refused(model: FittedHead) -> None:
+    with pytest.raises(OptionError, match="'thompson' does not value a text by itself"):
+        TextScorer(model, rule=selectors.get("thompson")())
+    with pytest.raises(OptionError, match="does not say what embedded"):
+        TextScorer(replace(model, record={}))
+    with pytest.raises(DataError, match="trained on vectors of 'hashing dimension=64'"):
+        TextScorer(model, embedder=embedders.get("hashing")(dimension=32))
+    other = replace(model, head=replace(model.head, view="image"))
+    with pytest.raises(OptionError, match="the model reads the view 'image'"):
+        TextScorer(other)
+
+
+def test_texts_of_all_who_wait_are_embedded_together_and_once(model: FittedHead) -> None:
+    embedder = Counting(seconds=0.2)
+    scorer = TextScorer(model, embedder=embedder)
+    embedder.calls.clear()
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda i: scorer([f"answer {i % 4}", "same"], ["How?", "How?"]), range(16)))
+    assert len(embedder.calls) < 8  # the first alone, the others in a few goes
+    for texts in embedder.calls:
+        assert len(texts) == len(set(texts))
+    draws = expected(model, [("How?", f"answer {i}") for i in range(4)] + [("How?", "same")]).mean(axis=0)
+    for i, scored in enumerate(found):
+        np.testing.assert_allclose(scored.reward, draws[[i % 4, 4]], rtol=1e-5)
+
+
+def test_who_waits_hears_of_a_failure_and_the_next_call_works(model: FittedHead) -> None:
+    embedder = Counting(seconds=0.05)
+    scorer = TextScorer(model, embedder=embedder)
+    embedder.broken.append(MemoryError("no memory"))
+
+    def call(i: int) -> str:
+        with pytest.raises(MemoryError) as caught:
+            scorer([f"answer {i}"], ["How?"])
+        return str(caught.value)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(call, range(8))) == {"no memory"}
+    embedder.broken.clear()
+    assert len(scorer(["answer"], ["How?"]).reward) == 1
+
+
+def test_the_server_speaks_openrlhf(model: FittedHead, address: str) -> None:
+    queries = [f"{CHATML}{a}<|im_end|>" for a in ("Turn it off.", "Never mind.")]
+    status, found = send(address, {"query": queries, "prompts": [CHATML, CHATML], "labels": ["x", None]})
+    draws = expected(model, [("How?", "Turn it off."), ("How?", "Never mind.")])
+    assert status == 200
+    assert set(found) == {"rewards", "scores", "extra_logs"}
+    np.testing.assert_allclose(found["rewards"], draws.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found["scores"], expit(draws).mean(axis=0), rtol=1e-6)
+    assert found["extra_logs"]["truncated"] == [0, 0]
+    assert send(address, {"query": queries})[1] == found  # clients before prompts and labels were sent
+    assert send(address, {"query": queries, "prompts": None}, path="/get_reward/")[1] == found
+
+
+BAD: dict[str, tuple[Any, int, str]] = {
+    "no JSON": (b"{", 400, "not JSON in UTF-8: Expecting property name"),
+    "no UTF-8": (b'{"query": ["\xff"]}', 400, "not JSON in UTF-8"),
+    "empty": (b"", 400, "not JSON"),
+    "deep": (b"[" * 4000, 400, "not JSON"),
+    "list": ([1], 400, "must be an object"),
+    "no query": ({"prompts": ["a"]}, 400, "query must be a list of at least one text, got NoneType"),
+    "no texts": ({"query": []}, 400, "query must be a list of at least one text"),
+    "text": ({"query": "a"}, 400, "query must be a list of at least one text, got str"),
+    "numbers": ({"query": ["a", 1]}, 400, "query must be a list of texts, but number 1 is int"),
+    "null": ({"query": [None]}, 400, "number 0 is NoneType"),
+    "fewer prompts": ({"query": ["a", "b"], "prompts": ["a"]}, 400, "prompts must be as many as queries, got 1 and 2"),
+    "prompts of numbers": ({"query": ["a"], "prompts": [1]}, 400, "prompts must be a list of texts"),
+    "other prompt": ({"query": ["a"], "prompts": ["b"]}, 400, "query 0: the query does not begin with its prompt"),
+    "half a character": (b'{"query": ["\\ud800"]}', 400, "half of a surrogate pair"),
+    "too many": ({"query": ["a"] * 9}, 413, "query has 9 texts, and at most 8 are scored at once"),
+    "too large": ({"query": ["a" * 5000]}, 413, "at most 4096 are read"),
+    "huge": (b" " * (64 << 20), 413, "the body has 67108864 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_requests_have_clear_answers(name: str, address: str) -> None:
+    body, status, message = BAD[name]
+    answer = send(address, body)
+    assert answer[0] == status
+    assert message in answer[1]["error"]
+    assert send(address, {"query": ["a"]})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/get_reward", 405, "/get_reward takes POST, got GET"),
+        ("PUT", "/get_reward", 405, "takes POST"),
+        ("BREW", "/get_reward", 405, "takes POST, got BREW"),
+        ("POST", "/", 404, "rewards are at POST /get_reward"),
+        ("GET", "/../etc/passwd", 404, "there is nothing here"),
+    ],
+)
+def test_other_methods_and_paths(method: str, path: str, status: int, message: str, address: str) -> None:
+    answer = send(address, {"query": ["a"]}, method=method, path=path)
+    assert answer[0] == status
+    assert message in answer[1]["error"]
+
+
+def test_a_body_must_be_declared_as_json_with_its_length(address: str) -> None:
+    assert send(address, {"query": ["a"]}, **{"Content-Type": "text/plain"})[0] == 415
+    assert raw(address, b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\n\r\n")[0] == 411
+    chunked = (
+        b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
+    assert raw(address, chunked)[0] == 411
+    for length in (b"-5", b"1e3", b"x", b"\xb2"):
+        head = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %b\r\n\r\n" % length
+        assert raw(address, head)[0] == 411
+    huge = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %b\r\n\r\n" % (b"9" * 5000)
+    assert raw(address, huge)[0] == 413
+
+
+def raw(address: str, sent: bytes, *, close: bool = True) -> tuple[int, dict[str, Any]]:
+    host, port = address.split("/")[2].split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(sent)
+        if close:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_what_is_no_request_is_answered_too(address: str) -> None:
+    assert raw(address, b"\x16\x03\x01 this is TLS\r\n\r\n")[0] == 400
+    assert raw(address, b"POST /get_reward HTTP/9.9\r\n\r\n")[0] == 505
+    assert raw(address, b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n")[0] == 414
+    assert raw(address, b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 200 + b"\r\n")[0] == 431
+    head = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{}"
+    assert "ended after 2 of 9 bytes" in raw(address, head)[1]["error"]
+    assert send(address, {"query": ["a"]})[0] == 200
+
+
+def test_a_silent_client_is_let_go(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_server._Handler, "timeout", 0.2)
+    head = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{}"
+    assert raw(address, head, close=False)[0] == 408
+    # One that never asks gets no answer, and the connection ends.
+    host, port = address.split("/")[2].split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        assert connection.recv(100) == b""
+
+
+def test_a_token_is_asked_for(model: FittedHead) -> None:
+    with openrlhf.reward_server(model, port=0, token="s3cret").running() as address:
+        body = {"query": ["a"]}
+        for wrong in ("Bearer s3cre", "Bearer s3cret2", "Bearer", "s3cret", "Digest s3cret", "Basic !!", "Bearer ä"):
+            status, answer = send(address, body, Authorization=wrong.encode("utf-8").decode("latin-1"))
+            assert (status, "wrong token or none" in answer["error"]) == (401, True)
+        assert send(address, body)[0] == 401
+        assert send(address, b" " * (32 << 20))[0] == 401
+        assert send(address, body, method="GET", path="/elsewhere")[0] == 401
+        assert send(address, body, Authorization="Bearer s3cret")[0] == 200
+        # An address http://user:s3cret@host is sent like this, by aiohttp and by requests.
+        basic = "Basic " + base64.b64encode(b"user:s3cret").decode()
+        assert send(address, body, Authorization=basic)[0] == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
+def test_an_address_that_others_reach_needs_a_token(host: str, model: FittedHead) -> None:
+    with pytest.raises(OptionError, match="can be reached from other machines; give a token"):
+        openrlhf.reward_server(model, host=host, port=0)
+    openrlhf.reward_server(model, host="0.0.0.0", port=0, token="t").server_close()
+
+
+def test_addresses_and_tokens_that_cannot_be(model: FittedHead) -> None:
+    with pytest.raises(OptionError, match="the token must be printable ASCII"):
+        openrlhf.reward_server(model, port=0, token="")
+    with pytest.raises(OptionError, match=r"cannot listen at no\.such\.invalid, port 1"):
+        openrlhf.reward_server(model, host="no.such.invalid", port=1)
+    with openrlhf.reward_server(model, port=0) as taken, pytest.raises(OptionError, match=r"cannot listen at .*in use"):
+        openrlhf.reward_server(model, port=taken.server_address[1])
+    with pytest.raises(OptionError, match="does not value a text"):
+        openrlhf.reward_server(model, port=0, rule=selectors.get("thompson")())
+
+
+def test_sixty_four_clients_at_once(model: FittedHead, address: str) -> None:
+    start = threading.Barrier(64)
+
+    def client(i: int) -> tuple[int, int, dict[str, Any]]:
+        start.wait()
+        kind = i % 4
+        if kind == 3:
+            return i, *send(address, [b"{", b" " * 100_000, {"query": []}][i // 4 % 3])
+        query = f"How? answer {i % 8}"
+        return i, *send(address, {"query": [query], "prompts": ["How?"], "labels": [""]})
+
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(client, range(64)))
+    rewards = expected(model, [("How?", f"answer {i}") for i in range(8)]).mean(axis=0)
+    for i, status, answer in answers:
+        if i % 4 == 3:
+            assert (status, list(answer)) == ([400, 413, 400][i // 4 % 3], ["error"])
+        else:
+            assert status == 200
+            np.testing.assert_allclose(answer["rewards"], [rewards[i % 8]], rtol=1e-6)
+
+
+def test_a_failure_of_scoring_is_the_servers_and_it_goes_on(
+    model: FittedHead, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedder = Counting()
+    with openrlhf.reward_server(model, port=0, embedder=embedder).running() as address:
+        embedder.broken.append(RuntimeError("of no interest to the client"))
+        assert send(address, {"query": ["a"]}) == (
+            500,
+            {"error": "scoring failed: RuntimeError; the server's log says more"},
+        )
+        assert "of no interest" in caplog.text
+        embedder.broken[0] = OptionError("cannot go on")
+        assert send(address, {"query": ["a"]}) == (500, {"error": "scoring failed: cannot go on"})
+        embedder.broken.clear()
+        assert send(address, {"query": ["a"]})[0] == 200
+
+
+def test_requests_under_way_are_answered_when_the_server_stops(model: FittedHead) -> None:
+    embedder = Counting(seconds=0.3)
+    server = openrlhf.reward_server(model, port=0, embedder=embedder)
+    with ThreadPoolExecutor(4) as pool:
+        with server.running() as address:
+            calls = [pool.submit(send, address, {"query": [f"answer {i}"]}) for i in range(4)]
+            while server._under_way < 4:
+                time.sleep(0.01)
+        assert [call.result()[0] for call in calls] == [200] * 4
+    with pytest.raises(ConnectionRefusedError):
+        send(address, {"query": ["a"]})
+
+
+def test_clients_that_go_away_do_no_harm(model: FittedHead) -> None:
+    embedder = Counting(seconds=0.1)
+    with openrlhf.reward_server(model, port=0, embedder=embedder).running() as address:
+        host, port = address.split("/")[2].split(":")
+        body = json.dumps({"query": ["a"]}).encode()
+        for _ in range(5):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset at close
+                head = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                connection.sendall(head % len(body) + body)
+        assert send(address, {"query": ["a"]})[0] == 200
+
+
+def test_a_batch_that_is_full_leaves_the_rest_for_the_next(model: FittedHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embrm.integrations._scorer.BATCH", 4)
+    embedder = Counting(seconds=0.05)
+    scorer = TextScorer(model, embedder=embedder)
+    embedder.calls.clear()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: scorer([f"{i} {j}" for j in range(3)], ["How?"] * 3), range(8)))
+    assert [len(texts) for texts in embedder.calls] == [3] * 8
+    rewards = expected(model, [("How?", f"{i} {j}") for i in range(8) for j in range(3)]).mean(axis=0)
+    np.testing.assert_allclose(np.concatenate([f.reward for f in found]), rewards, rtol=1e-5)
