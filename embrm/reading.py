@@ -48,7 +48,8 @@ def read_pairs(
         embedder: a name or an embedder.
         features: vectors `(2 n, d)` made elsewhere, or the .npy file that holds them, in the order chosen, rejected
             of each pair; the texts are then not embedded.
-        views: which texts to embed: "joint" (the prompt, an empty line, the response), "prompt", "response".
+        views: which texts to embed: "joint" (the prompt, an empty line, the response, unless the embedder joins them
+            in a way of its own), "prompt", "response".
         progress: whether to show a progress bar.
 
     Raises:
@@ -159,10 +160,10 @@ def embed_texts(
     """
     if view not in VIEWS:
         raise OptionError(f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}")
+    made = _embedder(embedder)
+    write = joint_text(made) if view == "joint" else VIEWS[view]
     wanted = range(len(texts)) if rows is None else rows
-    done = _embedder(embedder).embed(
-        [VIEWS[view](texts.prompts[i], texts.responses[i]) for i in wanted], progress=progress
-    )
+    done = made.embed([write(texts.prompts[i], texts.responses[i]) for i in wanted], progress=progress)
     if done.truncated:
         warnings.warn(
             f"{done.truncated} of {len(done.cut)} texts are longer than the embedder reads; their ends were not seen",
@@ -170,6 +171,12 @@ def embed_texts(
             stacklevel=2,
         )
     return done
+
+
+def joint_text(embedder: Embedder) -> Callable[[str, str], str]:
+    """Return what makes one text of prompt and response: the embedder's own `joint`, if it has one, or `VIEWS`."""
+    own: Callable[[str, str], str] = getattr(embedder, "joint", VIEWS["joint"])
+    return own
 
 
 def _embedder(embedder: str | Embedder) -> Embedder:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embrm.errors import MissingExtraError, OptionError
+from embrm.language_model import quiet
 from embrm.types import Array
 
 COSINE_FLOOR = 0.999  # bfloat16 is used where every probe keeps at least this cosine to float32
@@ -63,7 +63,7 @@ class Model:
                 raise MissingExtraError(f"backend '{backend}' needs {package}: pip install 'embrm[{backend}]'")
         from sentence_transformers import SentenceTransformer
 
-        with _quiet():
+        with quiet():
             self._net = SentenceTransformer(place, revision=revision, backend=backend, device="cpu")  # type: ignore[arg-type]
         self.prompt = prompt
         own = self._net.max_seq_length
@@ -144,17 +144,3 @@ def _to_float32(module: Any, args: Any, out: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     return {k: v.float() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for k, v in out.items()}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing a bar for reading 100 weights, and leave its setting as it was."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from embrm.embedders._cache import Space, recall, remember, text_key
-from embrm.embedders._embedder import Embedded, check_texts
+from embrm.embedders._cache import recall, remember
+from embrm.embedders._cached import embed_cached
+from embrm.embedders._embedder import Embedded
 from embrm.embedders._model import Model, bfloat16_agrees, cpu_flags
-from embrm.embedders._shards import Rows
 from embrm.errors import OptionError
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 without and with a matrix unit, ARM
@@ -102,28 +102,7 @@ class TransformerEmbedder(ABC):
             MissingExtraError: the model or its backend is not installed; the message gives the command.
             OptionError: an option does not suit the model or the processor.
         """
-        keys = [text_key(content) for content in check_texts(texts)]
-        wanted = dict(zip(keys, texts, strict=True))
-        space = Space(self.identity)
-        parts = [space.read(list(wanted))]
-        missing = wanted.keys() - set(parts[0].keys)
-        if missing:
-            parts += self._fill(space, {key: text for key, text in wanted.items() if key in missing}, progress)
-        row = {key: i for i, key in enumerate(key for part in parts for key in part.keys)}
-        at = np.array([row[key] for key in keys])
-        vectors = np.concatenate([part.vectors for part in parts if part.keys])[at]
-        return Embedded(vectors, cut=np.concatenate([part.cut for part in parts])[at], computed=len(missing))
-
-    def _fill(self, space: Space, missing: dict[bytes, str], progress: bool) -> list[Rows]:
-        from tqdm import tqdm
-
-        keys, texts, done = list(missing), list(missing.values()), list[Rows]()
-        with space.writer() as write, tqdm(total=len(texts), unit="text", disable=not progress) as bar:
-            for batch, vectors, cut in self._compute(texts):
-                done.append(Rows([keys[i] for i in batch], vectors, cut))
-                write(done[-1])
-                bar.update(len(batch))
-        return done
+        return embed_cached(texts, self.identity, self._compute, progress=progress)
 
     def _compute(self, texts: Sequence[str]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """Yield (positions, vectors, cut) in batches of like length, the longest first: memory runs out at once."""

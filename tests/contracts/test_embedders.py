@@ -13,6 +13,7 @@ import pytest
 from embrm import embedders
 from embrm.errors import DataError
 from tests.tiny_model import make_tiny_model
+from tests.tiny_models import causal_lm
 
 TEXTS = [
     "The cat sat on the mat.",
@@ -30,10 +31,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return causal_lm(tmp_path_factory.mktemp("model") / "language")
+
+
 @pytest.fixture(params=embedders.names())
-def embedder(request: pytest.FixtureRequest, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def embedder(
+    request: pytest.FixtureRequest, tiny: Path, language: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
-    options = {"model": str(tiny)} if request.param == "sentence_transformer" else {}
+    models = {"sentence_transformer": tiny, "causal_lm": language}
+    options = {"model": str(models[request.param])} if request.param in models else {}
     return embedders.get(request.param)(**options)
 
 

@@ -344,7 +344,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
 
 
 def test_models_are_checked_by_name(tiny: Path) -> None:
-    with pytest.raises(OptionError, match="sentence_transformer needs model="):
+    with pytest.raises(OptionError, match="model= is missing"):
         sentence_transformer()
     with pytest.raises(OptionError, match=r"model '\./absent/x/y' is neither a folder that exists nor an id"):
         sentence_transformer(model="./absent/x/y")
