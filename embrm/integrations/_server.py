@@ -35,6 +35,11 @@ class RefusedError(DataError):
         self.header = header
 
 
+def too_large(message: str) -> RefusedError:
+    """Return the refusal of a request that asks for more than the server takes."""
+    return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+
+
 class RewardServer(ThreadingHTTPServer):
     """Answers POST /get_reward until `running` ends; every answer, also a refusal, is one JSON object.
 
@@ -163,9 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal():
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "send the body's length in the header Content-Length")
         if len(length) > 15 or int(length) > self.server.max_bytes:
-            raise RefusedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the body has {length[:15]} bytes, and at most {self.server.max_bytes} are read; send fewer texts",
+            raise too_large(
+                f"the body has {length[:15]} bytes, and at most {self.server.max_bytes} are read; send fewer texts"
             )
         try:
             raw = self.rfile.read(int(length))

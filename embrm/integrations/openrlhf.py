@@ -119,17 +119,12 @@ def reward_server(
     Raises:
         OptionError: the address cannot be listened at, or needs a token; else see `TextScorer`.
     """
-    from http import HTTPStatus
-
-    from embrm.integrations._server import RefusedError, RewardServer
+    from embrm.integrations._server import RewardServer, too_large
 
     def answer(body: dict[str, Any]) -> dict[str, Any]:
         queries, prompts = _texts(body.get("query"), "query"), body.get("prompts")
         if len(queries) > max_texts:
-            raise RefusedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"query has {len(queries)} texts, and at most {max_texts} are scored at once; split the request",
-            )
+            raise too_large(f"query has {len(queries)} texts, and at most {max_texts} are scored; split the request")
         return _as_lists(_score(scorer, queries, prompts, keep_system=keep_system))
 
     server = RewardServer(answer, host=host, port=port, token=token, max_bytes=max_bytes)

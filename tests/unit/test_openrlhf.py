@@ -262,7 +262,7 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "prompts of numbers": ({"query": ["a"], "prompts": [1]}, 400, "prompts must be a list of texts"),
     "other prompt": ({"query": ["a"], "prompts": ["b"]}, 400, "query 0: the query does not begin with its prompt"),
     "half a character": (b'{"query": ["\\ud800"]}', 400, "half of a surrogate pair"),
-    "too many": ({"query": ["a"] * 9}, 413, "query has 9 texts, and at most 8 are scored at once"),
+    "too many": ({"query": ["a"] * 9}, 413, "query has 9 texts, and at most 8 are scored; split"),
     "too large": ({"query": ["a" * 5000]}, 413, "at most 4096 are read"),
     "huge": (b" " * (64 << 20), 413, "the body has 67108864 bytes"),
 }
