@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embrm import bestofn, detectors, embedders, heads, selectors
     from embrm.adversarial import adversarial_rounds
+    from embrm.device import use_device
     from embrm.errors import EmbrmError
     from embrm.heads._saved import load_model
     from embrm.outcomes import Choice, Reward, Verdict
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _home = {
     "adversarial_rounds": "embrm.adversarial",
+    "use_device": "embrm.device",
     "EmbrmError": "embrm.errors",
     "load_model": "embrm.heads._saved",
     "Choice": "embrm.outcomes",
@@ -56,6 +58,7 @@ __all__ = [
     "read_pairs",
     "selectors",
     "tune",
+    "use_device",
 ]
 
 

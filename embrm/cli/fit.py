@@ -7,6 +7,7 @@ import dataclasses
 import click
 
 from embrm.cli import _options, _render
+from embrm.device import DEVICES, VARIABLE, use_device
 
 
 @click.command()
@@ -20,6 +21,15 @@ from embrm.cli import _options, _render
     show_default=True,
     help="Share of the prompts that is not trained on but measured; 0: none.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    envvar=VARIABLE,
+    show_envvar=True,
+    help="Where heads trained by gradient compute; auto: on CUDA if it is there.",
+)
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -29,6 +39,7 @@ def command(
     options: tuple[str, ...],
     output: str,
     holdout: float,
+    device: str,
     source: _options.Source,
     seed: int,
     as_json: bool,
@@ -46,6 +57,7 @@ def command(
     from embrm.files import check_writable
     from embrm.reading import read_pairs
 
+    click.get_current_context().with_resource(use_device(device))
     recipe = _options.recipe(heads.registry, head, options)
     check_writable(output, folder=True)
     data = read_pairs(pairs, views=(recipe.view,), **source.reading())

@@ -41,7 +41,7 @@ class Block:
         self.head, self.replicates, self.steps, self.batch = head, replicates, steps, batch
         first = replicates[0].prepared
         self.source, device = first.source, first.source.device
-        self.flip = torch.tensor([[r.prepared.flip] for r in replicates], device=device)
+        self.flip = torch.tensor([[r.prepared.flip] for r in replicates]).to(device)
         self.mean = torch.stack([r.prepared.mean for r in replicates]).to(device)
         self.inverse = 1 / torch.stack([r.prepared.scale for r in replicates]).to(device)
         self.params = {
