@@ -71,12 +71,12 @@ class Checkpoint:
             raise self.unreachable() from error
         return f"{self.model}@{Path(config).parent.name}"
 
-    def stamps(self) -> list[tuple[str, int, int]]:
-        """Return name, size and time of each file of the folder, sorted; of a model of the hub there are none."""
+    def stamps(self) -> tuple[tuple[str, int, int], ...]:
+        """Return name, size and time of each file of the folder, sorted: while they stay, so does the model."""
         if self.folder is None:
-            return []
+            return ()
         files = sorted(p for p in self.folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-        return [(p.relative_to(self.folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+        return tuple((p.relative_to(self.folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
 
     def tokenizer(self) -> Any:
         """Load the tokenizer.
@@ -90,12 +90,18 @@ class Checkpoint:
         """Load the model as transformers' auto class `kind`, for inference.
 
         Raises:
-            OptionError: there is no such model, or the hub cannot be reached.
+            OptionError: there is no such model, it lacks weights that `kind` needs, or the hub cannot be reached.
         """
         import torch
 
+        precision = torch.bfloat16 if bfloat16 else torch.float32
         with torch.random.fork_rng(devices=[]):  # weights that the files lack would be drawn
-            net = self._load(kind, dtype=torch.bfloat16 if bfloat16 else torch.float32)
+            net, info = self._load(kind, dtype=precision, output_loading_info=True)
+        if info["missing_keys"]:
+            raise OptionError(
+                f"model '{self.model}' lacks weights that {kind} needs: {', '.join(sorted(info['missing_keys'])[:3])}; "
+                "they would be random, so give a model that was trained for it"
+            )
         return net.to(device).eval()
 
     def _load(self, kind: str, **options: Any) -> Any:

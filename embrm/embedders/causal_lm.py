@@ -70,6 +70,10 @@ class CausalLM:
         return Checkpoint(self.model, self.revision)
 
     @property
+    def _conversation(self) -> Conversation:
+        return _conversation(self._checkpoint, self._checkpoint.stamps(), self.template)
+
+    @property
     def identity(self) -> str:
         """All that the vectors depend on beside the text, as JSON; no model is loaded for it.
 
@@ -87,7 +91,7 @@ class CausalLM:
         Raises:
             OptionError: the model cannot be loaded.
         """
-        return _conversation(self._checkpoint, self.template).text(prompt, response) if prompt else response
+        return self._conversation.text(prompt, response) if prompt else response
 
     def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
         """Embed `n` texts as `(n, d)` float32; see `Embedder.embed`.
@@ -101,15 +105,11 @@ class CausalLM:
         return embed_cached(texts, self.identity, self._compute, progress=progress)
 
     def _compute(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Array, BoolArray]]:
-        replicas = _replicas(
-            self._checkpoint,
-            self.template,
-            tuple(devices(self.device)),
-            in_bfloat16(self.precision, device=self.device),
-        )
+        bfloat16 = in_bfloat16(self.precision, device=self.device)
+        replicas = _replicas(self._checkpoint, self._conversation, tuple(devices(self.device)), bfloat16)
         replicas[0].check_layer(self.layer)
         limit = min(self.max_length, replicas[0].limit)
-        every = _conversation(self._checkpoint, self.template).tokens(texts)
+        every = self._conversation.tokens(texts)
         lengths = np.array([len(tokens) for tokens in every])
         rows = [tokens[:limit] for tokens in every]
 
@@ -123,12 +123,14 @@ class CausalLM:
             yield batch, vectors, lengths[batch] > limit
 
 
+# Files that were changed are another model under the same name: their stamps are part of the key.
 @lru_cache(maxsize=2)
-def _conversation(checkpoint: Checkpoint, template: bool) -> Conversation:
+def _conversation(checkpoint: Checkpoint, stamps: object, template: bool) -> Conversation:
     return Conversation(checkpoint.tokenizer(), template=template)
 
 
 @lru_cache(maxsize=1)
-def _replicas(checkpoint: Checkpoint, template: bool, places: tuple[str, ...], bfloat16: bool) -> list[Replica]:
-    conversation = _conversation(checkpoint, template)
+def _replicas(
+    checkpoint: Checkpoint, conversation: Conversation, places: tuple[str, ...], bfloat16: bool
+) -> list[Replica]:
     return [Replica(checkpoint, conversation, device=place, bfloat16=bfloat16) for place in places]

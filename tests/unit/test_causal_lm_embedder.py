@@ -81,7 +81,7 @@ def test_left_and_right_padding_give_the_same_vectors(model: Path, tmp_path: Pat
     left = changed(model, tmp_path / "left", padding_side="left")
     right = changed(model, tmp_path / "right", padding_side="right")
     a, b = (CausalLM(str(folder), pooling=pooling) for folder in (left, right))
-    assert [causal_lm._conversation(e._checkpoint, True).left for e in (a, b)] == [True, False]
+    assert [e._conversation.left for e in (a, b)] == [True, False]
     np.testing.assert_allclose(a.embed(TEXTS).vectors, b.embed(TEXTS).vectors, atol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_padding_is_the_same_where_positions_are_learned(tmp_path: Path, model: 
 
 def test_without_a_pad_token_the_end_of_text_fills_up(model: Path, tmp_path: Path) -> None:
     bare = tiny_models.causal_lm(tmp_path / "bare", pad=False)
-    conversation = causal_lm._conversation(CausalLM(str(bare))._checkpoint, True)
+    conversation = CausalLM(str(bare))._conversation
     assert conversation.tokenizer.pad_token_id is None
     assert conversation.filler == conversation.tokenizer.eos_token_id
     np.testing.assert_allclose(
@@ -138,6 +138,16 @@ def test_texts_are_cut_at_the_limit_and_counted(model: Path) -> None:
     assert CausalLM(str(model)).embed([text * 2]).truncated == 1  # the model's own 512
 
 
+def test_a_model_that_was_replaced_is_loaded_again(tmp_path: Path) -> None:
+    folder = tiny_models.causal_lm(tmp_path / "lm")
+    embedder = CausalLM(str(folder))
+    embedder.embed(TEXTS)
+    shutil.rmtree(folder)
+    tiny_models.causal_lm(folder, chat=False)
+    assert embedder.joint("a", "b") == "a\n\nb"
+    assert embedder.embed(TEXTS).computed == len(TEXTS)
+
+
 # --- chat template
 
 
@@ -149,7 +159,7 @@ def test_prompt_and_response_go_through_the_chat_template(model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model)
     ids = tokenizer.apply_chat_template(messages)["input_ids"]
     assert embedder.joint("Why?", "So.") == tokenizer.apply_chat_template(messages, tokenize=False)
-    tokens = causal_lm._conversation(embedder._checkpoint, True).tokens([embedder.joint("Why?", "So."), "So."])
+    tokens = embedder._conversation.tokens([embedder.joint("Why?", "So."), "So."])
     np.testing.assert_array_equal(tokens[0], ids)  # one <s>, not two
     np.testing.assert_array_equal(tokens[1], tokenizer("So.")["input_ids"])
     assert embedder.joint("", "So.") == "So."
