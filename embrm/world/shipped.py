@@ -173,7 +173,7 @@ class Shipped:
 
     def proposals(self) -> Candidates:
         """Return the stratified pools, one prompt for each of `layout.proposal_topics`, with gold."""
-        rows, offsets = self._proposal_rows
+        rows, offsets = self.proposal_rows
         features = joined([self.features["pools"], self.features["proposals"]]).take(rows)
         gold = np.concatenate([self._gold("pools"), self._gold("proposals")])[rows]
         return Candidates(features, offsets, gold=gold)
@@ -181,11 +181,11 @@ class Shipped:
     def proposal_texts(self) -> list[str]:
         """Return the responses of the rows of `proposals()`."""
         texts = self.responses["pools"].texts + self.responses["proposals"].texts
-        return [texts[row] for row in self._proposal_rows[0]]
+        return [texts[row] for row in self.proposal_rows[0]]
 
     def proposal_pool(self, proxy: Array) -> ProposalPool:
         """Return the stratified pools with the scores `(m,)` of the rows of `proposals()`, ready for `path()`."""
-        rows, offsets = self._proposal_rows
+        rows, offsets = self.proposal_rows
         counts = np.concatenate([self.responses["pools"].counts, self.responses["proposals"].counts])[rows]
         if np.shape(proxy) != (len(rows),):
             raise DataError(f"proxy must have shape ({len(rows)},) for the rows of proposals(), got {np.shape(proxy)}")
@@ -199,7 +199,7 @@ class Shipped:
         )
 
     @cached_property
-    def _proposal_rows(self) -> tuple[IntArray, IntArray]:
+    def proposal_rows(self) -> tuple[IntArray, IntArray]:
         """Rows of pools and proposals, one after the other, that make up the stratified pools; and their offsets."""
         size, *more = self.layout.proposal.sizes
         extra = sum(more)

@@ -1,0 +1,134 @@
+"""What a study trains and measures on, and the shipped world as that."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from embrm import embedders
+from embrm.embedders import Embedder
+from embrm.policies.pool import RELIABLE_ESS
+from embrm.study.config import DatasetConfig
+from embrm.study.results import key_of
+from embrm.types import Array, Features, IntArray, Pairs
+from embrm.world import shipped
+from embrm.world.build import MANIFEST
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(ABC):
+    """What heads are trained and measured on. All that is measured on stands in one matrix, scored once.
+
+    Attributes:
+        name: what tables call it.
+        identity: hash of its contents.
+        features: all texts that models are measured on, `m` rows.
+        tests: split → pairs over `features`, on prompts without training pairs; the first is calibrated on.
+        pool_rows: `(p,)` rows of `features` that make up the pools of π_ref.
+        pool_offsets: `(prompts + 1,)` their boundaries.
+        path_rows: `(T, n)` rows of the pools along which policies are tilted, padded with 0 where `log_weight` is -inf.
+        log_weight: `(T, n)` log π_ref − log q.
+        gold: `(m,)` gold reward, NaN where none is known; None without any.
+        exact: whether the pool is π_ref itself, so that every point of the path is reliable.
+    """
+
+    name: str
+    identity: str
+    features: Features
+    tests: Mapping[str, Pairs]
+    pool_rows: IntArray
+    pool_offsets: IntArray
+    path_rows: IntArray
+    log_weight: Array
+    gold: Array | None
+    exact: bool
+
+    @abstractmethod
+    def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
+        """Return training pairs as annotators with that bias label them, a share `flips` of the labels turned round."""
+
+    @abstractmethod
+    def embedder(self) -> Embedder:
+        """Return what embeds new texts as the features were."""
+
+    @property
+    def reliable_ess(self) -> float:
+        """Effective sample size below which the path is not believed."""
+        return 0.0 if self.exact else RELIABLE_ESS
+
+    def classes(self, features: Features) -> list[str] | None:
+        """Return the class of each row's prompt, for distances to what is usual there, or None where there are none."""
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class WorldData(Dataset):
+    """The shipped world.
+
+    Attributes:
+        world: the shipped data.
+        texts: features of the training texts, with a view for each embedder.
+    """
+
+    world: shipped.Shipped
+    texts: Features
+
+    @classmethod
+    def open(cls, config: DatasetConfig) -> WorldData:
+        """Read the vectors of one or two embedders."""
+        data = shipped.load(config.embedder)
+        features = shipped.joined([data.features["pools"], data.features["proposals"]])
+        texts = data.features["pairs"]
+        if config.second:
+            other = shipped.load(config.second).features
+            second = shipped.joined([other["pools"], other["proposals"]])
+            features, texts = _both(features, second, config.second), _both(texts, other["pairs"], config.second)
+        n = len(data.features["pools"])
+        gold = data.world.gold(np.concatenate([data.responses["pools"].counts, data.responses["proposals"].counts]))
+        inside, topics, beyond = (data.test_pairs(split) for split in ("in", "topics", "counts"))
+        far = len(data.features["proposals"])
+        tests = {
+            "in": replace(inside, features=features),
+            "topics": replace(topics, features=features),
+            # Proposals come first there, and the pools after them.
+            "counts": Pairs(features, (beyond.chosen + n) % (n + far), (beyond.rejected + n) % (n + far)),
+        }
+        rows, offsets = data.proposal_rows
+        pool = data.proposal_pool(np.zeros(len(rows)))
+        return cls(
+            config.name,
+            key_of((data.folder / MANIFEST).read_text(encoding="utf-8"), config.embedder, config.second),
+            features,
+            tests,
+            np.arange(n),
+            np.arange(0, n + 1, data.layout.pool),
+            rows.reshape(len(offsets) - 1, -1),
+            pool.log_weight,
+            gold,
+            False,
+            data,
+            texts,
+        )
+
+    def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
+        """Return the first pairs of a random order, labelled by the simulated annotators."""
+        drawn = self.world.preferences(bias=bias, flips=flips, pairs=pairs, seed=seed)
+        return replace(drawn, features=self.texts)
+
+    def embedder(self) -> Embedder:
+        """Return the embedder whose vectors are shipped."""
+        made: Embedder = embedders.get(self.world.embedder)()
+        return made
+
+    def classes(self, features: Features) -> list[str]:
+        """Return the group of each row's topic."""
+        topics = self.world.world.spec.topics
+        wordings = max(len(topic.questions) for topic in topics)
+        return [topics[t].group for t in features.prompt // wordings]
+
+
+def _both(first: Features, second: Features, name: str) -> Features:
+    return replace(first, views={**first.views, f"{name}:joint": second.matrix("joint")})

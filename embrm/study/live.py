@@ -1,0 +1,108 @@
+"""Reinforcement learning inside a study: a policy pushed on by a fitted head, its texts beside its training texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from embrm import detectors
+from embrm.errors import DataError, MissingExtraError
+from embrm.heads._head import FittedHead
+from embrm.policies._trajectory import Trajectory
+from embrm.policies.training import PolicyGradient
+from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
+from embrm.study.datasets import Dataset, WorldData
+from embrm.study.results import Cell, Row
+from embrm.study.watching import texts_of
+from embrm.types import Array, IntArray, Pairs
+from embrm.world.runs import features_of
+
+WINDOW = 5  # steps whose texts the detectors see together
+CLOUD = 600  # training texts that are drawn as the reference
+
+
+def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: str, *, training: Pairs) -> Row:
+    """Return the row of one run; without the embedder's model its note `not_run` says what is missing.
+
+    Args:
+        config: its part `rl`, and the detectors.
+        data: the world.
+        model: the reward.
+        cell: what the row is about.
+        key: its name.
+        training: the pairs that the model was fitted on.
+
+    Raises:
+        DataError: the data set cannot write new texts.
+    """
+    asked = config.rl
+    assert asked is not None
+    if not isinstance(data, WorldData):
+        raise DataError(
+            f"dataset '{data.name}' cannot write texts of its own, which a training run needs; take a world"
+        )
+    try:
+        run, joint = _train(asked, data, model, seed=cell.seed)
+    except MissingExtraError as error:
+        return Row(cell, key, notes={"not_run": str(error)})
+    known = training.features.take(texts_of(training))
+    reference = model.latent(known)
+    latent = np.stack([step.latent for step in run.steps if step.latent is not None])
+    centre, axes = _principal(reference)
+    arrays = {name: run.series(name) for name in ("kl", "gold", "proxy")}
+    arrays |= {"cloud": (reference[:CLOUD] - centre) @ axes, "latent": (latent - centre) @ axes}
+    spaces = {"latent": (reference, latent), "joint": (known.matrix("joint"), joint)}
+    for space, (usual, texts) in spaces.items():
+        arrays |= _along(config.detection, space, usual, texts, known.prompt, seed=cell.seed)
+    attributes = list(data.world.world.attributes)
+    return Row(cell, key, arrays=arrays, notes={"attributes": attributes, "steps": _steps(run)})
+
+
+def _train(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array]:
+    """Return the run and the vectors of all its texts `(steps, batch, d)`."""
+    embedder, vectors = data.embedder(), list[Array]()
+
+    def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
+        return model.score(features_of(prompts, texts, embedder)).centred().mean
+
+    def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
+        features = features_of(prompts, texts, embedder)  # embedded for the reward a moment ago: from the cache
+        vectors.append(features.matrix("joint"))
+        return model.latent(features)
+
+    training = PolicyGradient(
+        steps=asked.steps, batch=asked.batch, learning_rate=asked.learning_rate, kl_weight=asked.kl_weight
+    )
+    run = training.train(data.world.world, reward, seed=seed, latent=latent)
+    return run, np.stack(vectors)
+
+
+def _principal(x: Array) -> tuple[Array, Array]:
+    """Return the mean `(k,)` and the first two principal axes `(k, 2)`; a latent of one column gets an empty second."""
+    centre = x.mean(axis=0)
+    axes = np.linalg.svd(x - centre, full_matrices=False)[2][:2].T
+    return centre, np.pad(axes, ((0, 0), (0, 2 - axes.shape[1])))
+
+
+def _along(
+    config: DetectionConfig, space: str, reference: Array, texts: Array, prompt: IntArray, *, seed: int
+) -> dict[str, Array]:
+    """Return each detector's statistic, and its p-value where it has one, of the last steps at every step."""
+    out: dict[str, Array] = {}
+    for name in config.detectors:
+        fitted = detectors.get(name)().fit(reference, prompt=prompt, seed=seed)
+        windows = [np.concatenate(list(texts[max(t - WINDOW + 1, 0) : t + 1])) for t in range(len(texts))]
+        verdicts = [fitted.check(rows) for rows in windows]
+        out[f"watch.{name}.{space}"] = np.array([v.statistic for v in verdicts])
+        p = [v.details.get("p_value") for v in verdicts]
+        if None not in p:
+            out[f"alarm.{name}.{space}"] = np.array(p, dtype=np.float64)
+    return out
+
+
+def _steps(run: Trajectory) -> list[dict[str, Any]]:
+    return [
+        {name: getattr(step, name) for name in ("step", "kl", "proxy", "gold", "means", "sample")} for step in run.steps
+    ]
