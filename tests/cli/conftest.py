@@ -63,6 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(80)
     ]
     write_lines(folder / "prefs.jsonl", pairs)
+    write_lines(folder / "rewardbench.jsonl", [{**pair, "subset": "donotanswer"} for pair in pairs])
     pools = []
     for i in range(20):
         gold = [rng.random() for _ in range(6)]

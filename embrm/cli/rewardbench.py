@@ -1,0 +1,66 @@
+"""`embrm rewardbench`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from embrm.cli import _options, _render
+
+if TYPE_CHECKING:
+    from embrm.integrations.rewardbench import BenchReport
+    from embrm.intervals import Interval
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option(
+    "--model", "models", multiple=True, required=True, metavar="MODEL", help="A model; give several to compare them."
+)
+@_options.embedding
+@_options.seed
+@_options.json_output
+def command(file: str, models: tuple[str, ...], source: _options.Source, seed: int, as_json: bool) -> None:
+    """Score models on a local file of RewardBench 1 or 2, and say whether they differ from the first.
+
+    FILE is JSON Lines or Parquet as published: prompt, chosen, rejected, subset; in version 2 chosen and rejected are
+    lists. The reward is the mean over members. Scores are in percent with 95 % intervals over prompts; the line length
+    prefers the longest response. Each further model is compared with the first on the same rows, by the bootstrap and
+    by McNemar's exact test.
+
+    Example:
+      embrm rewardbench rewardbench.jsonl --model model
+    """
+    from embrm.integrations.rewardbench import bench_report, read_bench
+    from embrm.scores import Judge
+
+    bench = read_bench(file)
+    judges = {model: Judge.open(model, reading=source.reading) for model in models}
+    rewards = {model: judge.reward(bench.texts).mean for model, judge in judges.items()}
+    length = [float(len(response)) for response in bench.texts.responses]
+    found = bench_report(bench, {**rewards, "length": length}, seed=seed)
+    _render.emit({"file": file, "report": found}, _text(found), as_json=as_json)
+
+
+def _text(report: BenchReport) -> str:
+    first = next(iter(report.scores))
+    names = list(report.scores[first])
+    rows = [[name, *(_percent(scores[name]) for scores in report.scores.values())] for name in names]
+    lines = [
+        f"RewardBench {report.version}: {report.rows} rows of {report.prompts} prompts",
+        _render.table(["%", *report.scores], rows),
+        "",
+        *(
+            f"{name} minus {first}: {_percent(d.scores['overall'])}; {d.gained} rows gained, {d.lost} lost, "
+            f"McNemar p = {_render.cell(d.p_value)}"
+            for name, d in report.differences.items()
+        ),
+        *report.notes,
+    ]
+    return "\n".join(lines)
+
+
+def _percent(line: Interval) -> str:
+    value, low, high = (_render.cell(100 * float(x)) for x in (line.estimate, line.low, line.high))
+    return f"{value} ({low} … {high})"
