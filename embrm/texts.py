@@ -80,6 +80,24 @@ def read_texts(source: str | Path, *, kind: str | None = None) -> Texts:
     return _parsers[kind](rows)
 
 
+def read_prompts(source: str | Path) -> tuple[list[str], list[str | list[dict[str, str]]]]:
+    """Read the ids (the line's number where a row has none) and prompts of a file; messages stay messages.
+
+    Raises:
+        DataError: a row has no prompt, or it is neither text nor a list of messages.
+    """
+    rows = read_rows(source)
+    ids = [str(row.get("id", number)) for row, number in zip(rows.values, rows.numbers, strict=True)]
+    prompts: list[str | list[dict[str, str]]] = []
+    for i in range(len(rows)):
+        value, where = _value(rows, i, "prompt"), f"{rows.where(i)}: prompt"
+        text = _text(value, where)
+        messages = [] if isinstance(value, str) else value
+        turns = [{"role": str(m.get("role", "user")), "content": _content(m["content"], where)} for m in messages]
+        prompts.append(turns or text)
+    return ids, prompts
+
+
 _needed = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
 
 
