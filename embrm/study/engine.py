@@ -1,0 +1,111 @@
+"""Where batches are computed: in this process, in processes of this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from embrm.errors import MissingExtraError
+
+Engine: TypeAlias = Literal["local", "ray"]
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+TRIES = 3  # of a batch whose worker died
+
+
+def compute(
+    function: Callable[[Job], Answer], jobs: Sequence[Job], *, engine: Engine, workers: int | None
+) -> Generator[tuple[Job, Answer | None], None, None]:
+    """Yield each job with its answer as soon as it is there; None where its worker died `TRIES` times.
+
+    When a worker dies, the jobs that were under way are handed out again, and no answer that has come is lost.
+
+    Args:
+        function: what is done with a job, in whatever process.
+        jobs: the first are begun first.
+        engine: "local" or "ray".
+        workers: processes; one computes in this process, None takes all cores of the machine or of the cluster.
+    """
+    if engine == "local" and workers == 1:
+        for job in jobs:
+            yield job, function(job)
+        return
+    deaths: Counter[int] = Counter()
+    waiting = dict(enumerate(jobs))
+    with _backend(engine, workers) as (fresh, death):
+        while waiting:
+            begun: list[int] = []
+            answers = fresh()(_begin(function, waiting, begun))
+            try:
+                for number, answer in answers:
+                    yield waiting.pop(number), answer
+            except death:
+                deaths.update(number for number in begun if number in waiting)
+                for number in [n for n in waiting if deaths[n] >= TRIES]:
+                    yield waiting.pop(number), None
+            finally:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # joblib's, that what is under way is dropped
+                    answers.close()
+
+
+def _begin(function: Callable[[Job], Answer], jobs: dict[int, Job], begun: list[int]) -> Iterator[Any]:
+    from joblib import delayed
+
+    for number, job in list(jobs.items()):
+        begun.append(number)
+        yield delayed(_numbered)(function, number, job)
+
+
+def _numbered(function: Callable[[Job], Answer], number: int, job: Job) -> tuple[int, Answer]:
+    return number, function(job)
+
+
+@contextmanager
+def _backend(engine: Engine, workers: int | None) -> Iterator[tuple[Callable[[], Any], tuple[type[Exception], ...]]]:
+    """Give what makes joblib's `Parallel` for the engine, and the exceptions that mean the death of a worker.
+
+    One that lost a worker is not used again: answers of its others would still come in.
+    """
+    import joblib
+
+    options: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "n_jobs"}
+    if engine == "ray":
+        death = _register_ray()
+        with joblib.parallel_config("embrm-ray", n_jobs=workers or -1):
+            yield lambda: joblib.Parallel(**options), death
+    else:
+        from joblib.externals.loky import get_reusable_executor
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        with joblib.parallel_config("loky", n_jobs=workers or joblib.cpu_count(), inner_max_num_threads=1):
+            try:
+                yield lambda: joblib.Parallel(**options), (BrokenProcessPool,)
+            except BaseException:
+                get_reusable_executor().shutdown(wait=False, kill_workers=True)
+                raise
+
+
+def _register_ray() -> tuple[type[Exception], ...]:
+    try:
+        import ray
+        from ray.util.joblib.ray_backend import RayBackend
+    except ImportError:
+        raise MissingExtraError("--engine ray needs Ray: pip install 'embrm[ray]'") from None
+    from joblib import register_parallel_backend
+
+    class Streaming(RayBackend):  # type: ignore[misc, unused-ignore]
+        """Ray's own backend for joblib; it answers through callbacks, so answers need not wait for each other."""
+
+        supports_return_generator = True
+
+    register_parallel_backend("embrm-ray", Streaming)
+    if not ray.is_initialized():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)  # RAY_ADDRESS names a cluster that stands
+    return (ray.exceptions.RayError,)

@@ -1,0 +1,78 @@
+"""A study's rows as long tables, one line a cell and metric, for any other program."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embrm.files import write_bytes
+from embrm.study.results import Cell, Results, Row
+from embrm.types import Array
+
+if TYPE_CHECKING:
+    from embrm.study.config import StudyConfig
+
+CELL = [field.name for field in dataclasses.fields(Cell)]
+APART = ("cloud", "latent", "sizes")  # points of a figure, and the places of best-of-n
+
+
+def write_tables(results: Results, folder: Path) -> None:
+    """Write `results.parquet`, the same whenever the same is measured, and `timings.parquet`."""
+    measured = [(row.cell, *line) for row in results.rows for line in metrics(results.config, row)]
+    _write(folder / "results.parquet", measured, ["metric", "place", "value"])
+    taken = [(row.cell, what, seconds) for row in results.rows for what, seconds in sorted(row.seconds.items())]
+    _write(folder / "timings.parquet", taken, ["what", "seconds"])
+
+
+def metrics(config: StudyConfig, row: Row) -> Iterator[tuple[str, str, float]]:
+    """Yield metric, place and value; the value is the mean over prompts where a metric is measured on each.
+
+    A place is the number n of a best-of-n, nats along a path, or a number counted from 0, such as a step.
+    """
+    for name, value in sorted(row.numbers.items()):
+        yield name, "", float(value)
+    for name, array in sorted(row.arrays.items()):
+        if name not in APART:
+            yield from _lines(config, row, name, np.asarray(array, dtype=np.float64))
+
+
+def _lines(config: StudyConfig, row: Row, name: str, array: Array) -> Iterator[tuple[str, str, float]]:
+    family = name.partition(".")[0]
+    nats = [f"{kl:.4g}" for kl in np.linspace(0, config.kl_end, config.kl_points)]
+    if family in ("accuracy", "auroc"):
+        seen = array[~np.isnan(array)]  # no hacked text of a prompt, no AUROC
+        yield name, "", float(seen.mean()) if seen.size else float("nan")
+    elif family == "reliability":
+        for part, values in zip(("confidence", "accuracy", "weight"), array, strict=True):
+            yield from _placed(f"{name}.{part}", range(len(values)), values)
+    elif family == "bon":
+        yield from _placed(name, [f"{n:g}" for n in row.arrays["sizes"]], array.mean(axis=0))
+    elif family == "path":
+        yield from _placed(name, nats, array.mean(axis=0))
+    elif family == "proxy" and row.cell.kind == "fit":
+        yield from _placed(name, nats, array)
+    elif family == "spread":
+        yield from _placed(name, ("sd", "kl"), array)
+    else:
+        yield from _placed(name, range(len(array)), array)
+
+
+def _placed(name: str, places: Sequence[object], values: Array) -> Iterator[tuple[str, str, float]]:
+    for place, value in zip(places, values.tolist(), strict=True):
+        yield name, str(place), value
+
+
+def _write(path: Path, lines: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columned: dict[str, list[Any]] = {name: [getattr(line[0], name) for line in lines] for name in CELL}
+    columned |= {name: [line[1 + i] for line in lines] for i, name in enumerate(columns)}
+    stored = io.BytesIO()
+    pq.write_table(pa.table(columned), stored)
+    write_bytes(path, stored.getvalue())
