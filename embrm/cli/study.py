@@ -2,35 +2,159 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
 import click
 
 from embrm.cli import _options, _render
 
+if TYPE_CHECKING:
+    from embrm.study.config import StudyConfig
+    from embrm.study.results import Results
+    from embrm.study.run import Progress
+
+PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a terminal
+
 
 @click.command()
 @click.option("--config", default="laptop", show_default=True, metavar="NAME|FILE", help="laptop, ci, or a YAML file.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value, such as pairs=500.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value, such as pairs=[500].")
 @click.option("-o", "--output", default="runs/study", show_default=True, metavar="FOLDER", help="Where results go.")
+@click.option("--dry-run", is_flag=True, help="Say what would be computed and how long it would take.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What computes."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that compute; one a core unless given.")
+@click.option("--only", multiple=True, metavar="CLAIM", help="Compute what this claim needs, such as C2; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Added to every seed of the configuration.")
 @_options.json_output
-def command(config: str, overrides: tuple[str, ...], output: str, seed: int, as_json: bool) -> None:
-    """Train heads on the shipped world, follow each until it is hacked, and write a report.
+@click.pass_context
+def command(
+    ctx: click.Context,
+    config: str,
+    overrides: tuple[str, ...],
+    output: str,
+    dry_run: bool,
+    engine: Literal["local", "ray"],
+    workers: int | None,
+    only: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Train heads, follow each until it is hacked, judge the published claims, and write a report.
 
-    No model, network or GPU is needed: the data that come with the project hold their embeddings.
+    Without arguments on the data that come with the project: no model, network or GPU is needed. A run that was
+    stopped, however, goes on where it was; a cell that failed is tried again.
 
     Examples:
       embrm study --config ci -o report
+      embrm study --dry-run --set pairs=[500,1000]
     """
-    from embrm.files import check_writable
-    from embrm.report import study as report
     from embrm.study.config import load_config
-    from embrm.study.run import rows, run
+    from embrm.study.run import run
 
-    loaded = load_config(config, overrides)
-    loaded = loaded.model_copy(update={"seeds": [s + seed for s in loaded.seeds]})
-    folder = check_writable(output, folder=True)
-    study = run(loaded, progress=lambda line: click.echo(f"· {line}", err=True))
-    written = report.write(study, folder)
-    headings, *body = report.table(study)
-    text = "\n".join([_render.table(headings, body), "", *report.verdicts(study), "", f"report: {written}"])
-    _render.emit({"report": str(written), "rows": rows(study)}, text, as_json=as_json)
+    loaded = _seeded(load_config(config, overrides), seed)
+    folder = Path(output)
+    if dry_run:
+        _foretell(loaded, folder, only, workers, as_json=as_json)
+        return
+    with _bar() as progress:
+        results = run(loaded, folder, engine=engine, workers=workers, only=only, progress=progress)
+    _reported(results, folder)
+    report = folder / "report.html"
+    fits = sum(row.cell.kind == "fit" for row in results.rows)
+    seconds = results.environment["seconds"]
+    text = f"{len(results.rows)} cells, {fits} fits, {seconds:.0f} s in all\nreport: {report}"
+    rows = {"rows": len(results.rows), "fits": fits, "seconds": seconds, "failures": results.failures}
+    _render.emit({"report": str(report), **rows}, text, as_json=as_json)
+    for cell, why in results.failures.items():
+        click.echo(f"failed: {cell}: {why}", err=True)
+    if results.failures:
+        click.echo(f"error: {len(results.failures)} cells failed, see {folder / 'log.txt'}", err=True)
+        ctx.exit(1)
+
+
+def _seeded(config: StudyConfig, shift: int) -> StudyConfig:
+    heads = [
+        head.model_copy(update={"seeds": None if head.seeds is None else [seed + shift for seed in head.seeds]})
+        for head in config.heads
+    ]
+    rl = config.rl and config.rl.model_copy(update={"seed": config.rl.seed + shift})
+    return config.model_copy(update={"seeds": [seed + shift for seed in config.seeds], "heads": heads, "rl": rl})
+
+
+def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers: int | None, *, as_json: bool) -> None:
+    """Print how many cells of each kind and head are missing, and how long they will take."""
+    from joblib import cpu_count
+
+    from embrm.study.costs import Costs
+    from embrm.study.grid import check_rules, plan
+    from embrm.study.run import missing_of, part_of
+
+    check_rules(config, config.heads)
+    costs, wanted = Costs.of(config, folder), part_of(plan(config), only)
+    missing = missing_of(wanted, folder)
+    cells: Counter[tuple[str, str]] = Counter()
+    seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for batch in wanted.batches:
+        line = (batch.kind, batch.head.title if batch.head else "oracle, length, random")
+        cells[line] += len(batch.cells)
+        seconds[line] += costs.seconds(batch) if batch in missing else 0.0
+    fits, total, count = sum(n for (kind, _), n in cells.items() if kind == "fit"), sum(seconds.values()), workers
+    count = count or cpu_count()
+    table = _render.table(["kind", "head", "cells", "core-seconds"], [[*at, n, seconds[at]] for at, n in cells.items()])
+    text = f"{table}\n{cells.total()} cells, {fits} fits; what is missing takes about {total / count:.0f} s"
+    lines = [{"kind": at[0], "head": at[1], "cells": n, "core_seconds": seconds[at]} for at, n in cells.items()]
+    about = {"cells": cells.total(), "fits": fits, "core_seconds": total, "workers": count, "by_head": lines}
+    _render.emit(about, f"{text} with {count} workers", as_json=as_json)
+
+
+def _reported(results: Results, folder: Path) -> None:
+    """Write claims.json and the report, unless they are newer than the results."""
+    report = folder / "report.html"
+    if report.exists() and report.stat().st_mtime_ns >= (folder / "config.json").stat().st_mtime_ns:
+        return
+    from embrm.report import study
+    from embrm.study import claims
+
+    found = claims.findings(results)
+    claims.write(found, folder)
+    study.write(results, folder, found)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """Give what shows progress: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from tqdm import tqdm
+
+    layout = "{percentage:3.0f} %|{bar}| {postfix} [{elapsed}, {remaining} to go]"
+    with tqdm(total=1.0, bar_format=layout) as bar:
+
+        def show(done: float, total: float, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(done / total - bar.n)
+
+        yield show
+
+
+def _lines() -> Progress:
+    begin = last = time.monotonic()
+
+    def show(done: float, total: float, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done > 0.999 * total or now - last >= PAUSE:
+            last = now
+            left = (now - begin) * (total / done - 1)
+            click.echo(f"· {text}, {now - begin:.0f} s, about {left:.0f} s to go", err=True)
+
+    return show
