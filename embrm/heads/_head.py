@@ -18,6 +18,7 @@ from embrm.outcomes import Kind, Reward, State
 from embrm.types import Array, Features, Pairs, Problem
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
     from pydantic_core import CoreSchema
 
     from embrm.heads._explain import Explanation
@@ -202,6 +203,33 @@ class FittedHead(ABC):
         from embrm.heads._saved import save
 
         save(self, Path(folder))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        license: str | None = None,  # noqa: A002 - the name that model cards have for it
+        message: str | None = None,
+        api: HfApi | None = None,
+    ) -> str:
+        """Upload what `save` writes to the Hugging Face hub, and return the address of the commit.
+
+        What the model card on the hub has in its metadata beside this, such as a license, stays.
+
+        Args:
+            repo_id: `"owner/name"`; it is made where it does not exist.
+            private: whether a new one is private; None leaves it to the owner's settings.
+            license: for the card's metadata, as the hub names it (`"apache-2.0"`).
+            message: of the commit.
+            api: the hub's client; None takes the address and token of the environment and `hf auth login`.
+
+        Raises:
+            DataError: the hub cannot be reached, or refuses.
+        """
+        from embrm.heads._hub import push_to_hub
+
+        return push_to_hub(self, repo_id, private=private, license=license, message=message, api=api)
 
     def _check_member(self, member: int) -> None:
         if not 0 <= member < self.members:
