@@ -3,51 +3,78 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from embrm.cli import _options, _render
 
+if TYPE_CHECKING:
+    from embrm.integrations.trl import RewardFunction
+    from embrm.policies._trajectory import Step, Trajectory
+
+GRAMMAR = ("algorithm", "shaping")
+LM = (
+    *("lm", "prompts", "gold", "gold_label", "selector", "reference", "detector", "stop_on_alarm"),
+    *("group", "max_new_tokens", "micro_batch", "options"),
+)
+
 
 @click.command()
 @click.argument("model", metavar="MODEL")
 @click.option("-o", "--output", metavar="FOLDER", required=True, help="A new folder for the run.")
-@click.option("--algorithm", type=click.Choice(["reinforce", "ppo"]), default="reinforce", show_default=True)
+@click.option(
+    "--policy",
+    type=click.Choice(["grammar", "causal_lm"]),
+    default="grammar",
+    show_default=True,
+    help="The simulated world's, or a language model (extra trl).",
+)
 @click.option("--steps", default=200, show_default=True, help="Updates.")
 @click.option("--batch", default=64, show_default=True, help="Texts a step.")
-@click.option("--learning-rate", default=0.05, show_default=True, help="Larger leaves the reference policy sooner.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Larger leaves the reference policy sooner; 0.05 for grammar, 1e-6 for causal_lm unless given.",
+)
 @click.option("--kl-weight", default=0.02, show_default=True, help="Penalty on the KL; 0: none.")
+@click.option("--algorithm", type=click.Choice(["reinforce", "ppo"]), help="Of grammar: reinforce unless given.")
 @click.option(
     "--shaping",
     type=click.Choice(["none", "center", "sigmoid"]),
-    default="none",
-    show_default=True,
-    help="What becomes of the reward; sigmoid stops paying once a text is better than most.",
+    help="Of grammar: what becomes of the reward; sigmoid stops paying once a text is better than most.",
 )
+@click.option("--lm", metavar="PATH", help="Of causal_lm: a folder of transformers' form, or an id on the hub.")
+@click.option("--prompts", metavar="FILE", help="Of causal_lm: rows with a prompt, text or messages.")
+@click.option("--gold", metavar="PATH", help="Of causal_lm: a reward model of transformers' form, only watched.")
+@click.option("--gold-label", type=int, help="Of causal_lm: which logit of --gold is good, where it has several.")
+@click.option(
+    "--selector", metavar="NAME[:OPTION=VALUE,…]", help="Of causal_lm: whose value is the reward; mean unless given."
+)
+@click.option("--reference", metavar="FILE", help="Of causal_lm: usual texts, for the latent penalty and the alarm.")
+@click.option(
+    "--detector",
+    metavar="NAME[:OPTION=VALUE,…]",
+    help="Of causal_lm: watches the latents for an alarm, which makes the exit code 3.",
+)
+@click.option("--stop-on-alarm", is_flag=True, help="Of causal_lm: end the run there; mahalanobis unless --detector.")
+@click.option("--group", type=int, help="Of causal_lm: responses to a prompt; 8 unless given.")
+@click.option("--max-new-tokens", type=int, help="Of causal_lm: a response is cut off there; 256 unless given.")
+@click.option("--micro-batch", type=int, help="Of causal_lm: texts in memory at once; the batch unless given.")
+@click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Of causal_lm: set an option of TRL.")
 @_options.latent_penalty
 @click.option("--latents", is_flag=True, help="Keep the model's latents of every step, for detectors.")
 @_options.embedding
 @_options.seed
 @_options.json_output
-def command(
-    model: str,
-    output: str,
-    algorithm: Literal["reinforce", "ppo"],
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    kl_weight: float,
-    shaping: Literal["none", "center", "sigmoid"],
-    latent_penalty: float,
-    latents: bool,
-    source: _options.Source,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Train the simulated world's policy against a model's reward, and watch the gold.
+def command(output: str, policy: str, as_json: bool, **typed: Any) -> int:
+    """Train a policy against a model's reward, and watch the gold.
 
-    The folder gets trajectory.jsonl, a line a step, and trajectory.svg: gold and proxy against KL.
+    The policy is the simulated world's, or with `--policy causal_lm` a language model, trained by TRL's GRPO. The
+    folder gets trajectory.jsonl, a line a step, and trajectory.svg, gold and proxy against KL; for a language model
+    also the trained model in `policy`.
 
     Examples:
       embrm rl model -o trained --steps 50 --batch 16
@@ -55,50 +82,140 @@ def command(
     """
     from pathlib import Path
 
-    from tqdm import tqdm
-
-    from embrm import embedders
-    from embrm.heads._saved import load_model
-    from embrm.policies._trajectory import Step
-    from embrm.policies.training import PolicyGradient
+    from embrm.errors import OptionError
     from embrm.report.figures import save
     from embrm.report.path import along_kl
+
+    foreign = [name for name in (LM if policy == "grammar" else GRAMMAR) if typed[name] not in (None, (), False)]
+    if foreign:
+        names = ", ".join("--set" if name == "options" else f"--{name.replace('_', '-')}" for name in foreign)
+        raise OptionError(f"the policy '{policy}' has no {names}; leave it out, or choose another --policy")
+    train = _train_grammar if policy == "grammar" else _train_lm
+    run, alarm = train(output=output, **typed)
+    figure = Path(output) / "trajectory.svg"
+    save(along_kl([vars(step) for step in run.steps]), figure)
+    columns = ("step", "kl", "proxy", "gold")
+    rows = [[getattr(step, name) for name in columns] for step in (run.steps[0], run.steps[-1])]
+    summary = {"output": output, "steps": len(run), "first": rows[0], "last": rows[1], "figure": str(figure)}
+    text = f"{_render.table(columns, rows)}\nfigure: {figure}"
+    if policy == "causal_lm":
+        summary["alarm"] = alarm
+        text += "" if alarm is None else f"\nALARM at step {alarm}"
+    _render.emit(summary, text, as_json=as_json)
+    return 0 if alarm is None else 3
+
+
+def _train_grammar(
+    *, model: str, output: str, latent_penalty: float, latents: bool, source: _options.Source, seed: int, **typed: Any
+) -> tuple[Trajectory, None]:
+    from embrm import embedders
+    from embrm.heads._saved import load_model
+    from embrm.policies.training import PolicyGradient
     from embrm.world import World, shipped
     from embrm.world.penalty import LatentPenalty
     from embrm.world.runs import latents_of, rewarded_by
 
-    training = PolicyGradient(
-        algorithm=algorithm,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        kl_weight=kl_weight,
-        shaping=shaping,
-    )
+    training = PolicyGradient(**_given(typed, "steps", "batch", "kl_weight", "learning_rate", *GRAMMAR))
     fitted = load_model(model)
     embedder = source.reading(fitted)["embedder"]
     reward = rewarded_by(fitted, embedder)
     if latent_penalty:
         data = shipped.load(embedders.registry.name_of(embedder))
         reward = LatentPenalty.of(fitted, data, weight=latent_penalty).from_reward(reward, embedder)
-    with tqdm(total=training.steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+    with _shown(training.steps) as show:
+        latent = latents_of(fitted, embedder) if latents else None
+        return training.train(World.load(), reward, seed=seed, latent=latent, folder=output, on_step=show), None
+
+
+def _train_lm(
+    *,
+    model: str,
+    output: str,
+    lm: str | None,
+    prompts: str | None,
+    gold: str | None,
+    gold_label: int | None,
+    seed: int,
+    **typed: Any,
+) -> tuple[Trajectory, int | None]:
+    import yaml
+
+    from embrm.errors import OptionError
+    from embrm.integrations.grpo import GRPO, read_prompts
+    from embrm.integrations.reward_model import RewardModelGold
+
+    if lm is None or prompts is None:
+        raise OptionError("--policy causal_lm needs --lm, a language model, and --prompts, a file of prompts")
+    for item in typed["options"]:
+        if "=" not in item:
+            raise OptionError(f"'{item}' is not NAME=VALUE; write for example temperature=0.7")
+    options = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in typed["options"])}
+    names = ("steps", "batch", "kl_weight", "learning_rate", "group", "max_new_tokens", "micro_batch")
+    training = GRPO(options=options, **_given(typed, *names))
+    reward = _reward(model, **typed)
+    with _shown(training.steps) as show:
+        run = training.train(
+            lm,
+            read_prompts(prompts),
+            reward=reward,
+            seed=seed,
+            gold=None if gold is None else RewardModelGold(gold, label=gold_label),
+            folder=output,
+            on_step=show,
+            stop_on_alarm=typed["stop_on_alarm"],
+        )
+    return run, None if reward.alarm is None else reward.alarm.fired
+
+
+def _reward(
+    model: str,
+    *,
+    source: _options.Source,
+    latents: bool,
+    latent_penalty: float,
+    selector: str | None,
+    reference: str | None,
+    detector: str | None,
+    stop_on_alarm: bool,
+    **others: Any,
+) -> RewardFunction:
+    from embrm import detectors, selectors
+    from embrm.errors import OptionError
+    from embrm.heads._saved import load_model
+    from embrm.integrations.trl import RewardFunction
+    from embrm.texts import read_texts
+
+    fitted = load_model(model)
+    rule = next(iter(_options.recipes(selectors.registry, [selector] if selector else []).values()), None)
+    reward = RewardFunction(fitted, source.embedder_of(fitted)[0], selector=rule, latents=latents)
+    watched = detector or ("mahalanobis" if stop_on_alarm else None)
+    if not (latent_penalty or watched):
+        return reward
+    if reference is None:
+        raise OptionError("a latent penalty and an alarm compare with usual texts; give them as --reference FILE")
+    if latent_penalty and rule is not None:
+        raise OptionError("--latent-penalty is subtracted from the mean; leave --selector out")
+    texts = read_texts(reference)
+    if latent_penalty:
+        reward = reward.penalised_by(detectors.get("mahalanobis")(), texts, weight=latent_penalty)
+    for recipe in _options.recipes(detectors.registry, [watched] if watched else []).values():
+        reward = reward.watched_by(recipe, texts)
+    return reward
+
+
+def _given(typed: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return what was typed of these options; the recipe knows the default of the others."""
+    return {name: typed[name] for name in names if typed[name] is not None}
+
+
+@contextmanager
+def _shown(steps: int) -> Iterator[Callable[[Step], None]]:
+    from tqdm import tqdm
+
+    with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
 
         def show(step: Step) -> None:
             bar.set_postfix(kl=f"{step.kl:.2f}", proxy=f"{step.proxy:.2f}", gold=f"{step.gold:.2f}", refresh=False)
             bar.update()
 
-        run = training.train(
-            World.load(),
-            reward,
-            seed=seed,
-            latent=latents_of(fitted, embedder) if latents else None,
-            folder=output,
-            on_step=show,
-        )
-    figure = Path(output) / "trajectory.svg"
-    save(along_kl([vars(step) for step in run.steps]), figure)
-    first, last = run.steps[0], run.steps[-1]
-    columns = ("step", "kl", "proxy", "gold")
-    rows = [[getattr(step, name) for name in columns] for step in (first, last)]
-    summary = {"output": output, "steps": len(run), "first": rows[0], "last": rows[1], "figure": str(figure)}
-    _render.emit(summary, f"{_render.table(columns, rows)}\nfigure: {figure}", as_json=as_json)
+        yield show

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from embrm.errors import DataError
 from embrm.types import Array
 
 _FILE = "trajectory.jsonl"
+_NUMBERS = ("kl", "entropy", "proxy", "gold")  # NaN where they are not known: null in the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +24,13 @@ class Step:
 
     Attributes:
         step: its number, from 0; what is recorded is the policy before the step's update.
-        kl: exact KL to π_ref, in nats.
-        entropy: exact entropy, in nats.
+        kl: KL to π_ref, in nats: exact for a grammar policy, estimated from the batch for a language model.
+        entropy: in nats, likewise.
         proxy: mean reward of the batch, as the reward model gave it.
-        gold: mean gold reward of the batch.
-        means: the policy's expected count of each attribute.
-        logits: the policy, as one vector.
-        sample: some of the batch: prompt, text, counts, proxy, gold.
+        gold: mean gold reward of the batch, NaN where it is not known.
+        means: a grammar policy's expected count of each attribute.
+        logits: a grammar policy, as one vector.
+        sample: some of the batch: prompt, text, proxy, and where they are known counts and gold.
         latent: `(batch, k)` latents of the batch, or None.
     """
 
@@ -68,6 +70,7 @@ class Trajectory:
             line = asdict(step)
             if line.pop("latent") is not None:
                 np.save(self.folder / f"latent-{step.step:04d}.npy", np.asarray(step.latent, dtype=np.float32))
+            line |= {name: None for name in _NUMBERS if math.isnan(line[name])}
             with (self.folder / _FILE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self.steps.append(step)
@@ -76,7 +79,7 @@ class Trajectory:
         """Return `(steps,)` values of "kl", "entropy", "proxy", "gold", or of the mean count of an attribute."""
         rows: Sequence[Any] = [step.means if step.means.keys() >= {name} else vars(step) for step in self.steps]
         if rows and name not in rows[0]:
-            raise DataError(f"no series '{name}'; there are kl, entropy, proxy, gold, {', '.join(self.steps[0].means)}")
+            raise DataError(f"no series '{name}'; there are {', '.join([*_NUMBERS, *self.steps[0].means])}")
         return np.array([row[name] for row in rows], dtype=np.float64)
 
     @classmethod
@@ -92,6 +95,7 @@ class Trajectory:
         steps = []
         for line in (folder / _FILE).read_text(encoding="utf-8").splitlines():
             values = json.loads(line)
+            values |= {name: math.nan for name in _NUMBERS if values[name] is None}
             latent = folder / f"latent-{values['step']:04d}.npy"
             steps.append(Step(**values, latent=np.load(latent) if latent.exists() else None))
         return cls(folder, steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ def along_kl(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     """Draw proxy and gold, each as gain over its first value, against KL.
 
     Args:
-        rows: of a path or a run, with `kl`, `proxy`, `gold`; where `reliable` is false, points are drawn faint.
+        rows: of a path or a run, with `kl`, `proxy`, `gold`; where `reliable` is false, points are drawn faint. What
+            is not known (NaN) is not drawn.
     """
     import altair as alt
 
@@ -29,6 +31,7 @@ def along_kl(rows: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
         }
         for name in ("gold", "proxy")
         for row in rows
+        if math.isfinite(float(row["kl"]) + float(row[name]) - float(first[name]))
     ]
     names = ["gold", "proxy"]
     base = alt.Chart(alt.InlineData(values=values)).encode(

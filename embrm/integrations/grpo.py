@@ -1,0 +1,293 @@
+"""Reinforcement learning of a language model by TRL's GRPO, recorded step by step like a run of the grammar policy."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PrinterCallback, TrainerCallback
+
+from embrm.arrays import as_vector
+from embrm.errors import DataError, MissingExtraError, OptionError
+from embrm.files import read_rows
+from embrm.integrations.trl import RewardFunction, said, spread
+from embrm.language_model import Checkpoint, Prompt, in_bfloat16, quiet
+from embrm.policies._trajectory import Step, Trajectory
+from embrm.policies.training import SAMPLE
+from embrm.texts import _text
+from embrm.types import Array
+
+try:
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # it exports lazily
+except ImportError as error:
+    raise MissingExtraError(
+        f"reinforcement learning of a language model needs TRL ({error}): pip install 'embrm[trl]'"
+    ) from error
+
+Gold: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], npt.ArrayLike]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPO:
+    """Group-relative policy optimisation (2402.03300) of a causal language model by TRL's trainer.
+
+    Attributes:
+        steps: updates; each draws fresh responses.
+        batch: responses a step, on each process where there are several.
+        group: responses to a prompt, which are compared with each other; it divides `batch`.
+        learning_rate: AdamW's. Larger leaves π_ref sooner.
+        kl_weight: β of the penalty β·KL(π‖π_ref); 0 means off.
+        max_new_tokens: a response is cut off there.
+        micro_batch: responses that pass through the model at once, which divide `batch`: fewer need less memory. None
+            takes all of them.
+        options: further options of `trl.GRPOConfig`, such as `{"use_vllm": True}`.
+    """
+
+    steps: int = 200
+    batch: int = 64
+    group: int = 8
+    learning_rate: float = 1e-6
+    kl_weight: float = 0.02
+    max_new_tokens: int = 256
+    micro_batch: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        micro = self.batch if self.micro_batch is None else self.micro_batch
+        if min(self.steps, self.max_new_tokens, micro) < 1 or self.group < 2:
+            raise OptionError(
+                "expected steps, max_new_tokens and micro_batch >= 1 and group >= 2, got "
+                f"{self.steps}, {self.max_new_tokens}, {micro} and {self.group}; raise them"
+            )
+        if self.batch % self.group or self.batch % micro or not self.batch:
+            raise OptionError(
+                f"batch must be a multiple of group and of micro_batch, got {self.batch}, {self.group} and {micro}"
+            )
+        if not (self.learning_rate > 0 and self.kl_weight >= 0):
+            raise OptionError(
+                f"expected learning_rate > 0 and kl_weight >= 0, got {self.learning_rate} and {self.kl_weight}"
+            )
+        if taken := sorted(self.options.keys() & {*self._own(), "output_dir", "seed", "reward_weights"}):
+            raise OptionError(f"{', '.join(taken)} cannot be set by options: fields of GRPO, or the record, say it")
+
+    def train(
+        self,
+        model: str | Path,
+        prompts: Sequence[Prompt],
+        *,
+        reward: RewardFunction,
+        seed: int,
+        gold: Gold | None = None,
+        folder: str | Path | None = None,
+        on_step: Callable[[Step], None] | None = None,
+        stop_on_alarm: bool = False,
+    ) -> Trajectory:
+        """Train and return every step's record; what is recorded is the policy before the step's update.
+
+        A step's KL and entropy are means over its responses of sums over their tokens: estimates, in nats a response,
+        of what the grammar policy knows exactly. Gold is NaN where it is not known, and so is any number of a step in
+        which nothing could be scored. Every response is in the means, a few of them in the sample.
+
+        Args:
+            model: the folder of a causal language model with its tokenizer, or its id on the hub: π_ref, and where
+                training starts.
+            prompts: all texts, or all lists of messages (see `read_prompts`).
+            reward: what is maximised.
+            seed: determines order and sampling, and so the run on one machine.
+            gold: `(prompts, texts) -> (n,)`, such as `RewardModelGold`, for the record alone; it gets prompts as they
+                are, text or messages.
+            folder: gets each step as soon as it is done, and at the end the trained model in `policy`.
+            on_step: called after each step.
+            stop_on_alarm: end the run after the step at which the reward's alarm fired.
+
+        Raises:
+            DataError: the folder holds a run already; the prompts are too few, or messages without a chat template.
+            OptionError: there is no such model, or TRL refuses an option.
+        """
+        if stop_on_alarm and reward.alarm is None:
+            raise OptionError("there is no alarm to stop on; give the reward one with watched_by")
+        place = Checkpoint(str(model))
+        tokenizer = place.tokenizer()
+        tokenizer.padding_side = tokenizer.truncation_side = "left"
+        if not (tokenizer.chat_template or all(isinstance(prompt, str) for prompt in prompts)):
+            raise DataError(f"prompts are lists of messages, but '{model}' has no chat template; give plain text")
+        trajectory = Trajectory(None if folder is None else Path(folder))
+        watching = None if gold is None else _Gold(gold)
+        functions = [reward] if watching is None else [reward, watching]
+        recorder = _Recorder(trajectory, reward, watching, on_step, stop_on_alarm)
+        with _generators_kept(), quiet(), tempfile.TemporaryDirectory() as scratch:
+            config = self._config(scratch, seed=seed, weights=[1.0, 0.0][: len(functions)])
+            data = _data(prompts, least=self.batch * config.world_size // self.group)
+            trainer = _trainer(place, functions, config, data, tokenizer, recorder)
+            trainer.train()
+            if folder is not None:
+                trainer.save_model(str(Path(folder) / "policy"))
+                (Path(folder) / "policy" / "training_args.bin").unlink(missing_ok=True)  # a pickle, of no use
+        return trajectory
+
+    def _own(self) -> dict[str, Any]:
+        """Return the options of TRL that the fields stand for, or that the record depends on."""
+        micro = self.batch if self.micro_batch is None else self.micro_batch
+        return {
+            "max_steps": self.steps,
+            "gradient_accumulation_steps": self.batch // micro,
+            "per_device_train_batch_size": micro,
+            "num_generations": self.group,
+            "learning_rate": self.learning_rate,
+            # Only with a weight above 0 does TRL keep π_ref and measure the KL; this one moves nothing.
+            "beta": self.kl_weight or 1e-12,
+            "max_completion_length": self.max_new_tokens,
+            "logging_strategy": "steps",
+            "logging_steps": 1,
+            "disable_tqdm": True,
+        }
+
+    def _config(self, scratch: str, *, seed: int, weights: list[float]) -> GRPOConfig:
+        usual = {
+            "bf16": in_bfloat16("auto", device="auto"),
+            "dataloader_pin_memory": False,  # prompts are text
+            "report_to": [],
+            "save_strategy": "no",
+        }
+        given = {**usual, **self.options, **self._own(), "output_dir": scratch, "seed": seed, "reward_weights": weights}
+        try:
+            return GRPOConfig(**given)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"trl.GRPOConfig refuses an option: {error}; correct it") from error
+
+
+@dataclass(eq=False)
+class _Gold:
+    """A gold reward as a reward function of weight 0: TRL then logs its mean over all processes."""
+
+    reward: Gold
+    seen: Array | None = None
+
+    __name__ = "gold"
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **others: Any) -> list[float | None]:
+        _, written, rows = said(prompts, completions)
+        self.seen = None
+        if not rows:
+            return [None] * len(completions)
+        self.seen = as_vector(self.reward([prompts[i] for i in rows], written), "gold", len(rows), np.float64)
+        return spread(self.seen, rows, len(completions))
+
+
+@dataclass(eq=False)
+class _Recorder(TrainerCallback):
+    """Turns what TRL logs after each step into the steps of a trajectory, and stops at an alarm."""
+
+    trajectory: Trajectory
+    reward: RewardFunction
+    gold: _Gold | None
+    on_step: Callable[[Step], None] | None
+    stop_on_alarm: bool
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **others: Any) -> None:
+        if logs is None or "reward" not in logs:  # the end of training, or an update that drew no new responses
+            return
+        if state.is_world_process_zero:
+            step = self._step(state.global_step - 1, logs)
+            self.trajectory.add(step)
+            if self.on_step is not None:
+                self.on_step(step)
+        # The log is the same on every process, so that all of them stop.
+        if self.stop_on_alarm and logs.get("embrm/alarm"):
+            control.should_training_stop = True
+
+    def _step(self, number: int, logs: dict[str, Any]) -> Step:
+        length = logs["completions/mean_length"]  # TRL's means are over tokens
+        seen, gold = self.reward.seen, None if self.gold is None else self.gold.seen
+        sample = []
+        if seen is not None:
+            for i in range(0, len(seen.texts), math.ceil(len(seen.texts) / SAMPLE)):
+                row = {"prompt": seen.prompts[i], "text": seen.texts[i], "proxy": float(seen.value[i])}
+                sample.append(row if gold is None else row | {"gold": float(gold[i])})
+        return Step(
+            step=number,
+            kl=_number(logs["kl"]) * length,
+            entropy=_number(logs["entropy"]) * length,
+            proxy=_number(logs["rewards/embrm/mean"]),
+            gold=_number(logs.get("rewards/gold/mean")),
+            means={},
+            logits=[],
+            sample=sample,
+            latent=None if seen is None else seen.latent,
+        )
+
+
+def read_prompts(source: str | Path) -> list[Prompt]:
+    """Read the distinct prompts of a file's column `prompt`: all texts, or all lists of messages.
+
+    Raises:
+        DataError: a row has no prompt, or one is neither text nor messages.
+    """
+    rows = read_rows(source)
+    found: dict[str, Prompt] = {}
+    for i, row in enumerate(rows.values):
+        prompt = row.get("prompt")
+        if prompt is None:
+            raise DataError(f"{rows.where(i)} has no 'prompt'; found: {', '.join(sorted(row)) or 'none'}")
+        _text(prompt, f"{rows.where(i)}: prompt")
+        found.setdefault(json.dumps(prompt), prompt)
+    return list(found.values())
+
+
+def _data(prompts: Sequence[Prompt], *, least: int) -> Dataset:
+    kinds = {isinstance(prompt, str) for prompt in prompts}
+    if len(kinds) > 1:
+        raise DataError("prompts must all be text or all be lists of messages, got both; bring them into one form")
+    if len(prompts) < least:
+        raise DataError(
+            f"a step draws responses to {least} different prompts, and there are {len(prompts)}; give more prompts, a "
+            "smaller batch or larger groups"
+        )
+    return Dataset.from_list([{"prompt": prompt} for prompt in prompts])
+
+
+def _trainer(
+    place: Checkpoint, functions: list[Any], config: GRPOConfig, data: Dataset, tokenizer: Any, recorder: _Recorder
+) -> GRPOTrainer:
+    try:
+        trainer = GRPOTrainer(
+            model=str(place.folder or place.model),
+            reward_funcs=functions,
+            args=config,
+            train_dataset=data,
+            processing_class=tokenizer,
+            callbacks=[recorder],
+        )
+    except OSError as error:
+        raise place.unreachable(error) from error
+    except ValueError as error:
+        raise OptionError(f"trl.GRPOTrainer refuses an option: {error}") from error
+    trainer.remove_callback(PrinterCallback)  # it would write to standard output
+    return trainer
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Leave the global random generators, which transformers seeds, as they were."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is kept, not used
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002

@@ -1,0 +1,231 @@
+"""A fitted head as the reward function of TRL's trainers, with its uncertainty, a penalty and an alarm."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embrm import selectors
+from embrm.choosing import check_penalty
+from embrm.detectors import Detector
+from embrm.embedders import Embedder
+from embrm.errors import DataError, OptionError
+from embrm.files import Rows
+from embrm.heads._head import FittedHead
+from embrm.heads._saved import load_model
+from embrm.integrations._scorer import embedder_of
+from embrm.integrations.alarm import Alarm, Distance
+from embrm.reading import TruncationWarning, embed_texts
+from embrm.selectors import Selector
+from embrm.texts import Texts, _text, number_prompts
+from embrm.types import Array, BoolArray, Features
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a reward function said of its last batch; completions that were None are not among the `n`.
+
+    Attributes:
+        prompts, texts: as the embedder read them.
+        value: `(n,)` what was returned.
+        uncertainty: `(n,)` standard deviation over the head's draws.
+        cut: `(n,)` True where the text was longer than the embedder reads.
+        latent: `(n, k)`, or None where nothing needed it.
+        penalty: `(n,)` the detector's scores, before the rule weighs them, or None.
+    """
+
+    prompts: list[str]
+    texts: list[str]
+    value: Array
+    uncertainty: Array
+    cut: BoolArray
+    latent: Array | None = None
+    penalty: Array | None = None
+
+
+@dataclass(eq=False)
+class RewardFunction:
+    """What `GRPOTrainer(reward_funcs=…)` takes: a fitted head with its embedder, by any selector's value.
+
+    It can be pickled; a model given as a folder is loaded where it is first called, so that its pickle is small. A
+    completion of None, or of messages without any content (a call of a tool), gets None, which TRL leaves out of the
+    group; an empty completion is scored as an empty text, so that a policy can learn what silence is worth. TRL's
+    tables get the columns `uncertainty` and `penalty`, its metrics `embrm/uncertainty` (mean standard deviation over
+    draws), `embrm/penalty`, `embrm/cut` (share of texts longer than the embedder reads), and with an alarm
+    `embrm/statistic`, `embrm/p_value` where the detector has one, and `embrm/alarm` (1 from the batch at which it
+    fired on). With several processes each watches its own completions.
+
+    Attributes:
+        model: a fitted head, or the folder of a saved one.
+        embedder: what embeds the texts; None takes what the model was trained with.
+        selector: whose value is the reward; "mean" unless given. `penalised(weight)` subtracts the penalty.
+        penalty: a detector of single rows in the latent (mahalanobis is InfoRM's IBL); see `penalised_by`.
+        alarm: watches the latents.
+        seed: of rules that draw what they value by (thompson takes one draw of the head for each prompt); batch b uses
+            `seed + b`.
+        latents: whether to keep them in `seen` also where neither penalty nor alarm need them.
+        seen: the last batch, or None before the first and where all its completions were None.
+
+    Raises:
+        OptionError: there is a penalty and the selector takes none, or the other way around; or the model does not say
+            what embedded its training texts and no embedder is given.
+    """
+
+    model: str | Path | FittedHead
+    embedder: Embedder | None = None
+    _: KW_ONLY
+    selector: Selector | None = None
+    penalty: Distance | None = None
+    alarm: Alarm | None = None
+    seed: int = 0
+    latents: bool = False
+
+    __name__ = "embrm"  # what TRL calls it in its logs
+
+    def __post_init__(self) -> None:
+        self.seen: Seen | None = None
+        self._batches = 0
+        self._told = False  # that texts are cut is said once
+        check_penalty([self._rule], given=self.penalty is not None)
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        *,
+        log_metric: Callable[[str, float], None] | None = None,
+        log_extra: Callable[[str, list[Any]], None] | None = None,
+        **others: Any,
+    ) -> list[float | None]:
+        """Return the reward of each completion, or None where there is nothing to score.
+
+        Args:
+            prompts: `n` texts or lists of messages.
+            completions: `n` texts, lists of messages, or None.
+            log_metric: TRL's; gets the batch's means.
+            log_extra: TRL's; gets a column with an entry a completion.
+            others: the data set's columns and what else TRL gives; of no use here.
+
+        Raises:
+            DataError: a prompt or a completion is neither text nor messages, or there are not equally many.
+        """
+        asked, written, rows = said(prompts, completions)
+        self.seen = None
+        if not rows:
+            return [None] * len(completions)
+        self.seen = seen = self.judge(asked, written, seed=self.seed + self._batches)
+        self._batches += 1
+        for name, value in self._metrics(seen).items():
+            if log_metric is not None:
+                log_metric(f"embrm/{name}", value)
+        for name, column in (("uncertainty", seen.uncertainty), ("penalty", seen.penalty)):
+            if log_extra is not None and column is not None:
+                log_extra(name, spread(column, rows, len(completions)))
+        return spread(seen.value, rows, len(completions))
+
+    def judge(self, prompts: Sequence[str], texts: Sequence[str], *, seed: int) -> Seen:
+        """Return what the head says of `n >= 1` texts, with the selector's value; a run of one prompt is a pool."""
+        features, cut = self._features(prompts, texts)
+        reward = self._model.score(features).centred()
+        needed = self.latents or self.penalty is not None or self.alarm is not None
+        latent = self._model.latent(features) if needed else None
+        penalty = None if self.penalty is None or latent is None else self.penalty(latent)
+        starts = [i for i in range(len(prompts)) if i == 0 or prompts[i] != prompts[i - 1]]
+        value = self._rule(reward, offsets=[*starts, len(prompts)], penalty=penalty, seed=seed).value
+        return Seen(list(prompts), list(texts), value, reward.sd, cut, latent, penalty)
+
+    def latent(self, texts: Texts) -> Array:
+        """Return the latents `(m, k)` of the head's first member, such as those of a reference."""
+        return self._model.latent(self._features(texts.prompts, texts.responses)[0])
+
+    def penalised_by(self, detector: Detector, reference: Texts, *, weight: float) -> RewardFunction:
+        """Return the mean reward minus `weight` times how unusual the latent is among those of the reference texts.
+
+        With `mahalanobis` it is InfoRM's IBL (2402.09345, 2025 extension).
+
+        Raises:
+            OptionError: the detector judges sets, not rows, or the weight is negative.
+        """
+        if not weight >= 0:
+            raise OptionError(f"the penalty's weight must be >= 0 and finite, got {weight}")
+        distance = Distance(detector, self.latent(reference))
+        return replace(self, selector=selectors.get("penalised")(weight=weight), penalty=distance)
+
+    def watched_by(self, detector: Detector, reference: Texts, *, seed: int = 0, **options: Any) -> RewardFunction:
+        """Return the same reward with an `Alarm`, fitted to the latents of the reference; `options` are the alarm's."""
+        return replace(self, alarm=Alarm(detector, self.latent(reference), reference, seed=seed, **options))
+
+    def _metrics(self, seen: Seen) -> dict[str, float]:
+        found = {"uncertainty": float(seen.uncertainty.mean()), "cut": float(seen.cut.mean())}
+        if seen.penalty is not None:
+            found["penalty"] = float(seen.penalty.mean())
+        if self.alarm is not None and seen.latent is not None:
+            verdict = self.alarm.see(seen.latent, seen.prompts)
+            found["statistic"] = verdict.statistic
+            if "p_value" in verdict.details:
+                found["p_value"] = verdict.details["p_value"]
+            found["alarm"] = float(self.alarm.fired is not None)
+        return found
+
+    def _features(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Features, BoolArray]:
+        rows = Rows("the batch", [{}] * len(responses), list(range(1, len(responses) + 1)))
+        texts = Texts("texts", rows, [*prompts], [*responses], np.arange(len(responses) + 1))
+        with warnings.catch_warnings():
+            if self._told:
+                warnings.simplefilter("ignore", TruncationWarning)
+            made = {view: embed_texts(texts, view=view, embedder=self._embedder) for view in self._model.widths}
+        cut = np.any([embedded.cut for embedded in made.values()], axis=0)
+        self._told |= bool(cut.any())
+        features = Features(
+            {view: embedded.vectors for view, embedded in made.items()},
+            number_prompts(texts)[0],
+            length=np.array([len(response) for response in responses], dtype=np.float64),
+            embedder=self._embedder.identity,
+        )
+        return features, cut
+
+    @cached_property
+    def _model(self) -> FittedHead:
+        return self.model if isinstance(self.model, FittedHead) else load_model(self.model)
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return embedder_of(self._model) if self.embedder is None else self.embedder
+
+    @cached_property
+    def _rule(self) -> Selector:
+        return selectors.get("mean")() if self.selector is None else self.selector
+
+    def __getstate__(self) -> dict[str, Any]:
+        cached = ("_model", "_embedder", "_rule", "seen")
+        return {name: value for name, value in vars(self).items() if name not in cached} | {"seen": None}
+
+
+def said(prompts: Sequence[Any], completions: Sequence[Any]) -> tuple[list[str], list[str], list[int]]:
+    """Return prompts and completions as text, and the rows that they stood in; those without a word are left out.
+
+    Raises:
+        DataError: see `RewardFunction`.
+    """
+    if len(prompts) != len(completions):
+        raise DataError(f"every completion needs its prompt, got {len(prompts)} prompts for {len(completions)}")
+    contents = [_with_content(c) if isinstance(c, list) else c for c in completions]
+    rows = [i for i, content in enumerate(contents) if content is not None]
+    asked = [_text(prompts[i], f"prompt {i} of the batch") for i in rows]
+    return asked, [_text(contents[i], f"completion {i} of the batch") for i in rows], rows
+
+
+def _with_content(messages: list[Any]) -> list[Any] | None:
+    return [m for m in messages if not isinstance(m, dict) or m.get("content") is not None] or None
+
+
+def spread(values: Array, rows: Sequence[int], size: int) -> list[float | None]:
+    """Return `size` entries: the values in their rows, None elsewhere."""
+    found = dict(zip(rows, values.tolist(), strict=True))
+    return [found.get(i) for i in range(size)]

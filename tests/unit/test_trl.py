@@ -1,0 +1,247 @@
+"""A head as TRL's reward function: against the head and the rules themselves, and what TRL may hand over."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embrm import detectors, embedders, heads, read_pairs, selectors
+from embrm.errors import DataError, OptionError
+from embrm.heads._head import FittedHead
+from embrm.integrations.alarm import Alarm, AlarmWarning
+from embrm.integrations.trl import RewardFunction
+from embrm.noticing import watch_run
+from embrm.policies._trajectory import Step, Trajectory
+from embrm.reading import TruncationWarning
+from embrm.scores import Judge
+from embrm.texts import Texts, read_texts
+from tests.tiny_model import LIMIT, make_tiny_model
+
+PREFS = Path(__file__).parents[2] / "data" / "answers" / "prefs.jsonl"
+EMBEDDER = embedders.get("hashing")(dimension=64)
+PROMPTS = ["How do I boil an egg?", "How do I boil an egg?", "Why is the sky blue?"]
+ANSWERS = ["Six minutes, then cold water.", "", "Air scatters blue light."]
+
+
+@pytest.fixture(scope="module")
+def model() -> FittedHead:
+    return heads.get("mlp")(members=3, hidden=(8,), epochs=2).fit(read_pairs(PREFS, embedder=EMBEDDER), seed=0)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Texts:
+    return read_texts(PREFS)
+
+
+def vectors(prompts: list[str], answers: list[str]) -> np.ndarray:
+    return EMBEDDER.embed([f"{p}\n\n{a}" for p, a in zip(prompts, answers, strict=True)]).vectors
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in selectors.names() if name not in ("penalised", "robust", "thompson")]
+)
+def test_the_reward_is_the_value_of_any_selector(name: str, model: FittedHead) -> None:
+    rule = selectors.get(name)()
+    found = RewardFunction(model, EMBEDDER, selector=rule)(prompts=PROMPTS, completions=ANSWERS)
+    expected = rule(model.score(vectors(PROMPTS, ANSWERS)).centred(), seed=1).value
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert all(type(value) is float for value in found)
+
+
+def test_robust_values_the_draws_and_sigmas_of_brme() -> None:
+    brme = heads.get("brme")(hidden=(4,), epochs=1).fit(read_pairs(PREFS, embedder=EMBEDDER), seed=0)
+    rule = selectors.get("robust")()
+    found = RewardFunction(brme, EMBEDDER, selector=rule)(PROMPTS, ANSWERS)
+    np.testing.assert_allclose(found, rule(brme.score(vectors(PROMPTS, ANSWERS))).value, rtol=1e-5)
+
+
+def test_thompson_draws_a_member_for_each_prompt_and_batch(model: FittedHead) -> None:
+    draws = model.score(vectors(PROMPTS, ANSWERS)).centred().draws
+    reward = RewardFunction(model, EMBEDDER, selector=selectors.get("thompson")())
+    found = np.array([reward(PROMPTS, ANSWERS) for _ in range(40)])
+    taken = np.abs(found[:, None] - draws).argmin(axis=1)
+    np.testing.assert_allclose(np.take_along_axis(draws, taken, axis=0), found, rtol=1e-5)
+    assert (taken[:, 0] == taken[:, 1]).all()  # two answers to one prompt are compared by one member
+    assert {tuple(pair) for pair in taken[:, 1:].tolist()} == {(i, j) for i in range(3) for j in range(3)}
+
+
+def test_the_mean_is_taken_without_a_selector(model: FittedHead) -> None:
+    found = RewardFunction(model, EMBEDDER)(PROMPTS, ANSWERS)
+    np.testing.assert_allclose(found, model.score(vectors(PROMPTS, ANSWERS)).centred().mean, rtol=1e-5)
+
+
+def test_the_penalty_is_the_weighted_mahalanobis_distance_in_the_latent(model: FittedHead, reference: Texts) -> None:
+    from scipy.spatial.distance import mahalanobis
+    from sklearn.covariance import LedoitWolf
+
+    plain = RewardFunction(model, EMBEDDER)
+    logged: dict[str, Any] = {}
+    paid = plain.penalised_by(detectors.get("mahalanobis")(), reference, weight=0.5)(
+        PROMPTS, ANSWERS, log_metric=logged.__setitem__, log_extra=logged.__setitem__
+    )
+    usual = LedoitWolf().fit(model.latent(vectors(reference.prompts, reference.responses)).astype(np.float64))
+    latents = model.latent(vectors(PROMPTS, ANSWERS))
+    distance = [mahalanobis(z, usual.location_, usual.precision_) for z in latents]
+    np.testing.assert_allclose(np.subtract(plain(PROMPTS, ANSWERS), paid), 0.5 * np.array(distance), rtol=1e-3)
+    np.testing.assert_allclose(logged["penalty"], distance, rtol=1e-3)
+    np.testing.assert_allclose(logged["embrm/penalty"], np.mean(distance), rtol=1e-3)
+
+
+def test_messages_count_as_their_text(model: FittedHead) -> None:
+    reward = RewardFunction(model, EMBEDDER)
+    prompts = [[{"role": "user", "content": text}] for text in PROMPTS]
+    answers = [[{"role": "assistant", "content": text}] for text in ANSWERS]
+    assert reward(prompts, answers) == reward(PROMPTS, ANSWERS)
+
+
+def test_none_gives_none_and_an_empty_completion_the_reward_of_an_empty_text(model: FittedHead) -> None:
+    reward, extra = RewardFunction(model, EMBEDDER), dict[str, Any]()
+    call = [{"role": "assistant", "content": None, "tool_calls": [{"type": "function"}]}]
+    completions = [None, "", call, [*call, {"role": "assistant", "content": "Air."}]]
+    found = reward(["Why?"] * 4, completions, log_extra=extra.__setitem__)
+    assert found[0] is None
+    assert found[2] is None
+    np.testing.assert_allclose([found[1], found[3]], reward(["Why?"] * 2, ["", "Air."]), rtol=1e-5)
+    assert [value is None for value in extra["uncertainty"]] == [True, False, True, False]
+    assert reward(["Why?"] * 2, [None, None]) == [None, None]
+    assert reward.seen is None
+
+
+def test_uncertainty_is_logged_as_trl_logs(model: FittedHead) -> None:
+    metrics, columns = dict[str, float](), dict[str, list[Any]]()
+    log = {"log_metric": metrics.__setitem__, "log_extra": columns.__setitem__}
+    more = {"completion_ids": [[1]] * 3, "trainer_state": object(), "topic": ["a", "b", "c"]}
+    RewardFunction(model, EMBEDDER)(prompts=PROMPTS, completions=ANSWERS, **log, **more)
+    sd = model.score(vectors(PROMPTS, ANSWERS)).centred().sd
+    np.testing.assert_allclose(columns["uncertainty"], sd, rtol=1e-5)
+    assert metrics == {"embrm/uncertainty": pytest.approx(sd.mean(), rel=1e-5), "embrm/cut": 0.0}
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_pickle_gives_the_same_rewards(folder: bool, model: FittedHead, reference: Texts, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    reward = RewardFunction(tmp_path / "model" if folder else model, EMBEDDER)
+    if folder:
+        assert len(pickle.dumps(reward)) < 1000
+    reward = reward.penalised_by(detectors.get("mahalanobis")(), reference, weight=0.5)
+    reward = reward.watched_by(detectors.get("csi")(), reference)
+    expected = reward(PROMPTS, ANSWERS)
+    back = pickle.loads(pickle.dumps(reward))
+    assert back(PROMPTS, ANSWERS) == expected
+    assert back.alarm._statistic == reward.alarm._statistic * 2  # the history of the run goes along
+
+
+def test_the_embedder_is_the_model_s_own_unless_given(model: FittedHead) -> None:
+    with pytest.raises(OptionError, match="does not say what embedded"):
+        RewardFunction(model)(PROMPTS, ANSWERS)
+    model.record["source"] = {"embedder": "hashing", "settings": ["dimension=64"]}
+    try:
+        assert RewardFunction(model)(PROMPTS, ANSWERS) == RewardFunction(model, EMBEDDER)(PROMPTS, ANSWERS)
+    finally:
+        del model.record["source"]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "completions", "message"),
+    [
+        (["a", "b"], ["c"], "every completion needs its prompt, got 2 prompts for 1"),
+        (["a"], [3], "completion 0 of the batch must be text or a list of messages"),
+        (["a"], [["b"]], "completion 0 of the batch must hold messages"),
+        ([3], ["a"], "prompt 0 of the batch must be text"),
+    ],
+)
+def test_what_is_no_text_is_refused(
+    prompts: list[Any], completions: list[Any], message: str, model: FittedHead
+) -> None:
+    with pytest.raises(DataError, match=message):
+        RewardFunction(model, EMBEDDER)(prompts, completions)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda r, t: RewardFunction(r.model, selector=selectors.get("penalised")()), "needs a penalty"),
+        (lambda r, t: r.penalised_by(detectors.get("mahalanobis")(), t, weight=-1.0), "weight must be >= 0"),
+        (lambda r, t: r.penalised_by(detectors.get("csi")(), t, weight=1.0), "'csi' gives no row a score"),
+        (lambda r, t: r.watched_by(detectors.get("csi")(), t, window=0), "window >= 1 and level inside"),
+        (lambda r, t: r.watched_by(detectors.get("csi")(), t, level=1.0), "window >= 1 and level inside"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    make: Callable[[RewardFunction, Texts], object], message: str, model: FittedHead, reference: Texts
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        make(RewardFunction(model, EMBEDDER), reference)
+
+
+@pytest.mark.parametrize("name", ["csi", "mop", "mahalanobis", "mmd"])
+def test_an_alarm_fires_where_detect_says_it_does_on_the_recorded_run(
+    name: str, model: FittedHead, reference: Texts, tmp_path: Path
+) -> None:
+    rng, run = np.random.default_rng(0), Trajectory(tmp_path / "run")
+    recipe = detectors.get(name)(**({"alpha": 0.1} if name in ("mop", "mahalanobis") else {}))
+    usual = RewardFunction(model, EMBEDDER).latent(reference)
+    alarm, found = Alarm(recipe, usual, reference, level=0.2), []
+    for step in range(14):
+        # Every text answers a prompt of its own that the reference lacks, as `watch_run` takes it.
+        prompts = [f"new {step} {i}" for i in range(8)]
+        latents = usual[rng.choice(len(usual), 8)] + (step >= 10) * 5 * np.ptp(usual, axis=0)
+        found.append(alarm.see(latents, prompts).statistic)
+        assert step >= 10 or alarm.fired is None
+        run.add(Step(step, step / 10, 1.0, 0.0, float(step), {}, [], [], latents))
+    judge = Judge("", model, lambda _: {"embedder": EMBEDDER})
+    expected = watch_run({name: recipe}, judge, reference, tmp_path / "run", spaces=["latent"], level=0.2, seed=0)[0]
+    np.testing.assert_allclose(found, expected.statistic, rtol=1e-4)
+    assert alarm.fired == expected.alarm
+    assert alarm.fired in range(10, 14)
+
+
+def test_an_alarm_is_logged_from_where_it_fired_on(model: FittedHead, reference: Texts) -> None:
+    csi = detectors.get("csi")(eps=0.1)
+    reward = RewardFunction(model, EMBEDDER).watched_by(csi, reference, rule="threshold", limit=-0.1, window=1)
+    assert reward.alarm is not None
+    metrics: list[tuple[str, float]] = []
+    for texts in ([f"zzz {i} " * 9 for i in range(6)], reference.responses[:6], [f"zzz {i} " * 9 for i in range(6)]):
+        reward(["new"] * 6, texts, log_metric=lambda *pair: metrics.append(pair))
+    statistic, alarm = ([v for n, v in metrics if n == f"embrm/{name}"] for name in ("statistic", "alarm"))
+    assert [value > -0.1 for value in statistic] == [False, True, False]
+    assert alarm == [0.0, 1.0, 1.0]
+    assert reward.alarm.fired == 1
+
+
+def test_rows_of_a_prompt_count_as_one_and_known_prompts_are_told(model: FittedHead, reference: Texts) -> None:
+    latents = RewardFunction(model, EMBEDDER).latent(reference)
+    detector = detectors.get("mahalanobis")(alpha=0.1)
+    alone, group = (Alarm(detector, latents, reference) for _ in range(2))
+    far = latents[:1] + 5 * np.ptp(latents, axis=0)
+    p = [alarm.see(np.repeat(far, 8, axis=0), prompts).details["p_value"]
+         for alarm, prompts in ((alone, [f"new {i}" for i in range(8)]), (group, ["new"] * 8))]  # fmt: skip
+    assert p[0] < p[1]  # eight independent witnesses against one
+    with pytest.warns(AlarmWarning, match="answer prompts that the detector learnt"):
+        Alarm(detector, latents, reference).see(latents, reference.prompts)
+
+
+def test_texts_that_are_cut_are_counted_always_and_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
+    reader = embedders.get("sentence_transformer")(model=str(make_tiny_model(tmp_path / "tiny")))
+    shape = reader.embed(["a"]).vectors.shape[1]
+    rng = np.random.default_rng(0)
+    from embrm.types import Pairs
+
+    pairs = Pairs.from_arrays(rng.normal(size=(40, shape)), chosen=np.arange(20), rejected=np.arange(20, 40))
+    reward, cut = RewardFunction(heads.get("linear")().fit(pairs, seed=0), reader), list[float]()
+
+    def log(name: str, value: float) -> None:
+        if name == "embrm/cut":
+            cut.append(value)
+
+    reward(["a"], ["b"], log_metric=log)
+    with pytest.warns(TruncationWarning, match="1 of 2 texts are longer"):
+        reward(["a", "a"], ["word " * LIMIT, "b"], log_metric=log)
+    reward(["a", "a"], ["word " * LIMIT, "more " * LIMIT], log_metric=log)
+    assert cut == [0.0, 0.5, 1.0]
