@@ -45,7 +45,7 @@ class Checkpoint:
             raise OptionError("model= is missing; give the path of a folder or an id on the hub")
         if self.folder is not None and self.revision is not None:
             raise OptionError(f"model '{self.model}' is a folder and has no revision; leave it out")
-        if self.folder is None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.model):
+        if self.folder is None and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.model):
             raise OptionError(f"model '{self.model}' is neither a folder that exists nor an id on the hub")
 
     @property
@@ -85,6 +85,14 @@ class Checkpoint:
             OptionError: there is none, or the hub cannot be reached.
         """
         return self._load("AutoTokenizer")
+
+    def config(self) -> Any:
+        """Load the model's configuration alone.
+
+        Raises:
+            OptionError: there is none, or the hub cannot be reached.
+        """
+        return self._load("AutoConfig")
 
     def network(self, kind: str, *, device: str, bfloat16: bool) -> Any:
         """Load the model as transformers' auto class `kind`, for inference.

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -72,10 +71,10 @@ class RewardModelGold:
         """
         if len(prompts) != len(responses):
             raise DataError(f"gold needs one prompt a response, got {len(prompts)} prompts, {len(responses)} responses")
+        self.check()
         checkpoint = Checkpoint(self.model, self.revision)
         bfloat16 = in_bfloat16(self.precision, device=self.device)
         replicas = _replicas(checkpoint, checkpoint.stamps(), tuple(devices(self.device)), bfloat16)
-        self._check(replicas[0].net.config)
         conversation, limit = replicas[0].conversation, replicas[0].limit
         every = conversation.tokens([conversation.text(p, r) for p, r in zip(prompts, responses, strict=True)])
         cut = sum(len(tokens) > limit for tokens in every)
@@ -92,7 +91,14 @@ class RewardModelGold:
             out[batch] = self._reward(logits)
         return out
 
-    def _check(self, config: Any) -> None:
+    def check(self) -> None:
+        """Make sure, before any work, that the model can be found and that `label` suits it; else raise OptionError."""
+        config = Checkpoint(self.model, self.revision).config()
+        if config.architectures and not any("SequenceClassification" in name for name in config.architectures):
+            raise OptionError(
+                f"model '{self.model}' is a {config.architectures[0]}, and a gold needs a trained "
+                "sequence-classification model; give a reward model"
+            )
         names = dict(config.id2label)
         if len(names) == 1 and self.label is not None:
             raise OptionError(

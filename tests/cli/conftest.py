@@ -16,6 +16,7 @@ import pytest
 
 from embrm.cli import run
 from embrm.policies._trajectory import Step, Trajectory
+from tests.tiny_models import causal_lm, reward_model
 
 GOOD = ["correct", "step", "clear", "useful", "precise", "tested", "works"]
 BAD = ["wrong", "vague", "never", "maybe", "nothing", "useless", "broken"]
@@ -72,6 +73,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pools.append({"id": f"q{i}", "prompt": f"How do I clean pot {i}?", "responses": responses, "gold": gold})
         pools[-1]["policy"] = policy
     write_lines(folder / "pools.jsonl", pools)
+    write_lines(folder / "prompts.jsonl", [{"id": f"p{i}", "prompt": f"How do I mend lamp {i}?"} for i in range(3)])
+    causal_lm(folder / "lm")
+    reward_model(folder / "rm")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=3", "--embedder", "hashing"]

@@ -20,7 +20,7 @@ from embrm.cli import embrm as group
 from embrm.embedders import get
 
 Run = Callable[..., Result]
-QUICK = ("cache", "curve", "detect", "embed", "evaluate", "fit", "list", "score", "select")
+QUICK = ("cache", "curve", "detect", "embed", "evaluate", "fit", "generate", "list", "score", "select")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

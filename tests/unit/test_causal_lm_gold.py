@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_two_logits_need_a_label_and_give_their_difference(tmp_path: Path) -> No
     with pytest.raises(OptionError, match=r"has 2 logits \(0: LABEL_0, 1: LABEL_1\), got label=None; give the label"):
         RewardModelGold(str(folder))(PROMPTS, RESPONSES)
     with pytest.raises(OptionError, match=r"has 2 logits .* got label=2; give the label of the good one"):
-        RewardModelGold(str(folder), label=2)(PROMPTS, RESPONSES)
+        RewardModelGold(str(folder), label=2).check()
     expected = alone(folder)
     for label, sign in ((1, 1), (0, -1)):
         got = RewardModelGold(str(folder), label=label)(PROMPTS, RESPONSES)
@@ -91,6 +92,10 @@ def test_long_texts_are_cut_with_a_warning(tmp_path: Path) -> None:
 
 def test_a_model_without_a_trained_score_is_refused(tmp_path: Path) -> None:
     folder = tiny_models.causal_lm(tmp_path / "lm")
+    with pytest.raises(OptionError, match=r"is a LlamaForCausalLM, and a gold needs a trained seq"):
+        RewardModelGold(str(folder))(["Why?"], ["So."])
+    claim = {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "good"}}
+    (folder / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | claim))
     with pytest.raises(OptionError, match=r"lacks weights that AutoModelForSequenceClassification needs: score.weight"):
         RewardModelGold(str(folder))(["Why?"], ["So."])
 

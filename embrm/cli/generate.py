@@ -1,0 +1,73 @@
+"""`embrm generate`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from embrm.cli import _options, _render
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@click.option("-o", "--output", metavar="POOL.jsonl", required=True, help="The file for the pools.")
+@click.option("--model", metavar="PATH", required=True, help="A folder of transformers' form, or an id on the hub.")
+@click.option("--revision", help="Branch, tag or commit of the model on the hub.")
+@click.option("-n", "--n", default=8, show_default=True, help="Responses a prompt.")
+@click.option("--temperature", default=1.0, show_default=True, help="Less prefers what is likely; 0: the likeliest.")
+@click.option("--top-p", default=1.0, show_default=True, help="Share of probability drawn from, the likeliest first.")
+@click.option("--max-new-tokens", default=256, show_default=True, help="A response is cut off there.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End a response before this text; may be repeated.")
+@click.option("--engine", type=click.Choice(["transformers", "vllm"]), default="transformers", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option("--batch-size", default=32, show_default=True, help="Responses written at once on a device.")
+@click.option("--gold", metavar="PATH", help="A reward model of transformers' form, whose scores become the gold.")
+@click.option("--gold-label", type=int, metavar="K", help="Which logit of several is good; its log-odds are the gold.")
+@_options.seed
+@_options.json_output
+def command(
+    file: str,
+    output: str,
+    n: int,
+    gold: str | None,
+    gold_label: int | None,
+    seed: int,
+    as_json: bool,
+    **sampling: Any,
+) -> None:
+    """Write pools: N responses of a language model to each prompt of a file, with the gold of a reward model.
+
+    FILE has rows with a prompt, text or messages, and may name them by id; each row becomes a pool. A run that was
+    stopped goes on where it stood when it is started again, and ends with the same file.
+
+    Example:
+      embrm generate prompts.jsonl -o generated.jsonl --model lm -n 4 --max-new-tokens 64 --gold rm
+    """
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from embrm.errors import OptionError
+    from embrm.integrations.reward_model import RewardModelGold
+    from embrm.policies.causal_lm import CausalLMPolicy
+    from embrm.policies.pool_file import write_pool
+    from embrm.texts import read_prompts
+
+    policy = CausalLMPolicy(**sampling)
+    if gold is None and gold_label is not None:
+        raise OptionError("--gold-label chooses a logit of the gold's model; give --gold too")
+    scores = None
+    if gold is not None:
+        scores = RewardModelGold(gold, label=gold_label, device=policy.device, precision=policy.precision)
+        scores.check()
+    ids, prompts = read_prompts(file)
+    with tqdm(total=len(prompts), unit="prompt", disable=not sys.stderr.isatty()) as bar:
+        done = write_pool(policy, output, prompts=prompts, n=n, seed=seed, ids=ids, gold=scores, on_shard=bar.update)
+    text = (
+        f"{done.prompts} prompts × {n} responses → {output} "
+        f"({done.empty} empty, {done.cut} cut at {policy.max_new_tokens} tokens, {done.resumed} prompts resumed)"
+    )
+    _render.emit({"output": output, **asdict(done)}, text, as_json=as_json)
