@@ -36,23 +36,22 @@ def second_problems(
     """Return the problems of stage 2: the trunk's output (or the features) with the targets beside it."""
     out = []
     for problem, net, ensemble in zip(problems, first, refits, strict=True):
-        scale = None
+        parts = [_used(pairs) for pairs in (problem.pairs, problem.validation) if pairs is not None]
+        views = [{"trunk": net.latent(p.features)} if frozen else dict(p.features.views) for p in parts]
         if ensemble is not None:
-            scale = Scale.of(ensemble.score(problem.pairs.features.take(rows_of(problem.pairs))).draws)
-        pairs = _second(problem.pairs, net, ensemble, scale, frozen)
-        held = problem.validation and _second(problem.validation, net, ensemble, scale, frozen)
-        out.append(replace(problem, pairs=pairs, validation=held, pools=None))
+            draws = [ensemble.score(p.features).draws for p in parts]
+            scale = Scale.of(draws[0])  # of the training texts
+            views = [{**v, "target": scale.targets(d)} for v, d in zip(views, draws, strict=True)]
+        parts = [replace(p, features=replace(p.features, views=v)) for p, v in zip(parts, views, strict=True)]
+        out.append(replace(problem, pairs=parts[0], validation=parts[1] if problem.validation else None, pools=None))
     return _stacked(out) if frozen else out
 
 
-def _second(pairs: Pairs, net: FittedNet, refits: FittedNet | None, scale: Scale | None, frozen: bool) -> Pairs:
+def _used(pairs: Pairs) -> Pairs:
+    """Return the pairs over the texts that they use."""
     rows = rows_of(pairs)
-    features = pairs.features.take(rows)
-    views = {"trunk": net.latent(features)} if frozen else dict(features.views)
-    if refits is not None and scale is not None:
-        views["target"] = scale.targets(refits.score(features).draws)
     chosen, rejected = np.searchsorted(rows, pairs.chosen), np.searchsorted(rows, pairs.rejected)
-    return replace(pairs, features=replace(features, views=views), chosen=chosen, rejected=rejected)
+    return replace(pairs, features=pairs.features.take(rows), chosen=chosen, rejected=rejected)
 
 
 def _stacked(problems: list[Problem]) -> list[Problem]:
