@@ -55,7 +55,7 @@ class Watched:
         statistic: `(t,)` of the rows of the last steps, at each step.
         p_values: `(t,)` of these sets, or None.
         alarm: the step at which the rule fired, or None.
-        judgement: how that relates to the fall of the gold reward.
+        judgement: how that relates to the fall of the gold reward; None where a step's gold is not known.
         warnings: of the verdicts.
     """
 
@@ -65,7 +65,7 @@ class Watched:
     statistic: Array
     p_values: Array | None
     alarm: int | None
-    judgement: onset.Judgement
+    judgement: onset.Judgement | None
     warnings: tuple[str, ...]
 
 
@@ -188,7 +188,7 @@ def watch_run(
             mine = usual_rule(recipe) if rule == "auto" else rule
             alarm = first_alarm(statistic, p_values, rule=mine, limit=limit, level=share)
             warnings = tuple(dict.fromkeys(w for v in verdicts for w in v.warnings))
-            judged = onset.judge(statistic, gold, alarm=alarm)
+            judged = onset.judge(statistic, gold, alarm=alarm) if np.isfinite(gold).all() else None
             out.append(Watched(space, name, mine, statistic, p_values, alarm, judged, warnings))
     return out
 

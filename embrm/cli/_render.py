@@ -179,14 +179,14 @@ def finding_table(findings: Sequence[Finding]) -> str:
 
 def watched_table(watched: Sequence[Watched]) -> str:
     """Return one line a detector and space: when its rule fired, and when gold began to fall."""
+    judged = ("onset", "lead", "auroc")
     rows = [
         [
             w.detector,
             w.space,
             w.rule,
             *(float(w.statistic[i]) for i in (0, -1)),
-            *("–" if step is None else step for step in (w.alarm, w.judgement.onset, w.judgement.lead)),
-            float("nan") if w.judgement.auroc is None else w.judgement.auroc,
+            *("–" if v is None else v for v in (w.alarm, *(getattr(w.judgement, name, None) for name in judged))),
         ]
         for w in watched
     ]

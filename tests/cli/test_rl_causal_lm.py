@@ -1,0 +1,89 @@
+"""`embrm rl --policy causal_lm`: a tiny language model trained against a head, watched, stopped, and refused."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result
+
+from embrm.policies._trajectory import Trajectory
+from tests.tiny_models import reward_model
+
+Run = Callable[..., Result]
+BASE = ("rl", "model", "--policy", "causal_lm", "--lm", "lm", "--prompts", "prefs.jsonl", "-o", "trained")
+TINY = ("--batch", "8", "--group", "4", "--max-new-tokens", "8", "--learning-rate", "0.003")
+# What TRL 1.16 calls is deprecated in transformers 5.23.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated:FutureWarning"
+)
+
+
+def test_a_run_is_recorded_drawn_and_can_go_on_from_its_policy(embrm: Run) -> None:
+    more = ("--gold", "rm", "--latent-penalty", "0.5", "--reference", "prefs.jsonl")
+    first = embrm(*BASE, *TINY, *more, "--steps", "3", "--latents", "--set", "temperature=0.9", "--json")
+    assert first.code == 0
+    run = Trajectory.load("trained")
+    assert first.json["steps"] == len(run) == 3
+    assert first.json["last"] == [2, *(getattr(run.steps[2], name) for name in ("kl", "proxy", "gold"))]
+    assert np.isfinite(run.series("gold")).all()
+    assert all(step.latent is not None and len(step.latent) == 8 for step in run.steps)
+    assert Path("trained", "trajectory.svg").exists()
+    base = [word if word != "lm" else "trained/policy" for word in BASE[:-1]]
+    again = embrm(*base, "again", *TINY, "--steps", "1", "--selector", "worst_case")
+    assert again.code == 0
+    assert "figure: again/trajectory.svg" in again.out
+    assert "–" in again.out  # gold is not known
+
+
+def test_an_alarm_stops_the_run_with_exit_code_3(embrm: Run) -> None:
+    watch = ("--stop-on-alarm", "--detector", "neighbours:alpha=0.1", "--reference", "prefs.jsonl")
+    result = embrm(*BASE, *TINY, *watch, "--steps", "9", "--json")
+    assert (result.code, result.json["alarm"] + 1) == (3, result.json["steps"])
+    result = embrm(*BASE[:-1], "other", *TINY, *watch[1:], "--steps", "9")
+    assert result.code == 3
+    assert "ALARM at step" in result.out
+    assert len(Trajectory.load("other")) == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("rl", "model", "-o", "new", "--lm", "lm", "--stop-on-alarm"), "'grammar' has no --lm, --stop-on-alarm"),
+        ((*BASE, "--algorithm", "ppo"), "'causal_lm' has no --algorithm"),
+        (BASE[:5] + BASE[7:], "needs --lm"),
+        ((*BASE, "--set", "beta"), "'beta' is not NAME=VALUE"),
+        ((*BASE, "--set", "beta=1"), "beta cannot be set by options"),
+        ((*BASE, "--stop-on-alarm"), "give them as --reference FILE"),
+        ((*BASE, "--latent-penalty", "1", "--reference", "prefs.jsonl", "--selector", "best"), "leave --selector out"),
+        ((*BASE, "--latent-penalty", "-1", "--reference", "prefs.jsonl"), "weight must be >= 0"),
+        ((*BASE, "--steps", "0"), "steps, max_new_tokens and micro_batch >= 1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(words: tuple[str, ...], message: str, embrm: Run) -> None:
+    result = embrm(*words)
+    assert (result.code, message in result.err) == (2, True)
+
+
+def test_gold_with_two_logits_needs_its_label(embrm: Run, workspace: Path) -> None:
+    reward_model(workspace / "gold", labels=2)
+    result = embrm(*BASE, *TINY, "--gold", "gold")
+    assert (result.code, "give the label of the good one" in result.err) == (2, True)
+
+
+def test_without_the_extra_the_command_that_installs_it_is_named(embrm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trl", None)
+    monkeypatch.delitem(sys.modules, "embrm.integrations.grpo", raising=False)
+    result = embrm(*BASE, *TINY)
+    assert (result.code, "pip install 'embrm[trl]'" in result.err) == (1, True)
+
+
+def test_detect_reads_the_run_of_a_language_model(embrm: Run) -> None:
+    assert embrm(*BASE, *TINY, "--steps", "3", "--latents").code == 0
+    found = embrm("detect", "model", "prefs.jsonl", "trained", "--detector", "csi", "--json")
+    assert found.code in (0, 3)
+    assert found.json["watched"][0]["judgement"] is None  # gold is not known
+    assert "csi" in embrm("detect", "model", "prefs.jsonl", "trained", "--detector", "csi").out
