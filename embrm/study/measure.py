@@ -89,7 +89,7 @@ def measure(
     arrays = accuracies(data, reward.mean)
     arrays["reliability"] = np.stack([found.confidence, found.accuracy, found.weight])
     if data.gold is not None:
-        rules = list(_rules(config, head, reward, _penalty(config, data, model, training)))
+        rules = list(_rules(config, head, reward, _penalty(config, head, data, model, training)))
         arrays |= _picked(config, data, rules, reward, seed=cell.seed)
         arrays |= _pushed(config, data, rules, reward)
         arrays |= _branches(config, data, model)
@@ -177,9 +177,7 @@ def _rules(
     config: StudyConfig, head: HeadConfig, reward: Reward, penalty: Array | None
 ) -> Iterator[tuple[str, Selector, Array | None]]:
     """Yield title, rule and penalty of every rule that the reward allows."""
-    for asked in config.rules:
-        if head.rules is not None and asked.label not in head.rules:
-            continue
+    for asked in config.rules_of(head):
         if asked.penalty and penalty is None:
             continue
         rule: Selector = selectors.get(asked.name)(**asked.options)
@@ -194,11 +192,10 @@ def _rules(
         yield asked.label, rule, penalty if asked.penalty else None
 
 
-def _penalty(config: StudyConfig, data: Dataset, model: FittedHead, training: Pairs) -> Array | None:
+def _penalty(config: StudyConfig, head: HeadConfig, data: Dataset, model: FittedHead, training: Pairs) -> Array | None:
     """Return the latent distance of every text, or None where no rule wants it or the latent is the reward alone."""
-    if not any(rule.penalty for rule in config.rules):
-        return None
-    return latent_distance(data, model, training)
+    wanted = any(rule.penalty for rule in config.rules_of(head))
+    return latent_distance(data, model, training) if wanted else None
 
 
 def _picked(

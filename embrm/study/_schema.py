@@ -1,0 +1,182 @@
+"""The parts of a study's configuration."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(_Part):
+    """Where preferences and pools come from.
+
+    Attributes:
+        name: what tables call it.
+        kind: "world" is the shipped one; "pool" makes preferences from the gold of a candidate pool, as simulated
+            annotators would; "files" takes a pair file and a pool file.
+        embedder: whose vectors: of the world "minilm" or "hashing", else any embedder's name.
+        embedder_options: fields of its recipe.
+        second: of the world, the embedder of a second view, for ensembles across embedders; "" for none.
+        pool, pairs: paths of the pool file (or a folder with candidates.jsonl.gz and its vectors) and the pair file.
+        vectors: path of vectors made elsewhere, one a response of the pool; "" embeds the texts.
+        omit: policies that are left out of the pool, such as one that hacks the judge.
+    """
+
+    name: str
+    kind: Literal["world", "pool", "files"] = "world"
+    embedder: str = "minilm"
+    embedder_options: dict[str, Any] = {}
+    second: str = ""
+    pool: str = ""
+    pairs: str = ""
+    vectors: str = ""
+    omit: list[str] = []
+
+
+class HeadConfig(_Part):
+    """One reward head of a study.
+
+    Attributes:
+        name: as `embrm list heads` gives it.
+        options: fields of its recipe; a list under `grid` makes one head for every combination.
+        title: what tables, figures and claims call it; without one, its name.
+        grid: option → values; the titles then say which.
+        tuned: whether its options are chosen on validation prompts; of a grid they are not.
+        rules: titles of the rules to apply; None applies every rule that the head's reward allows.
+        pairs, bias, flips, seeds: where the head is not wanted everywhere; None means the study's.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
+    title: str = ""
+    grid: dict[str, list[Any]] = {}
+    tuned: bool = True
+    rules: list[str] | None = None
+    pairs: list[Positive] | None = None
+    bias: list[float] | None = None
+    flips: list[float] | None = None
+    seeds: list[int] | None = None
+
+    def expanded(self) -> Iterator[HeadConfig]:
+        """Yield one head for each point of the grid, or the head itself."""
+        title = self.title or self.name
+        for point in itertools.product(*self.grid.values()):
+            at = dict(zip(self.grid, point, strict=True))
+            name = " ".join([title, *(f"{key}={value}" for key, value in at.items())])
+            yield self.model_copy(
+                update={"title": name, "options": self.options | at, "grid": {}, "tuned": self.tuned and not at}
+            )
+
+
+class RuleConfig(_Part):
+    """One rule by which a reward is pushed on.
+
+    Attributes:
+        name: as `embrm list selectors` gives it.
+        options: fields of its recipe.
+        title: what tables and claims call it; without one, its name and options.
+        penalty: "latent" gives the rule `penalised` the squared distance of each latent to those of the training texts.
+        heads: titles of the heads that are pushed on by it; none means every head whose reward allows it.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
+    title: str = ""
+    penalty: Literal["", "latent"] = ""
+    heads: list[str] = []
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.title or " ".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+
+
+class TuningConfig(_Part):
+    """How options are chosen, equally for every head: on a seed of its own, on validation prompts.
+
+    Attributes:
+        budget: recipes tried for each head, data set and flip fraction; 1 takes the head as it is.
+        pairs: training pairs; the size nearest to it among the study's.
+    """
+
+    budget: Positive = 3
+    pairs: Positive = 1000
+
+
+class DetectionConfig(_Part):
+    """Where detectors look, along the path of each of some heads.
+
+    Attributes:
+        heads: titles.
+        detectors: names.
+        pairs: training pairs of the models that are looked at.
+        outputs: texts drawn from the policy at each point.
+        points: of the path.
+    """
+
+    heads: list[str] = []
+    detectors: list[str] = ["csi", "mop", "mahalanobis", "mmd"]
+    pairs: Positive = 4000
+    outputs: Annotated[int, Field(ge=20)] = 400
+    points: Annotated[int, Field(ge=3)] = 9
+
+
+class RLConfig(_Part):
+    """Live reinforcement learning in the simulated world; its new texts need the embedder itself.
+
+    Attributes:
+        heads: titles of the heads that are pushed on.
+        dataset: name of the data set.
+        pairs, bias, flips, seed: of the model.
+        steps, batch, learning_rate, kl_weight: see `embrm rl`.
+    """
+
+    heads: list[str]
+    dataset: str
+    pairs: Positive = 4000
+    bias: float = 1.0
+    flips: float = 0.25
+    seed: int = 0
+    steps: Positive = 100
+    batch: Annotated[int, Field(ge=2)] = 32
+    learning_rate: float = 0.1
+    kl_weight: float = 0.02
+
+
+class StudyConfig(_Part):
+    """A study; the comments in configs/laptop.yaml say what each value does."""
+
+    seeds: Annotated[list[int], Field(min_length=1)]
+    datasets: Annotated[list[DatasetConfig], Field(min_length=1)]
+    bias: Annotated[list[float], Field(min_length=1)] = [0.0, 1.0]
+    flips: Annotated[list[Annotated[float, Field(ge=0, lt=0.5)]], Field(min_length=1)] = [0.0, 0.25]
+    pairs: Annotated[list[Annotated[int, Field(ge=10)]], Field(min_length=1)]
+    heads: Annotated[list[HeadConfig], Field(min_length=1)]
+    rules: list[RuleConfig] = [RuleConfig(name="mean")]
+    sizes: Annotated[list[Positive], Field(min_length=2)] = [1, 2, 4, 8, 16, 32, 64, 128]
+    kl_end: Annotated[float, Field(gt=0)] = 4.0
+    kl_points: Annotated[int, Field(ge=3)] = 25
+    tuning: TuningConfig = TuningConfig()
+    detection: DetectionConfig = DetectionConfig()
+    rl: RLConfig | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    core_seconds: Annotated[float, Field(gt=0)] = 3600.0
+
+    @property
+    def titles(self) -> list[str]:
+        """Titles of all heads, each once."""
+        return list(dict.fromkeys(head.title for head in self.heads))
+
+    def rules_of(self, head: HeadConfig) -> list[RuleConfig]:
+        """Return the rules that a head asks for, or all that are not for other heads."""
+        if head.rules is not None:
+            return [rule for rule in self.rules if rule.label in head.rules]
+        return [rule for rule in self.rules if not rule.heads or head.title in rule.heads]
