@@ -20,8 +20,10 @@ _header = re.compile(
     re.VERBOSE,
 )
 _token = re.compile(r"<[|｜][\w▁]+[|｜]>|<(?:bos|eos|pad|unk|end_of_turn)>|\[(?:PAD|CLS|SEP)\]")
-# <s> strikes text through in HTML, so that only one at an end is taken for a token.
-_ends = re.compile(r"\A(?:\s|</?s>)+|(?:\s|</?s>)+\Z")
+# <s> strikes text through in HTML, so that only one at an end is taken for a token. The end is looked at backwards: a
+# pattern that must reach the end would try every space of a long run in the middle.
+_start = re.compile(r"(?:\s|</?s>)+")
+_reversed_end = re.compile(r"(?:\s|>s/?<)+")
 
 
 def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -> tuple[str, str]:
@@ -59,7 +61,13 @@ def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -
 
 def plain(text: str) -> str:
     """Return text without headers, special tokens, and the space around it."""
-    return _ends.sub("", _token.sub("", _header.sub("\n\n", text)))
+    text = _token.sub("", _header.sub("\n\n", text))
+    text = text[_length(_start.match(text)) :]
+    return text[: len(text) - _length(_reversed_end.match(text[::-1]))]
+
+
+def _length(match: re.Match[str] | None) -> int:
+    return match.end() if match else 0
 
 
 def _role(match: re.Match[str]) -> str:

@@ -78,7 +78,7 @@ def make_reward_func(
     ) -> dict[str, Any]:
         import torch
 
-        found = _as_lists(_score(scorer, list(queries), prompts, keep_system=keep_system))
+        found = _as_lists(_score(scorer, _texts(queries, "queries"), prompts, keep_system=keep_system))
         logs = {name: torch.tensor(values) for name, values in found.pop("extra_logs").items()}
         return {**{name: torch.tensor(values) for name, values in found.items()}, "extra_logs": logs}
 

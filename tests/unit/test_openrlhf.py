@@ -134,6 +134,15 @@ def test_a_query_that_has_nothing_of_its_prompt_is_refused() -> None:
         split("So.", "How?")
 
 
+@pytest.mark.parametrize("run", [" ", "\n", "</s>", "<|im_start|>", "<|start_header_id|>", "<|", "<s> "])
+def test_a_long_run_of_anything_is_read_once(run: str) -> None:
+    sequence = "a" + run * 50_000 + "b"
+    start = time.perf_counter()
+    split(sequence + sequence, sequence)
+    split(sequence)
+    assert time.perf_counter() - start < 3  # a second look at each place takes minutes
+
+
 def test_prompts_of_several_messages_read_as_they_do_from_files(tmp_path: Path) -> None:
     turns = [("system", "Be brief."), ("user", "How?"), ("assistant", "How what?"), ("user", "Mend it.")]
     messages = [{"role": role, "content": content} for role, content in turns]
@@ -190,6 +199,19 @@ def test_the_function_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EMBRM_MODEL", raising=False)
     with pytest.raises(OptionError, match="set the environment variable EMBRM_MODEL"):
         openrlhf.reward_func(["a"], ["a"])
+
+
+def test_what_a_trainer_should_not_pass(model: FittedHead) -> None:
+    function = openrlhf.make_reward_func(model)
+    with pytest.raises(DataError, match="queries must be a list of texts, but number 1 is NoneType"):
+        function(["a", None], None, None)
+    with pytest.raises(DataError, match="queries must be a list of at least one text, got NoneType"):
+        function(None, None, None)
+    with pytest.raises(DataError, match="prompts must be a list of texts, but number 0 is NoneType"):
+        function(["a"], [None], None)
+    with pytest.raises(DataError, match="prompts must be as many as queries, got 2 and 1"):
+        function(["a"], ["a", "b"], None)
+    assert function(["a"], None, None)["rewards"].shape == (1,)
 
 
 def test_what_a_trainer_cannot_use_is_refused(model: FittedHead) -> None:
@@ -360,6 +382,21 @@ def test_an_address_that_others_reach_needs_a_token(host: str, model: FittedHead
     with pytest.raises(OptionError, match="can be reached from other machines; give a token"):
         openrlhf.reward_server(model, host=host, port=0)
     openrlhf.reward_server(model, host="0.0.0.0", port=0, token="t").server_close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "localhost", "::1"])
+def test_addresses_of_this_machine_need_none(host: str, model: FittedHead) -> None:
+    try:
+        server = openrlhf.reward_server(model, host=host, port=0)
+    except OptionError as error:
+        pytest.skip(f"this machine has no {host}: {error}")
+    with server.running() as address:
+        port = address.rsplit(":", 1)[1].partition("/")[0]
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection.request("POST", "/get_reward", b'{"query": ["a"]}', {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, list(json.loads(answer.read()))) == (200, ["rewards", "scores", "extra_logs"])
+        connection.close()
 
 
 def test_addresses_and_tokens_that_cannot_be(model: FittedHead) -> None:
