@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from embrm.embedders._embedder import check_texts
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead
 from embrm.heads._saved import load_model
-from embrm.outcomes import Reward
 from embrm.reading import VIEWS
 from embrm.selectors import Selector
 from embrm.selectors._selector import ValueRule
@@ -53,7 +52,7 @@ class Scored:
 class _Waiting:
     texts: Sequence[tuple[str, str]]
     result: Scored | None = None
-    error: BaseException | None = field(default=None)
+    error: BaseException | None = None
 
 
 class TextScorer:
@@ -136,7 +135,7 @@ class TextScorer:
             length=np.array([len(response) for _, response in texts], dtype=np.float64),
             embedder=self.embedder.identity,
         )
-        reward: Reward = self.model.score(features).centred()
+        reward = self.model.score(features).centred()
         return Scored(
             reward=self.rule(reward).value,
             score=expit(reward.draws).mean(axis=0),

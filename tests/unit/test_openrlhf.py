@@ -136,7 +136,7 @@ def test_a_query_that_has_nothing_of_its_prompt_is_refused() -> None:
 
 @pytest.mark.parametrize("run", [" ", "\n", "</s>", "<|im_start|>", "<|start_header_id|>", "<|", "<s> "])
 def test_a_long_run_of_anything_is_read_once(run: str) -> None:
-    sequence = "a" + run * 50_000 + "b"
+    sequence = "a" + run * 10_000 + "b"
     start = time.perf_counter()
     split(sequence + sequence, sequence)
     split(sequence)

@@ -165,6 +165,30 @@ def test_ties_without_a_spread(
     assert value["ties: hard"] == hard
 
 
+def test_ties_against_whole_arrays(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    questions, right, wrong = 60, 4, 3
+    rows = []
+    for i in range(questions):
+        rows += [
+            second("Ties", name=f"tied:{i}", chosen=right, rejected=wrong),
+            second("Ties", name=f"ref:{i}", chosen=1, rejected=wrong),
+        ]
+    good, bad = rng.normal(2, 0.5, size=(questions, right)), rng.normal(size=(questions, wrong))
+    one, others = rng.normal(2, 0.5, size=questions), rng.normal(size=(questions, wrong))
+    reward = np.column_stack([good, bad, one, others]).ravel()
+    order = rng.permutation(len(rows))
+    parts = np.split(reward, np.cumsum([right + wrong, 1 + wrong] * questions)[:-1])
+    bench = read_bench(write(tmp_path / "bench.jsonl", [rows[i] for i in order]))
+    found = bench_report(bench, {"a": np.concatenate([parts[i] for i in order])}, seed=0, draws=10)
+    gap, reference, spread = good.min(1) - bad.max(1), one - others.max(1), good.max(1) - good.min(1)
+    hard = np.minimum(gap, reference)
+    terms = [gap > 0, reference > 0, gap > spread, hard > spread, np.tanh(hard / spread - 1)]
+    assert all(0.05 < np.mean(t) < 0.95 for t in terms[:4])
+    want = np.dot([0.3, 0.3, 0.2, 0.2, 0.01], [np.mean(t) for t in terms])
+    np.testing.assert_allclose(found.scores["a"]["Ties"].estimate, want, rtol=1e-12)
+
+
 def test_a_question_with_one_row_counts_in_accuracy_alone(tmp_path: Path) -> None:
     data = [second("Ties", name="ref:1", rejected=1), second("Ties", name="tied:2", chosen=2, rejected=1)]
     bench = read_bench(write(tmp_path / "bench.jsonl", data))
