@@ -100,10 +100,15 @@ class Alarm:
             self.rule = usual_rule(self.detector)
         self._prompt = number_prompts(reference)[0]
         self._number = dict(zip(reference.prompts, self._prompt.tolist(), strict=True))
+        self.forget()
+        self._fitted  # noqa: B018 - refused when made
+
+    def forget(self) -> None:
+        """Forget all batches, for another run."""
+        self.fired = None
         self._rows: list[tuple[Array, list[int]]] = []
         self._statistic: list[float] = []
         self._p_values: list[float | None] = []
-        self._fitted  # noqa: B018 - refused when made
 
     def see(self, latents: Array, prompts: Sequence[str]) -> Verdict:
         """Check the last batches together with these latents `(n, k)`, and set `fired` where the rule says so.

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import math
 import random
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
-from embrm.arrays import as_vector
+from embrm.batches import MemoryWarning
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.files import read_rows
-from embrm.integrations.trl import RewardFunction, said, spread
+from embrm.integrations._recording import Gold, GoldFunction, Recorder
+from embrm.integrations.trl import RewardFunction
 from embrm.language_model import Checkpoint, Prompt, in_bfloat16, quiet
 from embrm.policies._trajectory import Step, Trajectory
-from embrm.policies.training import SAMPLE
+from embrm.policies.training import RunStoppedError
 from embrm.texts import _text
-from embrm.types import Array
 
 try:
     from datasets import Dataset
@@ -34,8 +34,6 @@ except ImportError as error:
     raise MissingExtraError(
         f"reinforcement learning of a language model needs TRL ({error}): pip install 'embrm[trl]'"
     ) from error
-
-Gold: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], npt.ArrayLike]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ class GRPO:
         kl_weight: β of the penalty β·KL(π‖π_ref); 0 means off.
         max_new_tokens: a response is cut off there.
         micro_batch: responses that pass through the model at once, which divide `batch`: fewer need less memory. None
-            takes all of them.
+            takes all of them, and half where memory runs out.
         options: further options of `trl.GRPOConfig`, such as `{"use_vllm": True}`.
     """
 
@@ -114,6 +112,10 @@ class GRPO:
         Raises:
             DataError: the folder holds a run already; the prompts are too few, or messages without a chat template.
             OptionError: there is no such model, or TRL refuses an option.
+            RunStoppedError: memory ran out, and not in a first step that half of the micro-batch could do.
+
+        Warns:
+            MemoryWarning: memory ran out in the first step, and a smaller micro-batch is used.
         """
         if stop_on_alarm and reward.alarm is None:
             raise OptionError("there is no alarm to stop on; give the reward one with watched_by")
@@ -122,19 +124,61 @@ class GRPO:
         tokenizer.padding_side = tokenizer.truncation_side = "left"
         if not (tokenizer.chat_template or all(isinstance(prompt, str) for prompt in prompts)):
             raise DataError(f"prompts are lists of messages, but '{model}' has no chat template; give plain text")
-        trajectory = Trajectory(None if folder is None else Path(folder))
-        watching = None if gold is None else _Gold(gold)
-        functions = [reward] if watching is None else [reward, watching]
-        recorder = _Recorder(trajectory, reward, watching, on_step, stop_on_alarm)
-        with _generators_kept(), quiet(), tempfile.TemporaryDirectory() as scratch:
+        watching = None if gold is None else GoldFunction(gold)
+        recorder = Recorder(
+            Trajectory(None if folder is None else Path(folder)), reward, watching, on_step, stop_on_alarm
+        )
+        recipe: GRPO | None = self
+        with _generators_kept(), quiet():
+            while recipe is not None:
+                reward.forget()
+                recipe = recipe._run(place, prompts, tokenizer=tokenizer, recorder=recorder, folder=folder, seed=seed)
+        return recorder.trajectory
+
+    def _run(
+        self,
+        place: Checkpoint,
+        prompts: Sequence[Prompt],
+        *,
+        tokenizer: Any,
+        recorder: Recorder,
+        folder: str | Path | None,
+        seed: int,
+    ) -> GRPO | None:
+        """Train, and return None, or the recipe to start again with where memory ran out in the first step."""
+        functions = [recorder.reward] if recorder.gold is None else [recorder.reward, recorder.gold]
+        with tempfile.TemporaryDirectory() as scratch:
             config = self._config(scratch, seed=seed, weights=[1.0, 0.0][: len(functions)])
             data = _data(prompts, least=self.batch * config.world_size // self.group)
             trainer = _trainer(place, functions, config, data, tokenizer, recorder)
-            trainer.train()
-            if folder is not None:
-                trainer.save_model(str(Path(folder) / "policy"))
-                (Path(folder) / "policy" / "training_args.bin").unlink(missing_ok=True)  # a pickle, of no use
-        return trajectory
+            try:
+                trainer.train()
+            except torch.OutOfMemoryError as error:
+                if config.world_size > 1:  # the other processes would wait for this one
+                    raise
+                told = str(error)
+            else:
+                if folder is not None:
+                    trainer.save_model(str(Path(folder) / "policy"))
+                    (Path(folder) / "policy" / "training_args.bin").unlink(missing_ok=True)  # a pickle, of no use
+                return None
+        return self._halved(recorder.trajectory, told)
+
+    def _halved(self, trajectory: Trajectory, told: str) -> GRPO:
+        micro = self.micro_batch or self.batch
+        if len(trajectory) or micro == 1:
+            raise RunStoppedError(
+                f"memory ran out in step {len(trajectory)} with micro_batch={micro}; lower it, max_new_tokens or the "
+                f"batch, or take a smaller model ({told.splitlines()[0]})",
+                trajectory,
+            )
+        smaller = max(size for size in range(1, micro // 2 + 1) if self.batch % size == 0)
+        message = f"memory ran out with micro_batch={micro}; the run starts again with {smaller}"
+        warnings.warn(message, MemoryWarning, stacklevel=4)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return replace(self, micro_batch=smaller)
 
     def _own(self) -> dict[str, Any]:
         """Return the options of TRL that the fields stand for, or that the record depends on."""
@@ -167,67 +211,6 @@ class GRPO:
             raise OptionError(f"trl.GRPOConfig refuses an option: {error}; correct it") from error
 
 
-@dataclass(eq=False)
-class _Gold:
-    """A gold reward as a reward function of weight 0: TRL then logs its mean over all processes."""
-
-    reward: Gold
-    seen: Array | None = None
-
-    __name__ = "gold"
-
-    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **others: Any) -> list[float | None]:
-        _, written, rows = said(prompts, completions)
-        self.seen = None
-        if not rows:
-            return [None] * len(completions)
-        self.seen = as_vector(self.reward([prompts[i] for i in rows], written), "gold", len(rows), np.float64)
-        return spread(self.seen, rows, len(completions))
-
-
-@dataclass(eq=False)
-class _Recorder(TrainerCallback):
-    """Turns what TRL logs after each step into the steps of a trajectory, and stops at an alarm."""
-
-    trajectory: Trajectory
-    reward: RewardFunction
-    gold: _Gold | None
-    on_step: Callable[[Step], None] | None
-    stop_on_alarm: bool
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **others: Any) -> None:
-        if logs is None or "reward" not in logs:  # the end of training, or an update that drew no new responses
-            return
-        if state.is_world_process_zero:
-            step = self._step(state.global_step - 1, logs)
-            self.trajectory.add(step)
-            if self.on_step is not None:
-                self.on_step(step)
-        # The log is the same on every process, so that all of them stop.
-        if self.stop_on_alarm and logs.get("embrm/alarm"):
-            control.should_training_stop = True
-
-    def _step(self, number: int, logs: dict[str, Any]) -> Step:
-        length = logs["completions/mean_length"]  # TRL's means are over tokens
-        seen, gold = self.reward.seen, None if self.gold is None else self.gold.seen
-        sample = []
-        if seen is not None:
-            for i in range(0, len(seen.texts), math.ceil(len(seen.texts) / SAMPLE)):
-                row = {"prompt": seen.prompts[i], "text": seen.texts[i], "proxy": float(seen.value[i])}
-                sample.append(row if gold is None else row | {"gold": float(gold[i])})
-        return Step(
-            step=number,
-            kl=_number(logs["kl"]) * length,
-            entropy=_number(logs["entropy"]) * length,
-            proxy=_number(logs["rewards/embrm/mean"]),
-            gold=_number(logs.get("rewards/gold/mean")),
-            means={},
-            logits=[],
-            sample=sample,
-            latent=None if seen is None else seen.latent,
-        )
-
-
 def read_prompts(source: str | Path) -> list[Prompt]:
     """Read the distinct prompts of a file's column `prompt`: all texts, or all lists of messages.
 
@@ -258,7 +241,7 @@ def _data(prompts: Sequence[Prompt], *, least: int) -> Dataset:
 
 
 def _trainer(
-    place: Checkpoint, functions: list[Any], config: GRPOConfig, data: Dataset, tokenizer: Any, recorder: _Recorder
+    place: Checkpoint, functions: list[Any], config: GRPOConfig, data: Dataset, tokenizer: Any, recorder: Recorder
 ) -> GRPOTrainer:
     try:
         trainer = GRPOTrainer(
@@ -275,10 +258,6 @@ def _trainer(
         raise OptionError(f"trl.GRPOTrainer refuses an option: {error}") from error
     trainer.remove_callback(PrinterCallback)  # it would write to standard output
     return trainer
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,13 @@ class RewardFunction:
     alarm: Alarm | None = None
     seed: int = 0
     latents: bool = False
+    seen: Seen | None = field(default=None, init=False)
 
     __name__ = "embrm"  # what TRL calls it in its logs
 
     def __post_init__(self) -> None:
-        self.seen: Seen | None = None
-        self._batches = 0
         self._told = False  # that texts are cut is said once
+        self.forget()
         check_penalty([self._rule], given=self.penalty is not None)
 
     def __call__(
@@ -128,6 +128,13 @@ class RewardFunction:
             if log_extra is not None and column is not None:
                 log_extra(name, spread(column, rows, len(completions)))
         return spread(seen.value, rows, len(completions))
+
+    def forget(self) -> None:
+        """Forget all batches, for another run."""
+        self.seen = None
+        self._batches = 0
+        if self.alarm is not None:
+            self.alarm.forget()
 
     def judge(self, prompts: Sequence[str], texts: Sequence[str], *, seed: int) -> Seen:
         """Return what the head says of `n >= 1` texts, with the selector's value; a run of one prompt is a pool."""

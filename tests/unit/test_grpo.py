@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from embrm import detectors, embedders, heads, read_pairs
+from embrm.batches import MemoryWarning
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.heads._head import FittedHead
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.integrations.trl import RewardFunction
 from embrm.policies._trajectory import Trajectory
+from embrm.policies.training import RunStoppedError
 from embrm.report.figures import save
 from embrm.report.path import along_kl
 from embrm.texts import read_texts
@@ -144,6 +146,35 @@ def test_an_alarm_stops_the_run_where_that_is_asked_for(
     assert reward.alarm is not None
     assert reward.alarm.fired == 0
     assert len(run) == (1 if stop else 3)
+
+
+class Narrow(RewardFunction):
+    """Stands for a device: memory runs out whenever more than so many responses pass at once, or in a given step."""
+
+    room = 8
+    last = 99
+
+    def __call__(self, prompts: Any, completions: Any, *, trainer_state: Any = None, **others: Any) -> Any:
+        if trainer_state.train_batch_size > self.room or trainer_state.global_step == self.last:
+            raise torch.OutOfMemoryError("out of memory\nand much more")
+        return super().__call__(prompts, completions, **others)
+
+
+def test_where_memory_runs_out_the_run_starts_again_with_half_of_the_micro_batch(
+    model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path
+) -> None:
+    reward = Narrow(model, EMBEDDER)
+    reward.room = 3
+    with pytest.warns(MemoryWarning) as told:
+        run = GRPO(steps=2, **TINY).train(lm, prompts, reward=reward, seed=0)
+    assert [str(w.message) for w in told if w.category is MemoryWarning] == [
+        f"memory ran out with micro_batch={size}; the run starts again with {size // 2}" for size in (8, 4)
+    ]
+    assert [step.step for step in run.steps] == [0, 1]
+    reward.room, reward.last = 8, 1
+    with pytest.raises(RunStoppedError, match=r"ran out in step 1 with micro_batch=8; .*\(out of memory\)") as stopped:
+        GRPO(steps=2, **TINY).train(lm, prompts, reward=reward, seed=0, folder=tmp_path / "run")
+    assert len(stopped.value.trajectory) == len(Trajectory.load(tmp_path / "run")) == 1
 
 
 class Silent(RewardFunction):

@@ -1,0 +1,85 @@
+"""What a run of TRL's trainer leaves behind: each log becomes a step of a trajectory, with gold beside the reward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from transformers import TrainerCallback
+
+from embrm.arrays import as_vector
+from embrm.integrations.trl import RewardFunction, said, spread
+from embrm.language_model import Prompt
+from embrm.policies._trajectory import Step, Trajectory
+from embrm.policies.training import SAMPLE
+from embrm.types import Array
+
+Gold: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], npt.ArrayLike]
+
+
+@dataclass(eq=False)
+class GoldFunction:
+    """A gold reward as a reward function of weight 0: TRL then logs its mean over all processes."""
+
+    reward: Gold
+    seen: Array | None = None
+
+    __name__ = "gold"
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **others: Any) -> list[float | None]:
+        _, written, rows = said(prompts, completions)
+        self.seen = None
+        if not rows:
+            return [None] * len(completions)
+        self.seen = as_vector(self.reward([prompts[i] for i in rows], written), "gold", len(rows), np.float64)
+        return spread(self.seen, rows, len(completions))
+
+
+@dataclass(eq=False)
+class Recorder(TrainerCallback):
+    """Turns what TRL logs after each step into the steps of a trajectory, and stops at an alarm."""
+
+    trajectory: Trajectory
+    reward: RewardFunction
+    gold: GoldFunction | None
+    on_step: Callable[[Step], None] | None
+    stop_on_alarm: bool
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **others: Any) -> None:
+        if logs is None or "reward" not in logs:  # the end of training, or an update that drew no new responses
+            return
+        step = self._step(state.global_step - 1, logs)
+        self.trajectory.add(step)
+        if self.on_step is not None:
+            self.on_step(step)
+        # The log is the same on every process, so that all of them stop.
+        if self.stop_on_alarm and logs.get("embrm/alarm"):
+            control.should_training_stop = True
+
+    def _step(self, number: int, logs: dict[str, Any]) -> Step:
+        length = logs["completions/mean_length"]  # TRL's means are over tokens
+        seen, gold = self.reward.seen, None if self.gold is None else self.gold.seen
+        sample = []
+        if seen is not None:
+            for i in range(0, len(seen.texts), math.ceil(len(seen.texts) / SAMPLE)):
+                row = {"prompt": seen.prompts[i], "text": seen.texts[i], "proxy": float(seen.value[i])}
+                sample.append(row if gold is None else row | {"gold": float(gold[i])})
+        return Step(
+            step=number,
+            kl=_number(logs["kl"]) * length,
+            entropy=_number(logs["entropy"]) * length,
+            proxy=_number(logs["rewards/embrm/mean"]),
+            gold=_number(logs.get("rewards/gold/mean")),
+            means={},
+            logits=[],
+            sample=sample,
+            latent=None if seen is None else seen.latent,
+        )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
