@@ -1,0 +1,226 @@
+"""Results whose truth is known: for every claim rows under which it holds, and rows under which it just does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TypeAlias
+
+import numpy as np
+
+from embrm.bestofn import kl_bound
+from embrm.study.config import StudyConfig, parse
+from embrm.study.results import Cell, Results, Row
+from embrm.types import Array
+
+DATASET = "world"
+SIZES = [1, 2, 4, 8, 16, 32, 64, 128]
+PATH_PROMPTS, POOL_PROMPTS, SEEDS = 20, 40, 5
+KL = np.linspace(0, 2, 9)
+HEAVY, CLEAN = (1.0, 0.25), (1.0, 0.0)
+Where: TypeAlias = tuple[str, str, tuple[float, float]]  # head, array, (bias, flips)
+Truth: TypeAlias = Mapping[Where, Array]
+
+
+@cache
+def config(*, limit: float = 3600.0) -> StudyConfig:
+    """Return the configuration; rows need not come from its heads."""
+    return parse(
+        {
+            "seeds": list(range(SEEDS)),
+            "datasets": [{"name": DATASET}],
+            "pairs": [500],
+            "heads": [{"name": "linear"}],
+            "sizes": SIZES,
+            "kl_end": float(KL[-1]),
+            "kl_points": len(KL),
+            "core_seconds": limit,
+        }
+    )
+
+
+def trial(claim: str, *, holds: bool, number: int) -> Results:
+    """Return the results of one trial of a claim that holds, or does not by as little as its null hypothesis allows."""
+    rng = np.random.default_rng([number, int(claim[1:])])
+    many = claim == "C12"  # which is about the spread over seeds: its nominal paths have more of it
+    return results(SCENARIOS[claim](holds), rng=rng, seeds=20 if many else SEEDS, unstable=0.25 if many else 0.0)
+
+
+def results(truth: Truth, *, rng: np.random.Generator, seeds: int = SEEDS, unstable: float = 0.0) -> Results:
+    """Return noisy rows around true means.
+
+    Prompts differ in level and in slope, for all heads alike and for each on its own; each model has its own wiggle
+    along the path; and every number has noise of its own.
+    """
+    of_prompt = {n: rng.normal(size=n) for n in (PATH_PROMPTS, POOL_PROMPTS)}
+    own = {(head, name): rng.normal(size=POOL_PROMPTS) for head, name, _ in truth}
+    rows = []
+    for seed in range(seeds):
+        arrays: dict[tuple[str, tuple[float, float]], dict[str, Array]] = {}
+        for (head, name, at), mean in truth.items():
+            value = _noisy(name, mean, of_prompt, own[head, name], rng)
+            if name == "path.robust 0":
+                value = value + unstable * rng.normal() * np.linspace(0, 1, len(mean))
+            arrays.setdefault((head, at), {"sizes": np.array(SIZES, dtype=float)})[name] = value
+        for (head, (bias, flips)), mine in arrays.items():
+            cell = Cell("fit", DATASET, head, 500, bias, flips, seed)
+            rows.append(Row(cell, f"{len(rows):024d}", arrays=mine, seconds={"fit": 0.2, "measure": 0.05}))
+    return Results(config(), rows)
+
+
+def _noisy(name: str, mean: Array, level: dict[int, Array], own: Array, rng: np.random.Generator) -> Array:
+    family = name.partition(".")[0]
+    if family == "spread":
+        return np.asarray(mean * np.exp(0.05 * rng.normal(size=mean.shape)))
+    if family == "watch":
+        return np.asarray(mean + 0.05 * rng.normal(size=mean.shape))
+    if family in ("accuracy", "auroc"):
+        n = POOL_PROMPTS if family == "accuracy" else PATH_PROMPTS
+        noise = 0.06 * own[:n] + 0.01 * rng.normal() + 0.05 * rng.normal(size=n)
+        return np.asarray(mean + 0.1 * level[n] + noise)
+    n = PATH_PROMPTS if family == "path" else POOL_PROMPTS
+    far = np.linspace(0, 1, len(mean)) ** 0.5  # all paths start at the reference policy
+    wiggle = 0.08 * np.cumsum(rng.normal(size=len(mean))) / np.sqrt(len(mean)) * far
+    of_prompt = (0.3 * level[n] + 0.1 * own[:n])[:, None] * far
+    return np.asarray(level[n][:, None] + mean + of_prompt + wiggle + 0.05 * rng.normal(size=(n, len(mean))) * far)
+
+
+def hump(top: float, loss: float) -> Array:
+    """Return gold `(k,)` that rises to `top` half-way and has lost `loss` at the end."""
+    return np.interp(KL, [0, 1, 2], [0, top, top - loss])
+
+
+def rising(top: float) -> Array:
+    """Return gold `(k,)` that rises all the way to `top`."""
+    return np.asarray(top * np.sqrt(KL / KL[-1]))
+
+
+def _c1(holds: bool) -> Truth:
+    return {("mlp", "path.mean", HEAVY): hump(2, 0.6 if holds else 0.0)}
+
+
+def _versus(at: tuple[float, float], inform: Array) -> Truth:
+    return {("mlp", "path.mean", at): hump(2, 0.5), ("inform", "path.mean", at): inform}
+
+
+def _c2(holds: bool) -> Truth:
+    return _versus(CLEAN, hump(2.5, 0.5) if holds else hump(2, 0.2))
+
+
+def _c3(holds: bool) -> Truth:
+    return _versus(CLEAN, hump(2, 0.0) if holds else hump(2.5, 0.5))
+
+
+def _c4(holds: bool) -> Truth:
+    return _versus(HEAVY, hump(2.5, 0.0) if holds else hump(2, 0.0))
+
+
+def _c5(holds: bool) -> Truth:
+    grid = {f"inform beta={beta} latent={k}": 0.4 for beta in (0.01, 0.1) for k in (8, 32)}
+    grid["inform beta=0.1 latent=32"] = 0.4 if holds else 0.0
+    heads = {"mlp": 0.0, **grid}
+    return {(head, "path.mean", HEAVY): rising(2 + more) for head, more in heads.items()}
+
+
+def _c6(holds: bool) -> Truth:
+    gains = {"in": 0.05, "topics": 0.12 if holds else 0.05, "counts": 0.16 if holds else 0.05}
+    mlp: Truth = {("mlp", f"accuracy.{split}", HEAVY): np.array(0.7) for split in gains}
+    return {**mlp, **{("inform", f"accuracy.{s}", HEAVY): np.array(0.7 + gain) for s, gain in gains.items()}}
+
+
+def _c7(holds: bool) -> Truth:
+    gold, after = np.array([0, 1, 2, 3, 4, 4, 3, 2, 1.0]), np.repeat([0.0, 1.0], [6, 3])
+    return {
+        ("inform", "watch.gold", HEAVY): gold,
+        ("inform", "watch.csi.latent", HEAVY): 2 + after,
+        ("inform", "watch.gold", (0.0, 0.0)): np.arange(9.0),
+        ("inform", "watch.csi.latent", (0.0, 0.0)): 2 + (0.0 if holds else 0.25) * after,
+    }
+
+
+def _c8(holds: bool) -> Truth:
+    level = {"latent": 0.87 if holds else 0.75, "joint": 0.75, "pca": 0.65}
+    return {("inform", f"auroc.{space}", HEAVY): np.array(value) for space, value in level.items()}
+
+
+def _c9(holds: bool) -> Truth:
+    more = {"mean": 0.0, "ibl 0.01": 0.0, "ibl 0.1": 0.4 if holds else 0.0, "ibl 1": -0.2 if holds else 0.0}
+    return {("inform", f"path.{rule}", HEAVY): hump(2 + gain, 0.6) for rule, gain in more.items()}
+
+
+def _brme(**tops: float) -> Truth:
+    return {
+        ("brme", f"{family}.{rule.replace('_', ' ')}", HEAVY): rising(top) if family == "path" else _bon(top)
+        for rule, top in tops.items()
+        for family in ("path", "bon")
+    }
+
+
+def _bon(top: float) -> Array:
+    return np.asarray(np.linspace(0, 1, len(SIZES)) * top)
+
+
+def _c10(holds: bool) -> Truth:
+    return _brme(robust_0=2.3 if holds else 2.0, single=2.0, mean=2.1)
+
+
+def _levels(tops: list[float]) -> Truth:
+    names = ("robust 0", "robust 0.25", "robust 0.5", "robust 0.75", "robust 1")
+    return {("brme", f"path.{name}", HEAVY): rising(top) for name, top in zip(names, tops, strict=True)}
+
+
+def _c11(holds: bool) -> Truth:
+    return _levels([2.0, 2.2, 2.4, 2.2, 1.9] if holds else [2.0, 2.0, 2.0, 2.0, 1.6])
+
+
+def _c12(holds: bool) -> Truth:
+    tops = _levels([2.0, 2.1, 2.3, 2.3, 2.2] if holds else [2.0] * 5)
+    spread = {
+        ("brme", name.replace("path", "spread"), at): np.array([1.0, 2.0]) * (1 - 0.15 * i)
+        for i, (_, name, at) in enumerate(tops)
+    }
+    return {**tops, **spread}
+
+
+def _c13(holds: bool) -> Truth:
+    worth = {"mean": 2.0, "over": 1.6 if holds else 1.8, "under": 1.8}
+    return {("mlp", f"bon.{name}", HEAVY): _bon(top) for name, top in worth.items()}
+
+
+def _c14(holds: bool) -> Truth:
+    steady = rising(2) if holds else hump(2, 0.1)
+    return {
+        ("mlp x5", "path.worst_case", HEAVY): steady,
+        ("mlp x5", "path.uncertainty_weighted", HEAVY): rising(2),
+        ("mlp x5", "path.mean", HEAVY): hump(2, 0.8),
+    }
+
+
+def _c15(holds: bool) -> Truth:
+    tops = {"embedder ensemble": 2.3 if holds else 2.0, "seed ensemble": 2.0}
+    return {(head, "path.mean", HEAVY): rising(top) for head, top in tops.items()}
+
+
+def _c16(holds: bool) -> Truth:
+    clean, noisy = (0.0, 0.0), (0.0, 0.25)
+    return {
+        ("mlp", "accuracy.in", clean): np.array(0.8),
+        ("mlp", "accuracy.in", noisy): np.array(0.7),
+        ("mlp classification", "accuracy.in", clean): np.array(0.78),
+        ("mlp classification", "accuracy.in", noisy): np.array(0.75 if holds else 0.68),
+    }
+
+
+def _c17(holds: bool) -> Truth:
+    d = np.sqrt(kl_bound(SIZES))
+    gold = d * (2 - 0.1 * d)
+    return {("mlp", "bon.mean", HEAVY): gold if holds else np.append(gold[:-1], gold[-2])}
+
+
+def _c18(holds: bool) -> Truth:
+    tops = {"mean": 2.3 if holds else 2.0, "branches": 2.0}
+    paths = {("warm", f"path.{rule}", HEAVY): rising(top) for rule, top in tops.items()}
+    return {**paths, **{("warm", f"bon.{rule}", HEAVY): _bon(top) for rule, top in tops.items()}}
+
+
+SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
