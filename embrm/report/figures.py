@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from embrm.comparing import Comparison
 from embrm.errors import OptionError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from embrm.calibration import Calibration
 
+_Chart = TypeVar("_Chart", "alt.LayerChart", "alt.FacetChart", "alt.VConcatChart")
 FORMATS = (".svg", ".png")
 # Colour-blind safe (Okabe and Ito); what is measured is dark and solid, what it is compared with is light and dashed.
 LINES = {
@@ -140,9 +141,13 @@ def reliability(found: Calibration) -> alt.LayerChart:
 
 def paper(chart: alt.LayerChart) -> alt.LayerChart:
     """Return the chart in the style of a paper: serif, thin axes, no frame, a faint horizontal grid."""
-    styled: alt.LayerChart = (
-        chart.properties(width=360, height=240)
-        .configure(font="serif", background="white")
+    return printed(chart.properties(width=360, height=240))
+
+
+def printed(chart: _Chart) -> _Chart:
+    """Return a chart of any size, such as one of many panels, in the same style."""
+    styled: _Chart = (
+        chart.configure(font="serif", background="white")
         .configure_view(stroke=None)
         .configure_axis(titleFontWeight="normal", titleFontSize=12, labelFontSize=11, tickSize=4, domainColor="#333333")
         .configure_axisX(grid=False)
@@ -163,7 +168,7 @@ def check(path: str | Path) -> None:
     check_writable(path)
 
 
-def save(chart: alt.LayerChart, path: str | Path) -> None:
+def save(chart: alt.LayerChart | alt.FacetChart | alt.VConcatChart, path: str | Path) -> None:
     """Write the figure as SVG, or as PNG at three times the screen's resolution, by the ending of its name.
 
     Raises:

@@ -1,0 +1,146 @@
+// What is selected: a setting (data set, pairs, bias, flips), and what the lines are (all heads, or a head's rules).
+const FIELDS = ["dataset", "pairs", "bias", "flips"];
+const written = {
+  dataset: (v) => v,
+  pairs: (v) => v.toLocaleString("en").replaceAll(",", "\u202f"),
+  bias: (v) => String(v),
+  flips: (v) => Math.round(100 * v) + " %",
+};
+let at = data.start;
+let seen = null; // names of the lines that are shown, by kind
+const CONTROLS = ["oracle", "length", "random"];
+const SHOWN = 6;
+
+function fillSettings() {
+  const now = data.settings[at];
+  FIELDS.forEach((field, i) => {
+    const among = i === 0 ? data.settings : data.settings.filter((s) => s[0] === now[0]);
+    options($(field), [...new Set(among.map((s) => s[i]))], written[field], now[i]);
+  });
+  const [dataset, pairs, bias, flips] = now.map((v, i) => written[FIELDS[i]](v));
+  for (const node of all(".where")) {
+    node.textContent = `${dataset}: ${pairs} training pairs, bias ${bias}, ${flips} of labels flipped; ${mode().said}`;
+  }
+  for (const node of all("[data-setting]")) node.hidden = Number(node.dataset.setting) !== at;
+}
+
+function choose(field) {
+  const i = FIELDS.indexOf(field);
+  const want = [...data.settings[at]];
+  want[i] = $(field).values[$(field).value];
+  const miss = (s) => (s[i] !== want[i] ? 100 : 0) + (s[0] !== want[0] ? 10 : 0) + s.filter((v, k) => v !== want[k]).length;
+  at = data.settings.indexOf([...data.settings].sort((a, b) => miss(a) - miss(b))[0]);
+  fillLines();
+  show();
+}
+
+// "Heads under a rule" or "rules of a head": what tells the lines apart, and which of the measured lines they are.
+function mode() {
+  const option = $("lines").selectedOptions[0];
+  if (!option) return { by: "head", keep: () => true, said: "" };
+  const { by, name } = option.dataset;
+  const other = by === "head" ? "rule" : "head";
+  return { by, keep: (line) => line[other] === name, said: by === "head" ? `heads under ${name}` : `rules of ${name}` };
+}
+
+function fillLines() {
+  const before = $("lines").selectedOptions[0]?.textContent ?? "heads under mean";
+  const here = [...data.path, ...data.bon].filter((line) => line.at === at);
+  const group = (by, other, label) => {
+    const node = make("optgroup");
+    node.label = label;
+    for (const name of new Set(here.map((line) => line[other]))) {
+      if (by === "rule" && new Set(here.filter((l) => l.head === name).map((l) => l.rule)).size < 2) continue;
+      const option = make("option", `${by === "head" ? "heads under" : "rules of"} ${name}`);
+      Object.assign(option.dataset, { by, name });
+      option.selected = option.textContent === before;
+      node.append(option);
+    }
+    return node;
+  };
+  const groups = [group("head", "rule", "all heads, under one rule"), group("rule", "head", "all rules, of one head")];
+  $("lines").replaceChildren(...groups.filter((g) => g.children.length));
+}
+
+const key = (by, name) => `${by}:${name}`;
+function lines(measure) {
+  const { by, keep } = mode();
+  const controls = (data.controls[data.settings[at][0]] ?? {})[measure] ?? [];
+  const own = data[measure].filter((line) => line.at === at && keep(line)).map((line) => ({ ...line, line: line[by] }));
+  return [...own, ...controls.map((line) => ({ ...line, line: line.head }))];
+}
+
+function names(kind) {
+  if (kind === "head") return data.reliability.filter((r) => r.at === at).map((r) => r.head);
+  return [...new Set([...lines("path"), ...lines("bon")].map((line) => line.line))];
+}
+
+const shown = (by, name) => seen.has(key(by, name));
+function startSeen() {
+  const visible = (by, list) => {
+    const own = list.filter((n) => !CONTROLS.includes(n)).slice(0, SHOWN);
+    return [...own, ...CONTROLS].map((name) => key(by, name));
+  };
+  seen = new Set(["head", "rule"].flatMap((by) => visible(by, Object.keys(data.styles[by]))));
+}
+
+function legend(node) {
+  const kind = node.dataset.legend;
+  const by = kind === "head" ? "head" : mode().by;
+  const list = names(kind);
+  const items = list.map((name) => {
+    const { colour, dash } = data.styles[by][name];
+    const button = make("button");
+    button.type = "button";
+    button.dataset.line = name;
+    button.setAttribute("aria-pressed", shown(by, name));
+    const swatch = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    swatch.setAttribute("width", 26);
+    swatch.setAttribute("height", 8);
+    swatch.setAttribute("aria-hidden", "true");
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    for (const [k, v] of Object.entries({ d: "M1 4H25", stroke: colour, "stroke-width": 3, "stroke-dasharray": dash[1] ? dash : "none" })) {
+      path.setAttribute(k, v);
+    }
+    swatch.append(path);
+    button.append(swatch, make("span", name));
+    button.addEventListener("click", () => toggle(node, name, () => flip(key(by, name))));
+    return button;
+  });
+  const none = list.some((name) => !shown(by, name));
+  const every = make("button", none ? "show all" : "hide all", "all");
+  every.type = "button";
+  every.dataset.line = "";
+  every.addEventListener("click", () => toggle(node, "", () => list.forEach((name) => seen[none ? "add" : "delete"](key(by, name)))));
+  node.replaceChildren(...[...items, every].map((button) => {
+    const li = make("li");
+    li.append(button);
+    return li;
+  }));
+}
+
+const flip = (name) => seen.has(name) ? seen.delete(name) : seen.add(name);
+function toggle(node, name, change) {
+  change();
+  show();
+  [...node.querySelectorAll("button")].find((button) => button.dataset.line === name)?.focus(); // it was made anew
+}
+
+function rows(measure, xs, x, values, band) {
+  const { by } = mode();
+  return lines(measure).filter((l) => shown(by, l.line) && l[values]).flatMap((l) => l[values].map((y, i) => ({
+    line: l.line, ...data.styles[by][l.line], [x]: xs[i], y,
+    ...(band ? { low: l.low[i], high: l.high[i], interval: `${fixed(l.low[i])} to ${fixed(l.high[i])}` } : {}),
+  })));
+}
+
+function show() {
+  fillSettings();
+  all("[data-legend]").forEach(legend);
+  fill("gold", { shown: rows("path", data.kl, "kl", "estimate", true) });
+  fill("proxy", { shown: rows("path", data.kl, "kl", "proxy", false) });
+  fill("best-of-n", { shown: rows("bon", data.sizes, "n", "estimate", true) });
+  const bins = data.reliability.filter((r) => r.at === at && shown("head", r.head));
+  fill("reliability", { shown: bins.flatMap((r) => r.x.map((x, i) => (
+    { line: r.head, ...data.styles.head[r.head], x, y: r.y[i], weight: r.weight[i] }))) });
+}

@@ -1,0 +1,125 @@
+"""The page: one HTML file with everything inside, that asks no host for anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embrm.report.study import charts, claims, detection, tables, trajectory
+from embrm.report.study.curves import CONTROLS, MEASURES, Measure, controls, lines
+from embrm.report.study.settings import Setting, count, hardest, number, rounded, settings, within
+from embrm.study.results import Results, key_of
+
+if TYPE_CHECKING:
+    from embrm.study.claims import Finding
+
+HERE = Path(__file__).parent
+SCRIPTS = ("common.js", "lines.js", "run.js", "page.js")  # one scope; each uses those before it
+_TABLES = {
+    "heads": tables.heads_table,
+    "calibration": tables.calibration_table,
+    "separation": detection.separation_table,
+    "alarms": detection.alarms_table,
+}
+
+
+def page(results: Results, findings: Sequence[Finding]) -> str:
+    """Return the report as HTML; texts of models and of the configuration are escaped, wherever they stand."""
+    import jinja2
+    import vl_convert
+    from markupsafe import Markup
+
+    # Of what it escapes, all is text; what is marked as safe are this package's own files and JSON without a "<".
+    places = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    found = {setting: within(results, setting) for setting in settings(results)}
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+    return places.get_template("page.html").render(
+        answer=claims.answer(results, findings),
+        claims=claims.claims(findings),
+        tally=claims.tally(findings),
+        settings=list(found),
+        tables={name: [make(part, s) for s, part in found.items()] for name, make in _TABLES.items()},
+        cost=tables.cost_table(results),
+        tuning=tables.tuning_table(results),
+        runs=trajectory.titles(results),
+        study=results,
+        facts=facts(results),
+        datasets=[(data.name, data.model_dump(exclude_defaults=True)) for data in results.config.datasets],
+        config=results.config.model_dump_json(indent=2, exclude_defaults=True),
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup("".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        bundle=Markup(bundle),
+        data=Markup(_json(data(results, found))),
+    )
+
+
+def data(results: Results, found: Mapping[Setting, Results]) -> dict[str, Any]:
+    """Return what the page's charts are drawn from."""
+    asked = results.config
+    names = sorted({data.name for data in asked.datasets} & {s.dataset for s in found})
+    every: dict[str, Any] = {
+        m: [line for i, (s, part) in enumerate(found.items()) for line in _lines(part, i, s, m)] for m in MEASURES
+    }
+    rules = list(dict.fromkeys(line["rule"] for line in every["path"] + every["bon"]))
+    order = list(found)
+    start = order.index(hardest(order, order[0].dataset)) if found else None
+    return {
+        "settings": [[s.dataset, s.pairs, s.bias, s.flips] for s in found],
+        "start": start,
+        "kl": rounded([asked.kl_end * i / (asked.kl_points - 1) for i in range(asked.kl_points)]),
+        "sizes": asked.sizes,
+        **every,
+        "controls": {
+            name: {m: [line.json() for line in controls(results, name, m)] for m in MEASURES} for name in names
+        },
+        "reliability": [point for i, (s, part) in enumerate(found.items()) for point in _reliability(part, i, s)],
+        "styles": {
+            "head": charts.style([*asked.titles, *CONTROLS]),
+            "rule": charts.style([*rules, *CONTROLS]),
+        },
+        "runs": trajectory.runs(results),
+        "charts": charts.specifications(),
+    }
+
+
+def _lines(results: Results, index: int, setting: Setting, measure: Measure) -> Iterator[dict[str, Any]]:
+    return ({"at": index, **line.json()} for line in lines(results, setting, measure))
+
+
+def _reliability(results: Results, index: int, setting: Setting) -> list[dict[str, Any]]:
+    points = []
+    for head, (confidence, accuracy, weight) in tables.reliability(results, setting).items():
+        shown = weight > 0
+        columns = {"x": confidence[shown], "y": accuracy[shown], "weight": weight[shown] / weight.sum()}
+        points.append({"at": index, "head": head, **{name: rounded(v) for name, v in columns.items()}})
+    return points
+
+
+def facts(results: Results) -> list[tuple[str, str]]:
+    """Return what a reader needs to judge or to repeat the study: sizes, versions, hashes."""
+    fits = list(results.select(kind="fit"))
+    said = [
+        ("fitted heads", count(len(fits))),
+        ("seeds", ", ".join(map(str, results.config.seeds))),
+        ("cells that failed", count(len(results.failures))),
+        ("hash of the configuration", key_of(results.config.model_dump(mode="json"))),
+        ("hash of all rows' keys", key_of(sorted(row.key for row in results.rows))),
+    ]
+    return said + [(name.replace("_", " "), _said(value)) for name, value in results.environment.items()]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value))
+    return number(value, 1) if isinstance(value, float) else str(value)
+
+
+def _json(values: Any) -> str:
+    """Return JSON that can stand inside a script element: nothing in it can end one."""
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

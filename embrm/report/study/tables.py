@@ -1,0 +1,199 @@
+"""The report's tables: what heads are worth, how sure they are, what they cost, and how they were tuned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from embrm.overoptimisation import peak
+from embrm.report.study.curves import CONTROLS, DRAWS, control, held_out, intervals, main_rule
+from embrm.report.study.settings import Setting, count, mean, number, with_interval
+from embrm.study.results import Results, Row
+from embrm.types import Array
+
+_Cell: TypeAlias = str | tuple[Array, int]  # a text, or a sample `(prompts, seeds, 1)` and the digits of its mean
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first cell of each row is its name.
+
+    Attributes:
+        caption: what it shows, for readers who cannot see where it stands.
+        headings: one a column.
+        rows: as many cells each.
+        note: said below it.
+    """
+
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def heads_table(results: Results, setting: Setting) -> Table:
+    """Return accuracy, best of n, peak and drop of every head, of the controls, and of the tuned linear baseline."""
+    splits = _splits(results, setting.dataset)
+    largest = max(results.config.sizes)
+    headings = [
+        "head",
+        *(f"accuracy, {split}" for split in splits),
+        f"gold, best of {largest}",
+        "gold gain at its peak",
+        "lost after it",
+        "s a fit",
+    ]
+    rows = [_head(results, setting, head, splits) for head in _shown(results)]
+    rows += [_control(results, setting.dataset, name, splits) for name in CONTROLS]
+    rules = {main_rule(results, setting, head) for head in results.config.titles} - {"mean", None}
+    note = f" Heads without a mean are measured under {', '.join(sorted(map(str, rules)))}." if rules else ""
+    return Table(f"Heads on {setting}", headings, _written([row for row in rows if row]), note)
+
+
+def _shown(results: Results) -> list[str]:
+    """Return the heads' titles; a study without a tuned linear baseline gets a row that says so."""
+    heads = results.config.heads
+    baseline = any(head.name == "linear" and head.tuned for head in heads)
+    return [*(head.title for head in heads), *([] if baseline else ["linear, tuned"])]
+
+
+def _splits(results: Results, dataset: str) -> list[str]:
+    names = {name for row in results.rows if row.cell.dataset == dataset for name in row.arrays}
+    order = ("in", "topics", "counts")
+    found = [name.partition(".")[2] for name in names if name.startswith("accuracy.")]
+    return sorted(found, key=lambda split: (order.index(split) if split in order else len(order), split))
+
+
+def _head(results: Results, setting: Setting, head: str, splits: Sequence[str]) -> list[_Cell]:
+    fits = list(results.select(kind="fit", head=head, **asdict(setting)))
+    baseline = any(h.title == head and h.name == "linear" and h.tuned for h in results.config.heads)
+    if not fits:
+        absent = baseline or head not in results.config.titles
+        return [head, *["not run"] * len(splits), "not run", "", "", ""] if absent else []
+    rule = main_rule(results, setting, head)
+    accuracy = [results.stack(f"accuracy.{split}", head=head, **asdict(setting)) for split in splits]
+    best, path = (held_out(results, setting, head, f"{measure}.{rule}") for measure in ("bon", "path"))
+    seconds = number(mean(row.seconds["fit"] for row in fits if "fit" in row.seconds))
+    name = f"{head} (tuned baseline)" if baseline else head
+    return [name, *map(_accuracy, accuracy), _last(best), *_peak(path), seconds]
+
+
+def _control(results: Results, dataset: str, name: str, splits: Sequence[str]) -> list[_Cell]:
+    row = next(results.select(kind="control", dataset=dataset, head=name), None)
+    if row is None:
+        return [name, *["not run"] * (len(splits) + 1), "", "", ""]
+    accuracy = [row.arrays.get(f"accuracy.{split}") for split in splits]
+    best, path = (control(results, dataset, name, f"{measure}.mean") for measure in ("bon", "path"))
+    return [name, *(_accuracy(None if a is None else a[:, None]) for a in accuracy), _last(best), *_peak(path), ""]
+
+
+def _accuracy(values: Array | None) -> _Cell:
+    """Return the sample of `(prompts, seeds)`; prompts without a pair are NaN and left out."""
+    if values is None:
+        return ""
+    kept = values[np.isfinite(values).all(axis=1)]
+    return (kept[:, :, None], 3) if len(kept) > 1 else ""
+
+
+def _last(best: Array | None) -> _Cell:
+    return "" if best is None or not best.shape[-1] else (best[..., -1:], 2)
+
+
+def _peak(path: Array | None) -> list[str]:
+    """Return gain at the peak and drop, from `(prompts, seeds, k)`."""
+    if path is None or path.shape[-1] < 2 or len(path) < 4:
+        return ["", ""]
+    top = peak(path if path.shape[1] > 1 else path[:, 0], seed=0, draws=DRAWS)
+    return [with_interval(top.gain), with_interval(top.drop)]
+
+
+def _written(rows: Sequence[Sequence[_Cell]]) -> list[list[str]]:
+    """Return the rows with every sample's mean and interval in its place."""
+    found = iter(intervals([cell[0] for row in rows for cell in row if not isinstance(cell, str)]))
+    return [[c if isinstance(c, str) else with_interval(next(found)[0], c[1]) for c in row] for row in rows]
+
+
+def calibration_table(results: Results, setting: Setting) -> Table:
+    """Return each head's scores as a probability, mean over its seeds."""
+    names = {
+        "nll": "negative log-likelihood",
+        "ece": "calibration error",
+        "brier": "Brier score",
+        "temperature": "best temperature",
+    }
+    rows = []
+    for head in results.config.titles:
+        fits = list(results.select(kind="fit", head=head, **asdict(setting)))
+        if any(name in row.numbers for row in fits for name in names):
+            means = (mean(row.numbers[name] for row in fits if name in row.numbers) for name in names)
+            rows.append([head, *(number(value, 3) for value in means)])
+    return Table(f"Calibration on {setting}", ["head", *names.values()], rows)
+
+
+def reliability(results: Results, setting: Setting) -> dict[str, Array]:
+    """Return each head's `(3, bins)` confidence, accuracy and weight, the seeds' bins pooled by their weights."""
+    found = {}
+    for head in results.config.titles:
+        stack = results.stack("reliability", head=head, **asdict(setting))
+        if stack is not None:  # (3, seeds, bins)
+            weight = stack[2]
+            total = weight.sum(axis=0)
+            pooled = np.nansum(stack[:2] * weight, axis=1)
+            found[head] = np.stack(
+                [*np.divide(pooled, total, out=np.full_like(pooled, np.nan), where=total > 0), total]
+            )
+    return found
+
+
+def cost_table(results: Results) -> Table:
+    """Return what every head's fits took, over the whole study."""
+    rows = [_cost(head, list(results.select(kind="fit", head=head))) for head in results.config.titles]
+    rows.append(_cost("all heads", list(results.select(kind="fit"))))
+    for kind, name in (("tuning", "tuning"), ("rl", "reinforcement learning")):
+        found = list(results.select(kind=kind))
+        if found:
+            seconds = sum(sum(row.seconds.values()) for row in found)
+            rows.append([name, count(len(found)), "", "", "", "", number(seconds, 1)])
+    headings = ["head", "fits", "members trained", "s fitting", "s a fit", "fits a second", "s in all"]
+    return Table(
+        "Cost of every head", headings, rows, "Seconds in all count scoring, exact curves and detectors as well."
+    )
+
+
+def _cost(name: str, fits: Sequence[Row]) -> list[str]:
+    seconds = sum(row.seconds.get("fit", 0.0) for row in fits)
+    each = [number(seconds / len(fits), 3), number(len(fits) / seconds, 1)] if seconds else ["", ""]
+    members = sum(row.numbers.get("members", 1.0) for row in fits)
+    total = sum(sum(row.seconds.values()) for row in fits)
+    return [name, count(len(fits)), count(members), number(seconds, 1), *each, number(total, 1)]
+
+
+def tuning_table(results: Results) -> Table:
+    """Return what was chosen for every head, and among how many recipes."""
+    rows = [
+        [
+            row.cell.head,
+            row.cell.dataset,
+            f"{row.cell.flips:.0%}",
+            str(len(row.notes["trials"])),
+            _chosen(row.notes["trials"]),
+        ]
+        for row in results.select(kind="tuning")
+    ]
+    return Table("Tuning", ["head", "data set", "flipped", "recipes tried", "chosen"], rows)
+
+
+def _chosen(trials: Sequence[dict[str, Any]]) -> str:
+    """Return what the trial of the least negative log-likelihood changed."""
+    best = min((t for t in trials if t["nll"] is not None), key=lambda t: float(t["nll"]), default=None)
+    if best is None:
+        return "every recipe failed"
+    return ", ".join(f"{key} = {_value(value)}" for key, value in best["options"].items()) or "as it is"
+
+
+def _value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
