@@ -7,37 +7,79 @@ from pathlib import Path
 import pytest
 
 from embrm.errors import OptionError, UnknownNameError
+from embrm.heads import registry
 from embrm.study.config import CONFIGS, load_config, names
+
+PLAIN = ["rl=null", "detection.heads=[]", "rules=[{name: mean}]"]
 
 
 def test_the_shipped_configurations_load() -> None:
-    assert names() == ["ci", "laptop"]
-    assert [load_config(name).pairs for name in names()] == [1000, 4000]
+    assert {"ci", "laptop"} <= set(names())
+    laptop = load_config("laptop")
+    assert len(laptop.seeds) >= 5
+    assert len(laptop.pairs) == 3
+    assert set(registry.names()) <= {head.name for head in laptop.heads}
+
+
+def test_a_grid_becomes_one_untuned_head_for_each_point() -> None:
+    config = load_config("laptop", ["heads=[{name: inform, grid: {beta: [0.1, 0.2], latent_dim: [8]}}]", *PLAIN])
+    assert config.titles == ["inform beta=0.1 latent_dim=8", "inform beta=0.2 latent_dim=8"]
+    assert config.heads[1].options == {"beta": 0.2, "latent_dim": 8}
+    assert not any(head.tuned for head in config.heads)
+
+
+def test_one_head_may_stand_for_different_cells_but_a_title_means_one_recipe() -> None:
+    twice = "heads=[{name: mlp}, {name: mlp, seeds: [7], pairs: [500]}]"
+    assert load_config("laptop", [twice, *PLAIN]).titles == ["mlp"]
+    with pytest.raises(OptionError, match="heads: mlp is there twice"):
+        load_config("laptop", ["heads=[{name: mlp}, {name: mlp, options: {members: 5}}]", *PLAIN])
+
+
+def test_a_head_gets_the_rules_that_are_for_it() -> None:
+    config = load_config("ci")
+    labels = {head.title: [rule.label for rule in config.rules_of(head)] for head in config.heads}
+    assert labels["inform"] == ["mean", "worst_case", "uncertainty_weighted", "ibl 0.001", "ibl 0.01"]
+    assert labels["mlp"] == ["mean", "worst_case", "uncertainty_weighted"]
+    own = config.heads[0].model_copy(update={"rules": ["ibl 0.01"]})
+    assert [rule.label for rule in config.rules_of(own)] == ["ibl 0.01"]
 
 
 def test_overrides_reach_inside() -> None:
-    config = load_config("laptop", ["pairs=500", "heads.2.options.beta=0.5", "heads.0={name: mlp, label: mine}"])
-    assert config.pairs == 500
-    assert config.heads[2].options == {"members": 5, "beta": 0.5}
-    assert config.heads[0].title == "mine"
+    config = load_config("laptop", ["pairs=[500]", "heads.3.options.beta=0.5", "tuning.budget=7"])
+    assert config.pairs == [500]
+    assert config.heads[3].options == {"members": 5, "beta": 0.5}
+    assert config.tuning.budget == 7
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("pair=500", r"no key 'pair'. Did you mean 'pairs'\?"),
+        ("pair=[500]", r"no key 'pair'. Did you mean 'pairs'\?"),
         ("heads.0.option={}", r"no key 'heads.0.option'. Did you mean 'options'\?"),
-        ("pairs=3", "pairs: Input should be greater than or equal to 10, got 3"),
-        ("flips=0.7", "flips: Input should be less than 0.5"),
-        ("seeds=[1]", "seeds: List should have at least 2 items"),
+        ("rl.stepz=3", r"no key 'rl.stepz'. Did you mean 'steps'\?"),
+        ("detection.point=3", r"no key 'detection.point'. Did you mean 'points'\?"),
+        ("pairs=[3]", "pairs.0: Input should be greater than or equal to 10, got 3"),
+        ("flips=[0.7]", "flips.0: Input should be less than 0.5"),
+        ("seeds=[]", "seeds: List should have at least 1 item"),
         ("pairs", "'pairs' is not KEY=VALUE"),
-        ("heads.9.name=mlp", "'heads.9.name' leads nowhere"),
-        ("heads.1={name: linear}", "names must differ, got linear, linear, inform"),
+        ("heads.99.name=mlp", "'heads.99.name' leads nowhere"),
+        ("rules.0.title=ibl 0.01", "rules: ibl 0.01 is there twice"),
+        ("rules.1.heads=[mpl]", r"rule 'worst_case': heads: no 'mpl'. Did you mean 'mlp'\?"),
+        ("heads.0.rules=[men]", r"head 'linear': rules: no 'men'. Did you mean 'mean'\?"),
+        ("rules.1.penalty=latent", "rule 'worst_case': only 'penalised' takes a penalty"),
+        ("rules.0={name: penalised}", "rule 'penalised' needs a penalty; there is 'latent'"),
+        ("rules.0.options={size: 3}", "rule 'mean size=3': .*unexpected keyword argument 'size'"),
+        ("detection.heads=[infrom]", r"detection.heads: no 'infrom'. Did you mean 'inform'\?"),
+        ("rl.heads=[infrom]", r"rl.heads: no 'infrom'. Did you mean 'inform'\?"),
+        ("rl.dataset=wrold", r"rl.dataset .*no 'wrold'. Did you mean 'world'\?"),
+        ("datasets.0={name: mine, kind: pool}", "dataset 'mine': kind 'pool' needs a pool file under 'pool'"),
+        ("datasets.0={name: mine, kind: files, pool: x}", "kind 'files' needs a pair file under 'pairs'"),
     ],
 )
 def test_faults_are_named(override: str, message: str) -> None:
+    plain = [] if override.startswith("rl") else ["rl=null"]
     with pytest.raises(OptionError, match=message):
-        load_config("laptop", [override])
+        load_config("laptop", [*plain, override])
 
 
 def test_a_misspelt_head_is_refused_before_any_work() -> None:
