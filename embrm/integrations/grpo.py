@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
 import tempfile
 import warnings
@@ -125,9 +126,9 @@ class GRPO:
         if not (tokenizer.chat_template or all(isinstance(prompt, str) for prompt in prompts)):
             raise DataError(f"prompts are lists of messages, but '{model}' has no chat template; give plain text")
         watching = None if gold is None else GoldFunction(gold)
-        recorder = Recorder(
-            Trajectory(None if folder is None else Path(folder)), reward, watching, on_step, stop_on_alarm
-        )
+        # Of several processes, to which launchers give ranks, the first writes.
+        kept = Path(folder) if folder is not None and os.environ.get("RANK", "0") == "0" else None
+        recorder = Recorder(Trajectory(kept), reward, watching, on_step, stop_on_alarm)
         recipe: GRPO | None = self
         with _generators_kept(), quiet():
             while recipe is not None:
