@@ -183,7 +183,7 @@ def _c12(holds: bool) -> Truth:
 
 
 def _c13(holds: bool) -> Truth:
-    worth = {"mean": 2.0, "over": 1.6 if holds else 1.8, "under": 1.8}
+    worth = {"mean": 2.0, "over": 1.5 if holds else 1.8, "under": 1.8}
     return {("mlp", f"bon.{name}", HEAVY): _bon(top) for name, top in worth.items()}
 
 
@@ -214,7 +214,8 @@ def _c16(holds: bool) -> Truth:
 def _c17(holds: bool) -> Truth:
     d = np.sqrt(kl_bound(SIZES))
     gold = d * (2 - 0.1 * d)
-    return {("mlp", "bon.mean", HEAVY): gold if holds else np.append(gold[:-1], gold[-2])}
+    as_wrong = gold[-2:].mean()  # half-way between what the law says and where the path was at 64
+    return {("mlp", "bon.mean", HEAVY): gold if holds else np.append(gold[:-1], as_wrong)}
 
 
 def _c18(holds: bool) -> Truth:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from embrm.study.claims._cells import CLEAN, NOISY, Cells, MissingError, Of, choose, complete
+from embrm.study.claims._cells import CLEAN, NOISY, Cells, Of, choose, complete, missing
 from embrm.study.claims._claim import Measured, claim
 from embrm.study.claims._peaks import cross_fitted, drop
 from embrm.study.claims._verdict import Part, difference
@@ -62,7 +62,7 @@ def across_the_grid(cells: Cells) -> Measured:
     """Gold at a fixed KL of every point of the grid minus the standard head's; the worst of them decides."""
     grid = [title for title in cells.titles if title.startswith("inform beta=")]
     if not grid:
-        raise MissingError(f"{cells.dataset} has no head titled 'inform beta=…'")
+        raise missing(f"{cells.dataset} has no head titled 'inform beta=…'")
     kl, gold = cells.endpoints(*(Of(head, "path.mean") for head in ("mlp", *grid)))
     parts = [
         difference(f"gold at {kl:.2g} nats of {h} minus mlp", cells.mean(gold[..., i] - gold[..., 0]))

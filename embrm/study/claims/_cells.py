@@ -23,6 +23,11 @@ class MissingError(DataError):
     """What a claim needs is not among the results: the claim is not run."""
 
 
+def missing(what: str) -> MissingError:
+    """Return the error that says what is not there; it becomes the reason why a claim is not run."""
+    return MissingError(what)
+
+
 @dataclass(frozen=True)
 class Of:
     """An array of a head's fits.
@@ -85,7 +90,7 @@ class Cells:
         names = {name for row in self.fits if row.cell.head == head for name in row.arrays}
         found = {n.removeprefix("path.") for n in names if n.startswith(f"path.{prefix}")}
         if not found:
-            raise MissingError(f"{self.dataset} has no path of '{head}' under a rule titled '{prefix}…'")
+            raise missing(f"{self.dataset} has no path of '{head}' under a rule titled '{prefix}…'")
         return sorted(found, key=lambda title: float(title.removeprefix(prefix)))
 
     def gather(self, *wanted: Of, pairs: Extreme = "largest") -> list[Array]:
@@ -97,9 +102,7 @@ class Cells:
         found = [self._rows(of) for of in wanted]
         common = set.intersection(*(set(rows) for rows in found))
         if not common:
-            raise MissingError(
-                f"{self.dataset} has no size of pairs and seed at which all of {_listed(wanted)} were fitted"
-            )
+            raise missing(f"{self.dataset} has no size of pairs and seed at which all of {_listed(wanted)} were fitted")
         sizes = [size for size, _ in common]
         size = max(sizes) if pairs == "largest" else min(sizes)
         keys = sorted(key for key in common if key[0] == size)
@@ -110,7 +113,7 @@ class Cells:
 
     def _rows(self, of: Of) -> dict[tuple[int, int], Array]:
         if of.head not in self.titles:
-            raise MissingError(f"{self.dataset} has no head titled '{of.head}'")
+            raise missing(f"{self.dataset} has no head titled '{of.head}'")
         bias = self.bias(of.bias)
         rows = [
             row
@@ -119,12 +122,10 @@ class Cells:
         ]
         at = f"at bias {bias:g} and flips {of.flips:g}"
         if not rows:
-            raise MissingError(f"{self.dataset} has no '{of.head}' {at}")
+            raise missing(f"{self.dataset} has no '{of.head}' {at}")
         found = {(row.cell.pairs, row.cell.seed): row.arrays[of.name] for row in rows if of.name in row.arrays}
         if not found:
-            raise MissingError(
-                f"'{of.head}' of {self.dataset} has no '{of.name}' at bias {bias:g} and flips {of.flips:g}"
-            )
+            raise missing(f"'{of.head}' of {self.dataset} has no '{of.name}' at bias {bias:g} and flips {of.flips:g}")
         return found
 
     def paths(self, *wanted: Of, pairs: Extreme = "largest") -> tuple[Array, Array]:
@@ -136,7 +137,7 @@ class Cells:
         gold = np.stack(self.gather(*wanted, pairs=pairs), axis=2)
         reach = int(np.isfinite(gold).all(axis=(0, 1, 2)).cumprod().sum())
         if reach < 2:
-            raise MissingError(f"the paths of {_listed(wanted)} of {self.dataset} are not reliable at any KL above 0")
+            raise missing(f"the paths of {_listed(wanted)} of {self.dataset} are not reliable at any KL above 0")
         return self.kl[:reach], gold[..., :reach]
 
     def endpoints(self, *wanted: Of, pairs: Extreme = "largest") -> tuple[float, Array]:
@@ -165,7 +166,7 @@ class Cells:
             MissingError: there are too few prompts.
         """
         if min(map(len, groups)) < 2:
-            raise MissingError(f"{self.dataset} has fewer than 2 prompts to measure this on")
+            raise missing(f"{self.dataset} has fewer than 2 prompts to measure this on")
         return resample(groups, statistic, draws=self.draws, crossed=crossed)
 
     def mean(self, values: Array) -> Sample:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embrm.onset import cusum_alarm, gold_onset, judge
-from embrm.study.claims._cells import CLEAN, NOISY, Cells, MissingError, Of
+from embrm.study.claims._cells import CLEAN, NOISY, Cells, Of, missing
 from embrm.study.claims._claim import Measured, claim
 from embrm.study.claims._verdict import difference, equivalence
 from embrm.types import Array
@@ -54,7 +54,7 @@ def csi_rises(cells: Cells) -> Measured:
     onsets = [(run, gold_onset(run.gold)) for run in runs[False]]
     turned = [(run, onset) for run, onset in onsets if onset]
     if len(turned) < 2 or len(runs[True]) < 2:
-        raise MissingError(
+        raise missing(
             f"gold falls in {len(turned)} of {len(onsets)} {kind} of {cells.dataset}, and {len(runs[True])} were "
             "trained with fair annotators; two of each are the least"
         )

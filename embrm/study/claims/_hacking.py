@@ -6,7 +6,7 @@ import numpy as np
 
 from embrm.bestofn import kl_bound
 from embrm.overoptimisation import _design
-from embrm.study.claims._cells import CLEAN, Cells, MissingError, Of
+from embrm.study.claims._cells import CLEAN, Cells, MissingError, Of, missing
 from embrm.study.claims._claim import Measured, claim
 from embrm.study.claims._peaks import MARGIN, drop, lost_share
 from embrm.study.claims._verdict import Part, difference, equivalence
@@ -69,7 +69,7 @@ def foretold(cells: Cells) -> Measured:
     points = int((sizes <= FITTED).sum())
     if sizes[0] != 1 or points < 3 or points == len(sizes):
         asked = ", ".join(f"{n:g}" for n in sizes)
-        raise MissingError(f"{cells.dataset} has best of {asked}; needed are 1, two more up to {FITTED}, and one above")
+        raise missing(f"{cells.dataset} has best of {asked}; needed are 1, two more up to {FITTED}, and one above")
     kl = kl_bound(sizes)
     law = _design(kl, "bon")
     forecast = law[-1] @ np.linalg.pinv(law[:points])

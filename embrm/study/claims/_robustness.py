@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embrm.study.claims._cells import Cells, Extreme, MissingError, Of, choose
+from embrm.study.claims._cells import Cells, Extreme, Of, choose, missing
 from embrm.study.claims._claim import Measured, claim
 from embrm.study.claims._peaks import MARGIN
 from embrm.study.claims._verdict import Part, difference, equivalence
@@ -56,7 +56,7 @@ def stable(cells: Cells) -> Measured:
     found = choose(gold, range(1, len(levels)))
     seeds = gold.shape[1]
     if seeds < 3:
-        raise MissingError(f"the spread over seeds needs at least 3 of 'brme', {cells.dataset} has {seeds}")
+        raise missing(f"the spread over seeds needs at least 3 of 'brme', {cells.dataset} has {seeds}")
     both = np.stack([gold[found.rest, :, 0], found.values], axis=2)
     of_seed = both.mean(axis=0) - both.mean(axis=(0, 1))
     moments = np.stack([of_seed, of_seed**2], axis=1)[:, None]  # (seeds, 1, moments, nominal and robust)
@@ -101,9 +101,7 @@ def _levels(cells: Cells, *, pairs: Extreme) -> tuple[list[float], float, Array]
     """Return the weights ρ, a KL and the gold there, `(prompts, seeds, levels)`."""
     levels = [float(rule.removeprefix(RULE)) for rule in cells.rules("brme", RULE)]
     if levels[0] != 0 or levels[-1] != 1 or len(levels) < 3:
-        raise MissingError(
-            f"'brme' of {cells.dataset} needs rules 'robust 0', 'robust 1' and some between, has {levels}"
-        )
+        raise missing(f"'brme' of {cells.dataset} needs rules 'robust 0', 'robust 1' and some between, has {levels}")
     wanted = [Of("brme", f"path.{RULE}{level:g}") for level in levels]
     kl, gold = cells.endpoints(*wanted, pairs=pairs)
     return levels, kl, gold

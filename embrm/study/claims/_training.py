@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embrm.study.claims._cells import CLEAN, NOISY, Cells, MissingError, Of, complete
+from embrm.study.claims._cells import CLEAN, NOISY, Cells, Of, complete, missing
 from embrm.study.claims._claim import Measured, claim
 from embrm.study.claims._sample import Sample
 from embrm.study.claims._verdict import difference, equivalence
@@ -24,7 +24,7 @@ def steadier_under_noise(cells: Cells) -> Measured:
     """Accuracy that Bradley–Terry loses to the noisiest labels minus what classification loses."""
     levels = sorted({row.cell.flips for row in cells.fits if row.cell.head in PAIR and row.cell.flips >= NOISY})
     if not levels:
-        raise MissingError(f"{cells.dataset} has no '{PAIR[0]}' and '{PAIR[1]}' at {NOISY:.0%} flips or more")
+        raise missing(f"{cells.dataset} has no '{PAIR[0]}' and '{PAIR[1]}' at {NOISY:.0%} flips or more")
 
     def lost_more(flips: float) -> Sample:
         wanted = [Of(head, "accuracy.in", noise, "smallest") for head in PAIR for noise in (CLEAN, flips)]
@@ -48,7 +48,7 @@ def cheap(cells: Cells) -> Measured:
     """Core-seconds of the fits with all that was measured of them, scaled to 12 000, against a stated number."""
     each = np.array([sum(row.seconds.values()) for row in cells.fits])
     if len(each) < 2 or not (each > 0).all():
-        raise MissingError(f"{cells.dataset} has no fits with times")
+        raise missing(f"{cells.dataset} has no fits with times")
     others = [
         sum(row.seconds.values())
         for kind in ("tuning", "control")
