@@ -168,11 +168,7 @@ class GRPO:
     def _halved(self, trajectory: Trajectory, told: str) -> GRPO:
         micro = self.micro_batch or self.batch
         if len(trajectory) or micro == 1:
-            raise RunStoppedError(
-                f"memory ran out in step {len(trajectory)} with micro_batch={micro}; lower it, max_new_tokens or the "
-                f"batch, or take a smaller model ({told.splitlines()[0]})",
-                trajectory,
-            )
+            raise _stopped(trajectory, micro, told)
         smaller = max(size for size in range(1, micro // 2 + 1) if self.batch % size == 0)
         message = f"memory ran out with micro_batch={micro}; the run starts again with {smaller}"
         warnings.warn(message, MemoryWarning, stacklevel=4)
@@ -210,6 +206,14 @@ class GRPO:
             return GRPOConfig(**given)
         except (TypeError, ValueError) as error:
             raise OptionError(f"trl.GRPOConfig refuses an option: {error}; correct it") from error
+
+
+def _stopped(trajectory: Trajectory, micro: int, told: str) -> RunStoppedError:
+    return RunStoppedError(
+        f"memory ran out in step {len(trajectory)} with micro_batch={micro}; lower it, max_new_tokens or the batch, or "
+        f"take a smaller model ({told.splitlines()[0]})",
+        trajectory,
+    )
 
 
 def read_prompts(source: str | Path) -> list[Prompt]:

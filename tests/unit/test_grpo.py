@@ -91,10 +91,10 @@ def test_a_run_records_what_the_policy_was_before_each_step(
     gold = RewardModelGold(str(reward_model(tmp_path / "gold")))
     reward = Kept(model, EMBEDDER, latents=True)
     constant = {"lr_scheduler_type": "constant", "gradient_checkpointing": False}
-    recipe = GRPO(steps=6, options=constant, **TINY)
+    recipe = GRPO(steps=5, options=constant, **TINY)
     seen = []
     run = recipe.train(lm, asked, reward=reward, seed=1, gold=gold, folder=tmp_path / "run", on_step=seen.append)
-    assert [step.step for step in seen] == [step.step for step in run.steps] == [*range(6)]
+    assert [step.step for step in seen] == [step.step for step in run.steps] == [*range(5)]
     for step, call in zip(run.steps, reward.calls, strict=True):
         texts = [c[0]["content"] if chat else c for c in call["completions"]]
         plain = [p[0]["content"] if chat else p for p in call["prompts"]]
@@ -104,19 +104,19 @@ def test_a_run_records_what_the_policy_was_before_each_step(
         np.testing.assert_allclose([row["proxy"] for row in step.sample], value, rtol=1e-5)
         np.testing.assert_allclose([step.proxy, step.gold], [value.mean(), gold(plain, texts).mean()], rtol=1e-4)
         np.testing.assert_allclose(step.latent, model.latent(vectors), rtol=1e-5)
-    # After 5 steps of the same seed the policy is the one whose texts the sixth step saw.
-    short = GRPO(steps=5, options=constant, **TINY)
+    # After 4 steps of the same seed the policy is the one whose texts the fifth step saw.
+    short = GRPO(steps=4, options=constant, **TINY)
     short.train(lm, asked, reward=RewardFunction(model, EMBEDDER), seed=1, folder=tmp_path / "short")
-    for number, policy in ((0, lm), (5, tmp_path / "short" / "policy")):
+    for number, policy in ((0, lm), (4, tmp_path / "short" / "policy")):
         kl, entropy = measured(policy, lm, reward.calls[number], chat=chat)
         np.testing.assert_allclose(run.steps[number].kl, kl, rtol=2e-3, atol=1e-6)
         np.testing.assert_allclose(run.steps[number].entropy, entropy, rtol=1e-3)
-    assert run.steps[0].kl == 0 < run.steps[5].kl
+    assert run.steps[0].kl == 0 < run.steps[4].kl
     back = Trajectory.load(tmp_path / "run")
     for name in ("kl", "entropy", "proxy", "gold"):
         np.testing.assert_allclose(back.series(name), run.series(name))
     save(along_kl([vars(step) for step in back.steps]), tmp_path / "run.svg")
-    assert (tmp_path / "run.svg").read_text(encoding="utf-8").count('aria-label="KL') >= 12
+    assert (tmp_path / "run.svg").read_text(encoding="utf-8").count('aria-label="KL') >= 10
 
 
 def test_without_gold_it_is_unknown_and_only_the_proxy_is_drawn(
@@ -164,12 +164,9 @@ def test_where_memory_runs_out_the_run_starts_again_with_half_of_the_micro_batch
     model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path
 ) -> None:
     reward = Narrow(model, EMBEDDER)
-    reward.room = 3
-    with pytest.warns(MemoryWarning) as told:
+    reward.room = 4
+    with pytest.warns(MemoryWarning, match="ran out with micro_batch=8; the run starts again with 4"):
         run = GRPO(steps=2, **TINY).train(lm, prompts, reward=reward, seed=0)
-    assert [str(w.message) for w in told if w.category is MemoryWarning] == [
-        f"memory ran out with micro_batch={size}; the run starts again with {size // 2}" for size in (8, 4)
-    ]
     assert [step.step for step in run.steps] == [0, 1]
     reward.room, reward.last = 8, 1
     with pytest.raises(RunStoppedError, match=r"ran out in step 1 with micro_batch=8; .*\(out of memory\)") as stopped:
