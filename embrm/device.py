@@ -52,12 +52,21 @@ def torch_device() -> torch.device:
     """
     import torch
 
-    name = _check(os.environ.get(VARIABLE) or "auto")
+    return torch.device(device_kind("auto"))
+
+
+def device_kind(name: str) -> str:
+    """Return "cpu", "cuda" or "mps": the name itself, or for "auto" the device in use.
+
+    Raises:
+        OptionError: there is no such device, by its name or on this machine.
+    """
+    name = _check((os.environ.get(VARIABLE) or name) if name == "auto" else name)
     if name == "auto":
-        name = "cuda" if _has("cuda") else "cpu"
-    elif name != "cpu":
+        return "cuda" if _has("cuda") else "cpu"
+    if name != "cpu":
         _require(name)
-    return torch.device(name)
+    return name
 
 
 def _check(name: str) -> str:

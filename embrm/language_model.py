@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from embrm.device import device_kind
 from embrm.errors import DataError, OptionError
 from embrm.types import IntArray
 
@@ -219,23 +220,17 @@ class Conversation:
 
 
 def devices(device: Device) -> list[str]:
-    """Return the devices to work on: all visible GPUs for "cuda", and for "auto" the best there is.
+    """Return the devices to work on: "auto" is the one in use (`use_device`), and "cuda" every visible GPU.
 
     Raises:
-        OptionError: the device is not there.
+        OptionError: there is no such device, by its name or on this machine.
     """
-    if device == "cpu":
-        return ["cpu"]
+    kind = device_kind(device)
+    if kind != "cuda":
+        return [kind]
     import torch
 
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    mps = ["mps"] if torch.backends.mps.is_available() else []
-    found = {"auto": gpus or mps or ["cpu"], "cuda": gpus, "mps": mps}.get(device)
-    if found is None:
-        raise OptionError(f"device must be one of auto, cpu, cuda, mps, got '{device}'")
-    if not found:
-        raise OptionError(f"device '{device}' is not there; use 'auto' or 'cpu'")
-    return found
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
 def in_bfloat16(precision: Precision, *, device: Device) -> bool:

@@ -40,30 +40,38 @@ def reward_model(folder: Path, *, labels: int = 1, pad: bool = True, chat: bool 
     return _save(folder, LlamaForSequenceClassification, pad=pad, chat=chat, num_labels=labels)
 
 
-def _save(folder: Path, kind: Any, *, pad: bool, chat: bool, **options: Any) -> Path:
-    import torch
-    from transformers import LlamaConfig, PreTrainedTokenizerFast
-    from transformers.utils import logging
+def tokenizer(*, pad: bool = True, chat: bool = True) -> Any:
+    """Return the tokenizer of both."""
+    from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast(
+    words = PreTrainedTokenizerFast(
         tokenizer_object=_tokens(),
         bos_token="<s>",
         eos_token="<|im_end|>",
         pad_token="<pad>" if pad else None,
         model_max_length=LIMIT,
     )
-    tokenizer.chat_template = CHAT if chat else None
+    words.chat_template = CHAT if chat else None
+    return words
+
+
+def _save(folder: Path, kind: Any, *, pad: bool, chat: bool, **options: Any) -> Path:
+    import torch
+    from transformers import LlamaConfig
+    from transformers.utils import logging
+
+    words = tokenizer(pad=pad, chat=chat)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=len(words),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=LIMIT,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
         initializer_range=0.2,  # wider than is usual: an untrained model should still tell texts apart
         **options,
     )
@@ -71,7 +79,7 @@ def _save(folder: Path, kind: Any, *, pad: bool, chat: bool, **options: Any) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         kind(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    words.save_pretrained(folder)
     return folder
 
 

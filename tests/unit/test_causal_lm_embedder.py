@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from embrm import read_pairs
+from embrm import language_model, read_pairs, use_device
 from embrm.embedders import _causal, causal_lm
 from embrm.embedders.causal_lm import CausalLM
 from embrm.errors import OptionError
@@ -219,11 +219,20 @@ def test_an_error_on_one_device_is_raised(model: Path, monkeypatch: pytest.Monke
 
 
 def test_a_device_that_is_not_there_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(OptionError, match="device 'cuda' is not there; use 'auto' or 'cpu'"):
+    monkeypatch.setattr("embrm.device._has", lambda _: False)
+    with pytest.raises(OptionError, match="device 'cuda' was asked for, and torch finds none on this machine"):
         CausalLM(str(model), device="cuda").embed(["x"])
+    with use_device("cpu"):
+        assert language_model.devices("auto") == ["cpu"]
     with pytest.raises(OptionError, match="device must be one of auto, cpu, cuda, mps, got 'tpu'"):
         CausalLM(str(model), device="tpu", precision="float32").embed(["x"])  # type: ignore[arg-type]
+
+
+def test_every_visible_gpu_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embrm.device._has", lambda name: name == "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert language_model.devices("auto") == language_model.devices("cuda") == ["cuda:0", "cuda:1"]
+    assert language_model.devices("cpu") == ["cpu"]
 
 
 @pytest.mark.parametrize("cause", ["torch", "allocator"])

@@ -1,0 +1,124 @@
+"""How fast a causal language model embeds: tokens a second, and the share of its bare matrix products.
+
+    python benchmarks/causal_lm.py [texts a batch, 32 by default]
+
+The model is a Llama of random weights: 1.0 billion parameters in bfloat16 on a GPU, 25 million in float32 on a CPU. Its
+bare matrix products are those of all its layers on the same number of tokens, one after the other, with nothing between
+them. Everything is timed in one run, in turns, and the best round counts. `embed` is the whole way from texts to
+vectors in the cache, on all visible GPUs; `forward` the model's batches alone, on one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from embrm.embedders.causal_lm import CausalLM, _replicas
+from embrm.language_model import Checkpoint, Conversation, devices
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.tiny_models import tokenizer
+
+ROUNDS = 3
+WORDS = "the moon river recipe answer question committee neighbour teacher bridge quickly slowly never"
+LENGTH = 512  # tokens of every text
+LARGE = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32}
+SMALL = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
+
+
+def save(folder: Path, shape: dict[str, int]) -> None:
+    """Save a model of random weights in bfloat16."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(**shape, num_key_value_heads=4, vocab_size=2048, max_position_embeddings=LENGTH)
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+
+
+def texts(count: int, conversation: Conversation) -> list[str]:
+    """Return texts of `LENGTH` tokens, all different."""
+    rng = np.random.default_rng(0)
+    out = []
+    for _ in range(count):
+        tokens = conversation.tokens([" ".join(rng.choice(WORDS.split(), LENGTH))])[0][1:LENGTH]
+        out.append(conversation.tokenizer.decode(tokens))
+    return out
+
+
+def best(*sides: Callable[[], Any]) -> list[float]:
+    """Return the shortest time in seconds of each side, timed in turns."""
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(ROUNDS):
+        for kept, side in zip(times, sides, strict=True):
+            start = time.perf_counter()
+            side()
+            kept.append(time.perf_counter() - start)
+    return [min(kept) for kept in times]
+
+
+def products(net: Any, rows: int) -> Callable[[], None]:
+    """Return what multiplies `rows` tokens by every matrix of the model's layers, and waits for the end."""
+    weights = [m.weight for m in net.layers.modules() if isinstance(m, torch.nn.Linear)]
+    inputs = {w.shape[1]: torch.randn(rows, w.shape[1], dtype=w.dtype, device=w.device) for w in weights}
+
+    def run() -> None:
+        with torch.inference_mode():
+            for weight in weights:
+                torch.nn.functional.linear(inputs[weight.shape[1]], weight)
+        if weights[0].is_cuda:
+            torch.cuda.synchronize()
+
+    return run
+
+
+def main() -> None:
+    """Print the figures."""
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else 32
+    cuda = torch.cuda.is_available()
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder) / "model", LARGE if cuda else SMALL)
+        embedder = CausalLM(str(Path(folder) / "model"), device="cuda" if cuda else "cpu", batch_size=size)
+        conversation = Conversation(Checkpoint(embedder.model).tokenizer())
+        batches = 32 if cuda else 2
+        some = texts(batches * size, conversation)
+        count = sum(map(len, conversation.tokens(some)))
+        rounds = iter(range(100))
+
+        def embed() -> None:
+            os.environ["EMBRM_CACHE"] = f"{folder}/cache{next(rounds)}"
+            assert embedder.embed(some).computed == len(some)
+
+        embed()  # loads the model
+        places = tuple(devices(embedder.device))
+        [replica, *_] = _replicas(embedder._checkpoint, embedder._conversation, places, cuda)
+        rows = embedder._conversation.tokens(some)
+        starts = range(0, len(rows), size)
+        net, bare = replica._net, products(replica._net, size * LENGTH)
+        whole, forward, matrices = best(
+            embed,
+            lambda: [replica.encode(rows[i : i + size], layer=-1, mean=False) for i in starts],
+            lambda: [bare() for _ in starts],
+        )
+        weights = sum(m.weight.numel() for m in net.layers.modules() if isinstance(m, torch.nn.Linear))
+        parameters = sum(p.numel() for p in net.parameters())
+    place = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    print(
+        f"{place}; {parameters / 1e6:.0f} M parameters in {net.dtype}; {len(some)} texts of {LENGTH} tokens by {size}"
+    )
+    print("| what | tokens/s | TFLOP/s of the products | share of the bare products |\n|---|--:|--:|--:|")
+    for name, seconds in (("embed", whole), ("forward", forward), ("bare products", matrices)):
+        rate = count / seconds
+        print(f"| {name} | {rate:.0f} | {2 * weights * rate / 1e12:.3g} | {matrices / seconds:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
