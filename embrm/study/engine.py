@@ -38,8 +38,10 @@ def compute(
     waiting = dict(enumerate(jobs))
     with _backend(engine, workers) as (fresh, death):
         while waiting:
+            # Any job under way may have killed its worker; those that were twice are done last and alone, to be sure.
+            sure = {number: job for number, job in waiting.items() if deaths[number] < TRIES - 1}
             begun: list[int] = []
-            answers = fresh()(_begin(function, waiting, begun))
+            answers = fresh()(_begin(function, sure or dict([next(iter(waiting.items()))]), begun))
             try:
                 for number, answer in answers:
                     yield waiting.pop(number), answer

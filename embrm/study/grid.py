@@ -16,7 +16,7 @@ from embrm.errors import DataError, OptionError
 from embrm.heads import Head
 from embrm.study.config import DatasetConfig, HeadConfig, RuleConfig, StudyConfig
 from embrm.study.datasets import Dataset
-from embrm.study.pools import open_dataset
+from embrm.study.opening import open_dataset
 from embrm.study.results import Cell, Kind, key_of
 from embrm.types import Features, Pairs
 
@@ -84,7 +84,7 @@ def plan(config: StudyConfig) -> Plan:
     for data in config.datasets:
         batches.append(_controls(config, data))
         for head in config.heads:
-            tuning = _tuning(config, data, head)
+            tuning = list(_tuning(config, data, head))
             batches += tuning
             winners = {cell.flips: key for batch in tuning for cell, key in batch.cells.items()}
             batches += _fits(config, data, head, winners)
