@@ -21,17 +21,23 @@ class DatasetConfig(_Part):
     Attributes:
         name: what tables call it.
         kind: "world" is the shipped one; "pool" makes preferences from the gold of a candidate pool, as simulated
-            annotators would; "files" takes a pair file and a pool file.
+            annotators would; "files" takes a pair file and a pool file; "language_model" has a language model write the
+            pool and a reward model judge it.
         embedder: whose vectors: of the world "minilm" or "hashing", else any embedder's name.
         embedder_options: fields of its recipe.
         second: of the world, the embedder of a second view, for ensembles across embedders; "" for none.
         pool, pairs: paths of the pool file (or a folder with candidates.jsonl.gz and its vectors) and the pair file.
         vectors: path of vectors made elsewhere, one a response of the pool; "" embeds the texts.
         omit: policies that are left out of the pool, such as one that hacks the judge.
+        prompts: of "language_model", a file with a prompt a row, or a data set on the hub.
+        first: how many of these prompts; None takes all.
+        policy: what writes: fields of `embrm.policies.causal_lm.CausalLMPolicy`, `model` above all.
+        responses: how many a prompt.
+        gold: what judges: fields of `embrm.integrations.reward_model.RewardModelGold`.
     """
 
     name: str
-    kind: Literal["world", "pool", "files"] = "world"
+    kind: Literal["world", "pool", "files", "language_model"] = "world"
     embedder: str = "minilm"
     embedder_options: dict[str, Any] = {}
     second: str = ""
@@ -39,6 +45,11 @@ class DatasetConfig(_Part):
     pairs: str = ""
     vectors: str = ""
     omit: list[str] = []
+    prompts: str = ""
+    first: Positive | None = None
+    policy: dict[str, Any] = {}
+    responses: Positive = 32
+    gold: dict[str, Any] = {}
 
 
 class HeadConfig(_Part):
@@ -130,13 +141,17 @@ class DetectionConfig(_Part):
 
 
 class RLConfig(_Part):
-    """Live reinforcement learning in the simulated world; its new texts need the embedder itself.
+    """Live reinforcement learning; its new texts need the embedder itself.
+
+    In the world a factorised policy learns by REINFORCE, a language model by TRL's GRPO.
 
     Attributes:
         heads: titles of the heads that are pushed on.
         dataset: name of the data set.
         pairs, bias, flips, seed: of the model.
         steps, batch, learning_rate, kl_weight: see `embrm rl`.
+        group, max_new_tokens: of a language model, see `embrm rl`.
+        options: of a language model, further options of `trl.GRPOConfig`.
     """
 
     heads: list[str]
@@ -149,6 +164,9 @@ class RLConfig(_Part):
     batch: Annotated[int, Field(ge=2)] = 32
     learning_rate: float = 0.1
     kl_weight: float = 0.02
+    group: Annotated[int, Field(ge=2)] = 8
+    max_new_tokens: Positive = 256
+    options: dict[str, Any] = {}
 
 
 class StudyConfig(_Part):
@@ -168,7 +186,7 @@ class StudyConfig(_Part):
     detection: DetectionConfig = DetectionConfig()
     rl: RLConfig | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    core_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    core_seconds: Annotated[float, Field(gt=0)] = 7200.0
 
     @property
     def titles(self) -> list[str]:

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 CONFIGS = Path(__file__).parent / "configs"
+NEEDED = {"pool": ("pool",), "files": ("pool", "pairs"), "language_model": ("prompts", "policy", "gold")}
 
 
 def names() -> list[str]:
@@ -113,13 +114,12 @@ def _check(config: StudyConfig, where: str) -> None:
     _known(config.detection.heads, config.titles, f"{where}: detection.heads")
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")
-        worlds = [data.name for data in config.datasets if data.kind == "world"]
-        _known([config.rl.dataset], worlds, f"{where}: rl.dataset (its texts are written by the world)")
+        writing = [data.name for data in config.datasets if data.kind in ("world", "language_model")]
+        _known([config.rl.dataset], writing, f"{where}: rl.dataset (it must be one that can write new texts)")
     for data in config.datasets:
-        if data.kind != "world" and not data.pool:
-            raise OptionError(f"{where}: dataset '{data.name}': kind '{data.kind}' needs a pool file under 'pool'")
-        if data.kind == "files" and not data.pairs:
-            raise OptionError(f"{where}: dataset '{data.name}': kind 'files' needs a pair file under 'pairs'")
+        for field in NEEDED.get(data.kind, ()):
+            if not getattr(data, field):
+                raise OptionError(f"{where}: dataset '{data.name}': kind '{data.kind}' needs '{field}'")
 
 
 def _made(recipe: Any, options: dict[str, Any], where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -46,6 +47,11 @@ class Dataset(ABC):
     gold: Array | None
     exact: bool
 
+    @classmethod
+    @abstractmethod
+    def open(cls, config: DatasetConfig) -> Self:
+        """Read what the configuration names."""
+
     @abstractmethod
     def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
         """Return training pairs as annotators with that bias label them, a share `flips` of the labels turned round."""
@@ -77,7 +83,7 @@ class WorldData(Dataset):
     texts: Features
 
     @classmethod
-    def open(cls, config: DatasetConfig) -> WorldData:
+    def open(cls, config: DatasetConfig) -> Self:
         """Read the vectors of one or two embedders."""
         data = shipped.load(config.embedder)
         features = shipped.joined([data.features["pools"], data.features["proposals"]])

@@ -16,6 +16,7 @@ from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
 from embrm.study.datasets import Dataset, WorldData
 from embrm.study.results import Cell, Row
 from embrm.study.watching import texts_of
+from embrm.study.written import LanguageModelData
 from embrm.types import Array, IntArray, Pairs
 from embrm.world.runs import features_of
 
@@ -39,12 +40,8 @@ def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: s
     """
     asked = config.rl
     assert asked is not None
-    if not isinstance(data, WorldData):
-        raise DataError(
-            f"dataset '{data.name}' cannot write texts of its own, which a training run needs; take a world"
-        )
     try:
-        run, joint = _train(asked, data, model, seed=cell.seed)
+        run, joint = _pushed(asked, data, model, seed=cell.seed)
     except MissingExtraError as error:
         return Row(cell, key, notes={"not_run": str(error)})
     known = training.features.take(texts_of(training))
@@ -53,14 +50,32 @@ def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: s
     centre, axes = _principal(reference)
     arrays = {name: run.series(name) for name in ("kl", "gold", "proxy")}
     arrays |= {"cloud": (reference[:CLOUD] - centre) @ axes, "latent": (latent - centre) @ axes}
-    spaces = {"latent": (reference, latent), "joint": (known.matrix("joint"), joint)}
-    for space, (usual, texts) in spaces.items():
-        arrays |= _along(config.detection, space, usual, texts, known.prompt, seed=cell.seed)
-    attributes = list(data.world.world.attributes)
+    arrays |= _along(config.detection, "latent", reference, latent, known.prompt, seed=cell.seed)
+    if joint is not None:
+        arrays |= _along(config.detection, "joint", known.matrix("joint"), joint, known.prompt, seed=cell.seed)
+    attributes = list(data.world.world.attributes) if isinstance(data, WorldData) else []
     return Row(cell, key, arrays=arrays, notes={"attributes": attributes, "steps": _steps(run)})
 
 
-def _train(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array]:
+def _pushed(asked: RLConfig, data: Dataset, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array | None]:
+    if isinstance(data, WorldData):
+        return _in_the_world(asked, data, model, seed=seed)
+    if isinstance(data, LanguageModelData):
+        return _by_grpo(asked, data, model, seed=seed), None
+    raise DataError(f"dataset '{data.name}' cannot write the new texts that a training run needs; take a world")
+
+
+def _by_grpo(asked: RLConfig, data: LanguageModelData, model: FittedHead, *, seed: int) -> Trajectory:
+    from embrm.integrations.grpo import GRPO
+    from embrm.integrations.trl import RewardFunction
+
+    names = ("steps", "batch", "learning_rate", "kl_weight", "group", "max_new_tokens", "options")
+    training = GRPO(**{name: getattr(asked, name) for name in names})
+    reward = RewardFunction(model, data.recipe, latents=True)
+    return training.train(data.policy.model, data.prompts, reward=reward, seed=seed, gold=data.judge)
+
+
+def _in_the_world(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array]:
     """Return the run and the vectors of all its texts `(steps, batch, d)`."""
     embedder, vectors = data.embedder(), list[Array]()
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from embrm.embedders import Embedder
 from embrm.errors import DataError
 from embrm.reading import as_candidates, read_pairs
 from embrm.study.config import DatasetConfig
-from embrm.study.datasets import Dataset, WorldData
+from embrm.study.datasets import Dataset
 from embrm.study.results import key_of
 from embrm.texts import read_texts
 from embrm.types import Array, Candidates, IntArray, Pairs
@@ -24,16 +24,6 @@ from embrm.world.shipped import joined
 
 TEST_SHARE = 0.25  # of a pool's prompts
 TEST_PAIRS = 40  # of each test prompt
-
-
-def open_dataset(config: DatasetConfig) -> Dataset:
-    """Open a data set.
-
-    Raises:
-        DataError: a file is absent or not what it should be.
-        UnknownNameError: no embedder has that name.
-    """
-    return {"world": WorldData.open, "pool": PoolData.open, "files": FileData.open}[config.kind](config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +45,7 @@ class PoolData(Dataset):
     recipe: Embedder
 
     @classmethod
-    def open(cls, config: DatasetConfig) -> PoolData:
+    def open(cls, config: DatasetConfig) -> Self:
         """Read the pool and its vectors, or embed its texts."""
         recipe, candidates, contents = _read_pool(config)
         gold = candidates.gold
@@ -112,7 +102,7 @@ class FileData(Dataset):
     recipe: Embedder
 
     @classmethod
-    def open(cls, config: DatasetConfig) -> FileData:
+    def open(cls, config: DatasetConfig) -> Self:
         """Read both files; a quarter of the pairs, by prompt, is held out as the split "test"."""
         recipe, candidates, contents = _read_pool(config)
         pairs = read_pairs(config.pairs, embedder=recipe)

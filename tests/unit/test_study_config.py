@@ -72,8 +72,9 @@ def test_overrides_reach_inside() -> None:
         ("detection.heads=[infrom]", r"detection.heads: no 'infrom'. Did you mean 'inform'\?"),
         ("rl.heads=[infrom]", r"rl.heads: no 'infrom'. Did you mean 'inform'\?"),
         ("rl.dataset=wrold", r"rl.dataset .*no 'wrold'. Did you mean 'world'\?"),
-        ("datasets.0={name: mine, kind: pool}", "dataset 'mine': kind 'pool' needs a pool file under 'pool'"),
-        ("datasets.0={name: mine, kind: files, pool: x}", "kind 'files' needs a pair file under 'pairs'"),
+        ("datasets.0={name: mine, kind: pool}", "dataset 'mine': kind 'pool' needs 'pool'"),
+        ("datasets.0={name: mine, kind: files, pool: x}", "kind 'files' needs 'pairs'"),
+        ("datasets.0={name: mine, kind: language_model, prompts: x}", "kind 'language_model' needs 'policy'"),
     ],
 )
 def test_faults_are_named(override: str, message: str) -> None:

@@ -17,7 +17,8 @@ from embrm.heads._head import FittedHead
 from embrm.study.config import DatasetConfig, StudyConfig, parse
 from embrm.study.datasets import Dataset
 from embrm.study.measure import control, measure, pushed
-from embrm.study.pools import PoolData, open_dataset
+from embrm.study.opening import open_dataset
+from embrm.study.pools import PoolData
 from embrm.study.results import Cell, Results, Row
 from embrm.types import Pairs
 

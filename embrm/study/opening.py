@@ -1,0 +1,28 @@
+"""A data set by its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from embrm.study.config import DatasetConfig
+from embrm.study.datasets import Dataset, WorldData
+from embrm.study.pools import FileData, PoolData
+from embrm.study.written import LanguageModelData
+
+KINDS: Mapping[str, type[Dataset]] = {
+    "world": WorldData,
+    "pool": PoolData,
+    "files": FileData,
+    "language_model": LanguageModelData,
+}
+
+
+def open_dataset(config: DatasetConfig) -> Dataset:
+    """Open a data set; a language model writes its pool when it is first opened.
+
+    Raises:
+        DataError: a file is absent or not what it should be.
+        OptionError: an option of the embedder, the policy or the gold cannot be.
+        UnknownNameError: no embedder has that name.
+    """
+    return KINDS[config.kind].open(config)

@@ -1,0 +1,59 @@
+"""A study's data set written by a language model and judged by a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from embrm.embedders._cache import cache_folder
+from embrm.errors import OptionError
+from embrm.integrations.reward_model import RewardModelGold
+from embrm.language_model import Checkpoint, Prompt
+from embrm.policies.causal_lm import CausalLMPolicy
+from embrm.policies.pool_file import write_pool
+from embrm.study.config import DatasetConfig
+from embrm.study.pools import PoolData
+from embrm.study.results import key_of
+from embrm.texts import read_prompts
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModelData(PoolData):
+    """A pool that a language model wrote; the file lies in the cache, and is gone on with where it was stopped.
+
+    Attributes:
+        policy: π_ref.
+        judge: the gold reward.
+        prompts: what the policy was asked.
+    """
+
+    policy: CausalLMPolicy
+    judge: RewardModelGold
+    prompts: Sequence[Prompt]
+
+    @classmethod
+    def open(cls, config: DatasetConfig) -> Self:
+        """Write the pool, or find it in the cache, and read it."""
+        policy = _made(CausalLMPolicy, config.policy, f"dataset '{config.name}': policy")
+        judge = _made(RewardModelGold, config.gold, f"dataset '{config.name}': gold")
+        ids, prompts = read_prompts(config.prompts)
+        ids, prompts = ids[: config.first], prompts[: config.first]
+        asked = [config.gold, Checkpoint(judge.model, judge.revision).stamps(), ids, prompts, config.responses]
+        path = cache_folder() / "pools" / f"{key_of(policy.recipe, *asked)}.jsonl"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            judge.check()
+            write_pool(policy, path, prompts=prompts, n=config.responses, seed=0, ids=ids, gold=judge)
+            policy.release()
+        pool = PoolData.open(config.model_copy(update={"pool": str(path)}))
+        inherited = {field.name: getattr(pool, field.name) for field in fields(pool)}
+        return cls(**inherited, policy=policy, judge=judge, prompts=prompts)
+
+
+def _made(recipe: Any, options: Mapping[str, Any], where: str) -> Any:
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    try:
+        return recipe(**values)
+    except (OptionError, TypeError) as error:
+        raise OptionError(f"{where}: {error}") from None
