@@ -48,7 +48,7 @@ class Claim:
         rest = [str(part) for part in parts if part is not decisive]
         reason = "; ".join([str(decisive), *rest, *filter(None, [remark, *cells.settings[:1]])]) + "."
         if decisive.sample.seeds == 1:
-            reason += " One seed: resampled over prompts alone."
+            reason += " One seed: resampled over prompts alone, this is about these very models."
         if verdict == "contradicted":
             reason += f" {self.setting}"
         sample = decisive.sample

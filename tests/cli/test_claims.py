@@ -1,0 +1,85 @@
+"""`embrm claims` on a run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embrm.study.results import SCHEMA
+from tests import simulated_claims as simulated
+
+Embrm = Callable[..., Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run's folder with fits of two heads that C15 compares."""
+    results = simulated.trial("C15", holds=True, number=0)
+    run = tmp_path / "run"
+    (run / "cells").mkdir(parents=True)
+    for i, row in enumerate(results.rows):
+        replace(row, key=f"{i:024x}").save(run / "cells")
+    keys = [f"{i:024x}" for i in range(len(results.rows))]
+    stored = {"schema": SCHEMA, "config": results.config.model_dump(mode="json"), "keys": keys}
+    (run / "config.json").write_text(json.dumps(stored), encoding="utf-8")
+    return run
+
+
+def test_every_claim_has_a_line(embrm: Embrm, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    result = embrm("claims", str(folder))
+    assert result.code == 0
+    lines = {line.split()[0]: line for line in result.out.splitlines()[1:]}
+    assert list(lines) == [f"C{i}" for i in range(1, 20)]
+    assert lines["C15"].split()[-2:] == ["supported", "supported"]
+    assert "not run" in lines["C1"]
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_reasons_are_printed_when_asked_for(embrm: Embrm, folder: Path) -> None:
+    result = embrm("claims", str(folder), "--reasons")
+    assert "world/C1: Not run: world has no head titled 'mlp'." in result.out
+    assert "world/C15: gold at 2 nats across embedders minus across seeds" in result.out
+
+
+def test_programs_get_whole_findings(embrm: Embrm, folder: Path) -> None:
+    found = {f["id"]: f for f in embrm("claims", str(folder), "--json").json["findings"]}
+    assert found["C15"]["low"] > 0
+    assert found["C15"]["n"] == simulated.PATH_PROMPTS
+    assert found["C1"]["effect"] is None
+
+
+def test_what_was_recorded_is_what_is_expected(embrm: Embrm, folder: Path, tmp_path: Path) -> None:
+    expected = str(tmp_path / "expected.yaml")
+    assert embrm("claims", str(folder), "--write-expected", expected).code == 0
+    assert embrm("claims", str(folder), "--expect", expected).code == 0
+
+
+def test_a_verdict_that_differs_fails_and_is_named(embrm: Embrm, folder: Path, tmp_path: Path) -> None:
+    expected = tmp_path / "expected.yaml"
+    expected.write_text("C15: contradicted\n", encoding="utf-8")
+    result = embrm("claims", str(folder), "--expect", str(expected))
+    assert result.code == 1
+    assert "differs: world/C15 is supported, expected was contradicted" in result.err
+    result = embrm("claims", str(folder), "--expect", str(expected), "--json")
+    assert result.code == 1
+    assert len(result.json["differing"]) == 1
+
+
+def test_a_claim_that_is_none_is_refused(embrm: Embrm, folder: Path, tmp_path: Path) -> None:
+    expected = tmp_path / "expected.yaml"
+    expected.write_text("C51: supported\n", encoding="utf-8")
+    result = embrm("claims", str(folder), "--expect", str(expected))
+    assert result.code == 1
+    assert "'C51', which is no claim of this run. Did you mean" in result.err
+
+
+def test_a_folder_without_a_study_is_refused(embrm: Embrm, tmp_path: Path) -> None:
+    result = embrm("claims", str(tmp_path))
+    assert result.code == 1
+    assert "holds no study" in result.err

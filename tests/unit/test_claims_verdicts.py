@@ -1,0 +1,442 @@
+"""Samples, verdicts, what is read from rows, and what a claim says when something is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from embrm.errors import DataError, UnknownNameError
+from embrm.study import claims
+from embrm.study.claims._cells import Cells, MissingError, Of, choose, complete
+from embrm.study.claims._peaks import cross_fitted, drop
+from embrm.study.claims._sample import Sample, resample
+from embrm.study.claims._verdict import Finding, conclude, difference, equivalence, holm
+from embrm.study.results import Cell, Results, Row, validation
+from embrm.types import Array
+from tests import simulated_claims as simulated
+
+HEAVY, FAIR = simulated.HEAVY, (0.0, 0.0)
+
+
+def first(means: list[Array]) -> Array:
+    return means[0]
+
+
+def sample(mean: float, sd: float = 1.0, b: int = 4000) -> Sample:
+    return Sample(mean, mean + sd * stats.norm.ppf((np.arange(b) + 0.5) / b), n=10, seeds=5)
+
+
+def rows(arrays: dict[tuple[str, int, int], dict[str, Array]], at: tuple[float, float] = HEAVY) -> Results:
+    """Return results with arrays of (head, pairs, seed)."""
+    found = [Row(Cell("fit", "world", head, n, *at, seed), "", arrays=a) for (head, n, seed), a in arrays.items()]
+    return Results(simulated.config(), found)
+
+
+def cells(results: Results) -> Cells:
+    return Cells(results, "world", 200)
+
+
+def finding(name: str, verdict: claims.Verdict, p: float | None = None, dataset: str = "world") -> Finding:
+    return Finding(name, "a claim", "a source", dataset, 0.5, 0.1, 0.9, 10, 5, verdict, "because", 0.3, p)
+
+
+# Samples
+
+
+def test_one_seed_gives_student_s_interval() -> None:
+    x = np.random.default_rng(0).normal(size=8)
+    low, high = resample([x[:, None]], first, draws=100_000).interval
+    # The percentile bootstrap of a skewed sample leans to one side; its length is Student's.
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 7) * x.std(ddof=1) / np.sqrt(8), rel=0.03)
+
+
+def test_prompts_and_seeds_have_each_their_own_factor() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(30, 1)) + rng.normal(size=(1, 4))
+    found = resample([x], first, draws=40_000)
+    parts = [(x.mean(axis=axis), n) for axis, n in ((1, 30), (0, 4))]
+    half = np.sqrt(sum((stats.t.ppf(0.975, n - 1) * y.std(ddof=1)) ** 2 / n for y, n in parts))
+    low, high = found.interval
+    assert (high - low) / 2 == pytest.approx(half, rel=0.1)  # four seeds: the bootstrap's law is no normal one
+    assert (found.n, found.seeds) == (30, 4)
+    assert found.estimate == pytest.approx(x.mean())
+
+
+def test_crossed_groups_share_their_seeds() -> None:
+    of_seed = np.random.default_rng(0).normal(size=(1, 6))
+    groups = [np.zeros((5, 1)) + of_seed, np.zeros((7, 1)) + of_seed]
+    together = resample(groups, lambda means: means[0] - means[1], draws=500)
+    apart = resample(groups, lambda means: means[0] - means[1], draws=500, crossed=False)
+    np.testing.assert_allclose(together.draws, 0, atol=1e-12)
+    assert apart.draws.std() > 0.1
+    assert (together.seeds, apart.seeds) == (6, 12)
+
+
+def test_a_bootstrap_refuses_what_it_cannot_resample() -> None:
+    with pytest.raises(DataError, match=r"at least 2 prompts and finite values, got an array of shape \(1, 3\)"):
+        resample([np.ones((1, 3))], first, draws=10)
+    with pytest.raises(DataError, match="finite values"):
+        resample([np.full((4, 3), np.nan)], first, draws=10)
+
+
+def test_the_detectable_effect_is_found_in_four_trials_of_five() -> None:
+    rng, found, trials = np.random.default_rng(0), 0, 1000
+    effect = resample([rng.normal(size=(400, 1))], first, draws=2000).detectable
+    for _ in range(trials):
+        mean = rng.normal(effect, 1 / np.sqrt(400))
+        found += mean > 1.96 / np.sqrt(400)
+    assert found / trials == pytest.approx(0.8, abs=0.06)
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(("mean", "verdict"), [(2.5, "supported"), (0.5, "inconclusive"), (-2.5, "contradicted")])
+def test_a_difference_is_judged_by_its_interval(mean: float, verdict: str) -> None:
+    part = difference("it", sample(mean))
+    assert part.verdict == verdict
+    assert part.p_for == pytest.approx(min(2 * stats.norm.sf(mean), 1), abs=1e-3)
+    assert part.p_against == pytest.approx(min(2 * stats.norm.sf(-mean), 1), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mean", "verdict"),
+    [(0, "supported"), (2, "inconclusive"), (4, "inconclusive"), (6, "contradicted"), (-6, "contradicted")],
+)
+def test_an_equivalence_wants_the_whole_interval_inside_the_margin(mean: float, verdict: str) -> None:
+    part = equivalence("it", sample(mean), below=3, above=-3)
+    assert part.verdict == verdict
+    assert (part.p_for < 0.05) == (verdict == "supported")
+    assert (part.p_against < 0.05) == (verdict == "contradicted")
+
+
+def test_a_one_sided_margin_lets_the_other_side_be() -> None:
+    assert equivalence("it", sample(-100), below=3).verdict == "supported"
+
+
+def test_all_parts_must_hold_and_the_weakest_decides() -> None:
+    strong, weak, none = (difference(name, sample(mean)) for name, mean in (("a", 4), ("b", 2.2), ("c", 1)))
+    assert conclude([strong, weak]) == ("supported", weak.p_for, weak)
+    verdict, _, decisive = conclude([strong, none, weak])
+    assert (verdict, decisive) == ("inconclusive", none)
+
+
+def test_one_part_of_many_contradicts_only_beyond_chance() -> None:
+    good = [difference("good", sample(4))] * 9
+    slight, clear = (difference("bad", sample(mean)) for mean in (-2.2, -3.5))
+    assert conclude([slight])[0] == "contradicted"
+    assert conclude([*good, slight])[0] == "inconclusive"
+    verdict, p, decisive = conclude([*good, clear])
+    assert (verdict, decisive) == ("contradicted", clear)
+    assert p == pytest.approx(10 * clear.p_against)
+
+
+def test_holm_steps_down_and_stops_at_the_first_that_fails() -> None:
+    # Adjusted p-values by hand: 0.005 · 4, 0.01 · 3, then 0.03 · 2 > 0.05, after which nothing is kept.
+    found = [finding(name, "supported", p) for name, p in (("C1", 0.01), ("C2", 0.04), ("C3", 0.03), ("C4", 0.005))]
+    found.append(finding("C5", "not run"))
+    assert [f.holm for f in holm(found)] == ["supported", "inconclusive", "inconclusive", "supported", "not run"]
+
+
+# Reading rows
+
+
+def test_what_is_compared_has_one_size_and_the_same_seeds() -> None:
+    results = rows(
+        {
+            ("a", 500, 0): {"x": np.full(3, 1.0)},
+            ("a", 500, 1): {"x": np.full(3, 2.0)},
+            ("a", 1000, 0): {"x": np.full(3, 3.0)},
+            ("b", 500, 1): {"x": np.full(3, 4.0)},
+            ("b", 500, 2): {"x": np.full(3, 5.0)},
+        }
+    )
+    a, b = cells(results).gather(Of("a", "x"), Of("b", "x"))
+    np.testing.assert_array_equal(a, np.full((3, 1), 2.0))
+    np.testing.assert_array_equal(b, np.full((3, 1), 4.0))
+    (alone,) = cells(results).gather(Of("a", "x"))
+    np.testing.assert_array_equal(alone, np.full((3, 1), 3.0))
+    (small,) = cells(results).gather(Of("a", "x"), pairs="smallest")
+    np.testing.assert_array_equal(small, np.full((3, 2), [1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ([Of("c", "x")], "world has no head titled 'c'"),
+        ([Of("a", "x", flips=0.0)], "world has no 'a' at bias 1 and flips 0$"),
+        ([Of("a", "y")], "'a' of world has no 'y' at bias 1 and flips 0.25"),
+        ([Of("a", "x"), Of("b", "x")], r"no size of pairs and seed at which all of 'a' \(x\), 'b' \(x\) were fitted"),
+    ],
+)
+def test_what_is_missing_is_named(wanted: list[Of], message: str) -> None:
+    results = rows({("a", 500, 0): {"x": np.ones(3)}, ("b", 500, 1): {"x": np.ones(3)}})
+    with pytest.raises(MissingError, match=message):
+        cells(results).gather(*wanted)
+
+
+def test_a_path_is_used_as_far_as_all_are_reliable() -> None:
+    long, short = np.arange(27.0).reshape(3, 9), np.arange(27.0).reshape(3, 9)
+    short[:, 6:] = np.nan
+    results = rows({("a", 500, 0): {"path.mean": long}, ("b", 500, 0): {"path.mean": short}})
+    kl, gold = cells(results).paths(Of("a", "path.mean"), Of("b", "path.mean"))
+    np.testing.assert_allclose(kl, simulated.KL[:6])
+    assert gold.shape == (3, 1, 2, 6)
+    end, values = cells(results).endpoints(Of("a", "path.mean"), Of("b", "path.mean"))
+    assert end == 1  # 1.25 nats are reliable: the largest of 4, 2 and 1 within is 1
+    np.testing.assert_array_equal(values[:, 0, 0], long[:, 4])
+    short[:, 1:] = np.nan
+    with pytest.raises(MissingError, match="are not reliable at any KL above 0"):
+        cells(results).paths(Of("a", "path.mean"), Of("b", "path.mean"))
+
+
+def test_an_endpoint_between_two_points_is_read_off_between_them() -> None:
+    config = simulated.config().model_copy(update={"kl_end": 1.5, "kl_points": 3})
+    path = np.array([[0.0, 3.0, 4.0], [0.0, 6.0, 8.0]])  # at 0, 0.75 and 1.5 nats
+    results = replace(rows({("a", 500, 0): {"path.mean": path}}), config=config)
+    end, values = cells(results).endpoints(Of("a", "path.mean"))
+    assert end == 1
+    np.testing.assert_allclose(values[:, 0, 0], [3 + 1 / 3, 6 + 2 / 3])
+    results = replace(results, config=config.model_copy(update={"kl_end": 0.5}))
+    end, values = cells(results).endpoints(Of("a", "path.mean"))
+    assert end == 0.5
+    np.testing.assert_allclose(values[:, 0, 0], [4, 8])
+
+
+def test_a_parameter_is_chosen_on_other_prompts_and_other_seeds() -> None:
+    values = np.zeros((9, 3, 3))
+    values[validation(9), 0, 1] = 5.0  # one seed's validation prompts like column 1
+    values[validation(9), :, 2] += 1.0
+    values[~validation(9), :, 0] = 9.0  # what the claim is measured on must not matter
+    values[~validation(9), :, 2] = 7.0
+    found = choose(values, [1, 2])
+    assert found.usual == 1  # two seeds see the first one's liking, the first does not see its own
+    np.testing.assert_array_equal(found.values, np.tile([7.0, 0.0, 0.0], (6, 1)))
+    alone = choose(values[:, :1], [1, 2])
+    np.testing.assert_array_equal(alone.values, np.zeros((6, 1)))
+
+
+def test_prompts_without_a_number_are_left_out() -> None:
+    x = np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, 4.0]])
+    a, b = complete(x, np.arange(3.0)[:, None])
+    np.testing.assert_array_equal(a, x[[0, 2]])
+    np.testing.assert_array_equal(b, [[0.0], [2.0]])
+
+
+def test_too_few_prompts_are_missing_prompts() -> None:
+    with pytest.raises(MissingError, match="fewer than 2 prompts"):
+        cells(rows({})).mean(np.ones((1, 4)))
+
+
+def test_peaks_are_found_where_they_were_planted() -> None:
+    here = cells(rows({}))
+    gold = np.array([0.0, 1.0, 3.0, 2.0])[None, None, None] + np.zeros((6, 4, 1, 1))
+    gold = np.concatenate([gold, gold / 2], axis=2)
+    assert drop(here, gold[:, :, :1]).estimate == pytest.approx(1.0)
+    gains = cross_fitted(here, gold, lambda found: found[0][:, 0] - found[0][:, 1])
+    assert gains.estimate == pytest.approx(1.5)
+
+
+# Claims
+
+
+def test_every_claim_without_rows_says_what_is_missing() -> None:
+    found = claims.findings(Results(simulated.config(), []))
+    assert [f.id for f in found] == [f"C{i}" for i in range(1, 20)]
+    assert {(f.verdict, f.holm, f.effect, f.p) for f in found} == {("not run", "not run", None, None)}
+    assert all(f.reason.startswith("Not run: world has no ") for f in found)
+
+
+def test_findings_cover_every_data_set() -> None:
+    config = simulated.config()
+    two = [config.datasets[0], config.datasets[0].model_copy(update={"name": "other"})]
+    results = replace(simulated.trial("C15", holds=True, number=0), config=config.model_copy(update={"datasets": two}))
+    found = {(f.dataset, f.id): f.verdict for f in claims.findings(results, draws=200)}
+    assert len(found) == 2 * len(claims.names())
+    assert found["world", "C15"] == "supported"
+    assert found["other", "C15"] == "not run"
+
+
+def test_heads_of_a_claim() -> None:
+    assert claims.heads_of("C4") == {"mlp", "inform"}
+    assert claims.heads_of("C5") == {"mlp", "inform beta=*"}
+    with pytest.raises(UnknownNameError, match="no claim named 'C20'"):
+        claims.heads_of("C20")
+
+
+@pytest.mark.parametrize("name", sorted(simulated.SCENARIOS))
+def test_a_claim_reads_no_head_that_it_does_not_name(name: str) -> None:
+    results = simulated.trial(name, holds=True, number=0)
+    patterns = claims.heads_of(name)
+    kept = [row for row in results.rows if any(fnmatchcase(row.cell.head, pattern) for pattern in patterns)]
+    assert kept == list(results.rows)
+    assert claims.CLAIMS[name](results, "world", draws=200).verdict == "supported"
+
+
+def test_the_setting_is_part_of_the_reason() -> None:
+    results = simulated.trial("C15", holds=True, number=0)
+    found = claims.CLAIMS["C15"](results, "world", draws=200)
+    assert found.reason.startswith("gold at 2 nats across embedders minus across seeds 0.")
+    assert found.reason.endswith("500 pairs, bias 1, 25 % flips.")
+    assert (found.n, found.seeds) == (simulated.PATH_PROMPTS, simulated.SEEDS)
+
+
+def test_one_seed_is_said_to_be_one() -> None:
+    scenario = simulated.SCENARIOS["C15"](True)
+    results = simulated.results(scenario, rng=np.random.default_rng(0), seeds=1)
+    found = claims.CLAIMS["C15"](results, "world", draws=200)
+    assert found.seeds == 1
+    assert "One seed" in found.reason
+
+
+def test_gold_that_stays_at_its_peak_contradicts_the_fall() -> None:
+    results = simulated.results({("mlp", "path.mean", HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0))
+    found = claims.CLAIMS["C1"](results, "world", draws=400)
+    assert found.verdict == "contradicted"
+    assert claims.CLAIMS["C1"].setting in found.reason
+
+
+def test_the_control_of_the_fall_is_in_its_reason() -> None:
+    truth = {("mlp", "path.mean", HEAVY): simulated.hump(2, 0.6), ("mlp", "path.mean", FAIR): simulated.rising(2)}
+    results = simulated.results(truth, rng=np.random.default_rng(0))
+    assert "with fair annotators to 2 nats 0 [0, 0]" in claims.CLAIMS["C1"](results, "world", draws=400).reason
+
+
+def test_the_share_of_the_grid_is_in_the_reason() -> None:
+    found = claims.CLAIMS["C5"](simulated.trial("C5", holds=True, number=0), "world", draws=400)
+    assert "ahead in 4 of 4 cells, clearly in 4" in found.reason
+
+
+def test_a_grid_that_was_not_fitted_is_missing() -> None:
+    results = simulated.results({("mlp", "path.mean", HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0))
+    assert "no head titled 'inform beta=…'" in claims.CLAIMS["C5"](results, "world").reason
+
+
+def test_rules_that_were_not_applied_are_missing() -> None:
+    results = rows(
+        {("inform", 500, 0): {"path.mean": np.ones((4, 9))}, ("brme", 500, 0): {"path.robust 0": np.ones(9)}}
+    )
+    assert "no path of 'inform' under a rule titled 'ibl …'" in claims.CLAIMS["C9"](results, "world").reason
+    assert "needs rules 'robust 0', 'robust 1' and some between" in claims.CLAIMS["C11"](results, "world").reason
+
+
+def test_the_spread_over_two_seeds_is_no_spread() -> None:
+    scenario = simulated.SCENARIOS["C12"](True)
+    results = simulated.results(scenario, rng=np.random.default_rng(0), seeds=2)
+    assert "needs at least 3 of 'brme', world has 2" in claims.CLAIMS["C12"](results, "world").reason
+
+
+def test_a_forecast_needs_something_to_forecast() -> None:
+    arrays = {"sizes": np.array([1.0, 2, 32, 58]), "bon.mean": np.ones((4, 4))}
+    found = claims.CLAIMS["C17"](rows({("mlp", 500, 0): arrays}), "world")
+    assert "best of 1, 2, 32, 58; needed are 1, two more up to 64, and one above" in found.reason
+
+
+def test_noise_without_noisy_labels_is_missing() -> None:
+    found = claims.CLAIMS["C16"](rows({("mlp", 500, 0): {}}, at=FAIR), "world")
+    assert "at 25% flips or more" in found.reason
+
+
+def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for seed in range(4):
+        level = {"latent": 0.9, "joint": 0.7, "pca": 0.6}
+        auroc = {f"auroc.{space}": mean + 0.02 * rng.normal(size=12) for space, mean in level.items()}
+        for values in auroc.values():
+            values[seed::4] = np.nan  # every prompt lacks hacked texts under one seed
+        arrays["inform", 500, seed] = auroc
+    found = claims.CLAIMS["C8"](rows(arrays), "world", draws=400)
+    assert found.verdict == "supported"
+    assert (found.n, found.seeds) == (12, 1)
+    assert "those with hacked texts are averaged" in found.reason
+
+
+def trained(csi: Array, gold: Array, *, bias: float, seed: int) -> Row:
+    return Row(Cell("rl", "world", "inform", 500, bias, 0.25, seed), "", arrays={"watch.csi.latent": csi, "gold": gold})
+
+
+def test_live_runs_come_before_paths() -> None:
+    results = simulated.trial("C7", holds=False, number=0)
+    rng, turn = np.random.default_rng(0), np.repeat([0.0, 1.0], [20, 10])
+    gold = np.concatenate([np.arange(20.0), 19 - np.arange(10.0)])
+    runs = [trained(2 + turn + 0.02 * rng.normal(size=30), gold, bias=1.0, seed=seed) for seed in range(4)]
+    runs += [trained(2 + 0.02 * rng.normal(size=30), np.arange(30.0), bias=0.0, seed=seed) for seed in range(4)]
+    found = claims.CLAIMS["C7"](replace(results, rows=[*results.rows, *runs]), "world", draws=400)
+    assert found.verdict == "supported"
+    assert "RL runs: alarm in time in" in found.reason
+    assert "on clean ones in" in found.reason
+
+
+def test_runs_that_are_not_hacked_cannot_show_a_rise() -> None:
+    results = simulated.trial("C7", holds=True, number=0)
+    for row in results.rows:
+        if row.cell.bias:
+            row.arrays["watch.gold"][:] = np.arange(9.0)  # type: ignore[index]
+    found = claims.CLAIMS["C7"](results, "world", draws=400)
+    assert "gold falls in 0 of 5 runs along the path" in found.reason
+
+
+def timed(seconds: list[float], limit: float) -> Results:
+    fits = [Row(Cell("fit", "world", "mlp", 500, 1.0, 0.0, i), "", seconds={"fit": s}) for i, s in enumerate(seconds)]
+    tuning = Row(Cell("tuning", "world", "mlp"), "", seconds={"tuning": 0.1 * len(seconds)})
+    return Results(simulated.config(limit=limit), [*fits, tuning])
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(5000, "supported"), (2400, "inconclusive"), (1000, "contradicted")])
+def test_the_cost_is_compared_with_the_limit(limit: float, verdict: str) -> None:
+    found = claims.CLAIMS["C19"](timed([0.08, 0.1, 0.12] * 20, limit), "world")
+    assert found.verdict == verdict
+    assert found.effect == pytest.approx(12_000 * (0.1 + 0.1))  # a fit and its share of the tuning
+
+
+def test_fits_without_times_have_no_cost() -> None:
+    assert claims.CLAIMS["C19"](rows({("mlp", 500, 0): {}}), "world").verdict == "not run"
+
+
+# Files
+
+
+def test_findings_are_written_as_json(tmp_path: Path) -> None:
+    found = [finding("C1", "supported", 0.01), replace(finding("C2", "not run"), effect=None)]
+    path = claims.write(found, tmp_path)
+    assert path == tmp_path / "claims.json"
+    assert json.loads(path.read_text(encoding="utf-8")) == [asdict(f) for f in found]
+
+
+def test_expected_verdicts_come_back(tmp_path: Path) -> None:
+    found = [finding("C1", "supported"), finding("C2", "not run")]
+    path = tmp_path / "expected.yaml"
+    claims.write_expected(path, found)
+    assert claims.read_expected(path) == {"C1": "supported", "C2": "not run"}
+    claims.write_expected(path, [*found, finding("C1", "contradicted", dataset="other")])
+    expected = claims.read_expected(path)
+    assert expected == {"world/C1": "supported", "world/C2": "not run", "other/C1": "contradicted"}
+
+
+def test_a_verdict_that_differs_is_named() -> None:
+    found = [finding("C1", "supported"), finding("C1", "contradicted", dataset="other")]
+    assert claims.differing(found, {}) == []
+    assert claims.differing(found, {"C1": "supported", "other/C1": "contradicted"}) == []
+    assert claims.differing(found, {"C1": "supported"}) == ["other/C1 is contradicted, expected was supported: because"]
+    with pytest.raises(DataError, match=r"a verdict of 'word/C1', .* Did you mean 'world/C1'\?"):
+        claims.differing(found, {"word/C1": "supported"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("C1: yes", "'True' is no verdict"), ("[1]", "lines such as `C1: supported`"), ("a: [", "cannot be read as YAML")],
+)
+def test_expectations_that_are_none_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "expected.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        claims.read_expected(path)
+    with pytest.raises(DataError, match="cannot be read as YAML"):
+        claims.read_expected(tmp_path / "none.yaml")
