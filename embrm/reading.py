@@ -158,10 +158,8 @@ def embed_texts(
     Raises:
         OptionError: there is no such view of a text.
     """
-    if view not in VIEWS:
-        raise OptionError(f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}")
     made = _embedder(embedder)
-    write = joint_text(made) if view == "joint" else VIEWS[view]
+    write = view_text(view, embedder=made)
     wanted = range(len(texts)) if rows is None else rows
     done = made.embed([write(texts.prompts[i], texts.responses[i]) for i in wanted], progress=progress)
     if done.truncated:
@@ -173,9 +171,15 @@ def embed_texts(
     return done
 
 
-def joint_text(embedder: Embedder) -> Callable[[str, str], str]:
-    """Return what makes one text of prompt and response: the embedder's own `joint`, if it has one, or `VIEWS`."""
-    own: Callable[[str, str], str] = getattr(embedder, "joint", VIEWS["joint"])
+def view_text(view: str, *, embedder: Embedder) -> Callable[[str, str], str]:
+    """Return `(prompt, response) -> text` of a view; an embedder may have a `joint` of its own, as chat models do.
+
+    Raises:
+        OptionError: there is no such view of a text.
+    """
+    if view not in VIEWS:
+        raise OptionError(f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}")
+    own: Callable[[str, str], str] = getattr(embedder, "joint", VIEWS[view]) if view == "joint" else VIEWS[view]
     return own
 
 

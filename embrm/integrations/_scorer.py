@@ -18,7 +18,7 @@ from embrm.embedders._embedder import check_texts
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead
 from embrm.heads._saved import load_model
-from embrm.reading import VIEWS
+from embrm.reading import VIEWS, view_text
 from embrm.selectors import Selector
 from embrm.selectors._selector import ValueRule
 from embrm.types import Array, Features
@@ -127,7 +127,8 @@ class TextScorer:
                 waiting.error = error
 
     def _score(self, texts: list[tuple[str, str]]) -> Scored:
-        made = {v: self.embedder.embed([VIEWS[v](*text) for text in texts]) for v in self.model.widths}
+        writers = {view: view_text(view, embedder=self.embedder) for view in self.model.widths}
+        made = {view: self.embedder.embed([write(*text) for text in texts]) for view, write in writers.items()}
         prompt = {p: i for i, (p, _) in enumerate(texts)}
         features = Features(
             {view: embedded.vectors for view, embedded in made.items()},

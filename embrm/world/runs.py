@@ -12,7 +12,7 @@ from embrm.errors import DataError
 from embrm.outcomes import RewardModel
 from embrm.policies.pool import ProposalPool, TiltPath
 from embrm.policies.training import TextFunction
-from embrm.reading import joint_text
+from embrm.reading import view_text
 from embrm.types import Array, Features, IntArray
 from embrm.world.shipped import Shipped
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def features_of(prompts: Sequence[str], texts: Sequence[str], embedder: Embedder) -> Features:
     """Return the features of responses to prompts, as everywhere in embrm."""
-    joint = joint_text(embedder)
+    joint = view_text("joint", embedder=embedder)
     vectors = embedder.embed([joint(p, t) for p, t in zip(prompts, texts, strict=True)]).vectors
     return Features({"joint": vectors}, prompt=np.zeros(len(texts), dtype=np.int64), embedder=embedder.identity)
 

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from embrm import language_model, read_pairs, use_device
+from embrm import heads, language_model, read_pairs, use_device
 from embrm.embedders import _causal, causal_lm
 from embrm.embedders.causal_lm import CausalLM
 from embrm.errors import OptionError
+from embrm.integrations._scorer import TextScorer
 from embrm.reading import embed_texts
 from embrm.texts import read_texts
+from embrm.world.runs import rewarded_by
 from tests import tiny_models
 
 TEXTS = ["How are plants green?", "", "A longer text. " * 30, "Yes.", "Praise for the reader, whatever was asked."]
@@ -177,6 +179,21 @@ def test_files_are_read_with_the_template(model: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         embed_texts(read_texts(file), embedder=plain).vectors, plain.embed(["Why?\n\nSo.", "Why?\n\nNo."]).vectors
     )
+
+
+def test_trainers_and_the_world_use_the_template_too(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    words = ["moon", "river", "bridge", "lamp", "kettle", "garden"]
+    rows = [{"prompt": f"Why the {w}?", "chosen": f"Because {w}.", "rejected": f"No {w}."} for w in words]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    embedder = CausalLM(str(model))
+    pairs = read_pairs(file, embedder=embedder)
+    head = heads.get("linear")(prior_precision=1.0).fit(pairs, seed=0)
+    expected = head.score(pairs.features).centred().mean[[0, 1]]
+    told = ["Because moon.", "No moon."]
+    scorer = TextScorer(head, embedder=embedder)
+    np.testing.assert_allclose(scorer(told, ["Why the moon?"] * 2).reward, expected)
+    np.testing.assert_allclose(rewarded_by(head, embedder)(["Why the moon?"] * 2, told), expected)
 
 
 def test_without_a_chat_template_texts_are_joined_as_everywhere(tmp_path: Path) -> None:
