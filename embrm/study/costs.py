@@ -12,7 +12,7 @@ import yaml
 
 from embrm.heads import Head
 from embrm.study.config import HeadConfig, StudyConfig
-from embrm.study.grid import Batch, is_watched, rules_of
+from embrm.study.grid import Batch, is_watched
 from embrm.study.results import Cell
 
 TABLE = Path(__file__).with_suffix(".yaml")
@@ -62,7 +62,7 @@ class Costs:
             return SPLITS * self.config.tuning.budget * fit
         if cell.kind == "rl":
             return fit + float(table["step"]) * (self.config.rl.steps if self.config.rl else 0)
-        rules = len(rules_of(self.config, head))
+        rules = len(self.config.rules_of(head))
         looked = is_watched(self.config, head, cell.pairs)
         watched = len(self.config.detection.detectors) * self.config.detection.points if looked else 0
         return fit + float(table["measure"]) + rules * float(table["rule"]) + watched * float(table["detector"])

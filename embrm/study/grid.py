@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from embrm import __version__, selectors
 from embrm.errors import DataError, OptionError
 from embrm.heads import Head
-from embrm.study.config import DatasetConfig, HeadConfig, RuleConfig, StudyConfig
+from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset
 from embrm.study.opening import open_dataset
 from embrm.study.results import Cell, Kind, key_of
@@ -85,12 +85,20 @@ def plan(config: StudyConfig) -> Plan:
         batches.append(_controls(config, data))
         for head in config.heads:
             tuning = list(_tuning(config, data, head))
-            batches += tuning
             winners = {cell.flips: key for batch in tuning for cell, key in batch.cells.items()}
-            batches += _fits(config, data, head, winners)
-            batches += _live(config, data, head, winners)
+            batches += [*tuning, *_fits(config, data, head, winners), *_live(config, data, head, winners)]
     order = ("control", "tuning", "fit", "rl")
-    return Plan(config, sorted(batches, key=lambda batch: order.index(batch.kind)))
+    return Plan(config, sorted(_once(batches), key=lambda batch: order.index(batch.kind)))
+
+
+def _once(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield the batches without cells that an earlier one has: a head may stand more than once, for other cells."""
+    seen: set[Cell] = set()
+    for batch in batches:
+        cells = {cell: key for cell, key in batch.cells.items() if cell not in seen}
+        seen |= cells.keys()
+        if cells:
+            yield replace(batch, cells=cells)
 
 
 def opened(config: DatasetConfig) -> Dataset:
@@ -131,7 +139,7 @@ def _tuning(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> Itera
 def _fits(config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]) -> Iterator[Batch]:
     # The labels of a pair file are what they are, so that there is one bias: the last, which stands for real labels.
     biases = config.bias[-1:] if data.kind == "files" else head.bias or config.bias
-    asked = (_recipe(head), _measured(config), [rule.model_dump() for rule in rules_of(config, head)])
+    asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
     for pairs in head.pairs or config.pairs:
         detection = config.detection.model_dump() if is_watched(config, head, pairs) else None
         cells = [
@@ -176,11 +184,6 @@ def _key(cell: Cell, data: DatasetConfig, *parts: Any) -> str:
     return key_of(__version__, asdict(cell), opened(data).identity, *parts)
 
 
-def rules_of(config: StudyConfig, head: HeadConfig) -> list[RuleConfig]:
-    """Return the rules that a head asks for, or all of the study's."""
-    return [rule for rule in config.rules if head.rules is None or rule.label in head.rules]
-
-
 def check_rules(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
     """Refuse, before any work, a rule that was asked for by name and that the head's reward does not allow.
 
@@ -193,7 +196,7 @@ def check_rules(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
         recipe = Head.of({"head": head.name, "options": head.options})
         pairs = _tiny(recipe)
         reward = recipe.fit(pairs, seed=0).score(pairs.features)
-        for rule in rules_of(config, head):
+        for rule in config.rules_of(head):
             penalty = np.zeros(len(pairs.features)) if rule.penalty else None
             try:
                 selectors.get(rule.name)(**rule.options)(reward, penalty=penalty, seed=0)

@@ -97,6 +97,15 @@ def test_keys_change_with_options_and_with_the_data(pool: Path, tmp_path: Path) 
     assert not set(other.values()) & set(before.values())
 
 
+def test_a_head_that_stands_twice_has_every_cell_once(pool: Path) -> None:
+    heads = [{"name": "linear"}, {"name": "linear", "seeds": [1, 2, 3], "bias": [1.0]}]
+    found = planned(pool, heads=heads)
+    cells = [cell for batch in found.batches for cell in batch.cells]
+    assert len(cells) == len(set(cells)) == 3 + 1 + 4 + 2
+    tuning = {key for cell, key in found.keys.items() if cell.kind == "tuning"}
+    assert all(set(batch.tuning.values()) == tuning for batch in found.batches if batch.kind == "fit")
+
+
 def test_a_pair_file_has_one_bias_that_of_its_labels(pool: Path, tmp_path: Path) -> None:
     lines = [f'{{"prompt": "p{i // 2}", "chosen": "good {i}", "rejected": "bad {i}"}}\n' for i in range(80)]
     (tmp_path / "pairs.jsonl").write_text("".join(lines), encoding="utf-8")
