@@ -17,6 +17,7 @@ from embrm.language_model import Prompt
 from embrm.policies.causal_lm import CausalLMPolicy
 from embrm.types import Array
 
+NOTE = "run.json"  # says which run the parts belong to
 Gold = Callable[[Sequence[Prompt], Sequence[str]], Array]
 
 
@@ -77,7 +78,8 @@ def write_pool(
         raise OptionError(f"shard must be at least 1 prompt, got {shard}")
     ids = policy.check(prompts, n=n, ids=ids)
     run = {"policy": policy.recipe, "prompts": prompts, "ids": ids, "n": n, "seed": seed, "shard": shard}
-    folder = _claim(Path(f"{path}.parts"), fingerprint(run))
+    folder, note = Path(f"{path}.parts"), json.dumps({"run": fingerprint(run)}).encode()
+    _check_same(folder, note)
     rows: list[dict[str, Any]] = []
     resumed = 0
     for start in range(0, len(prompts), shard):
@@ -85,7 +87,9 @@ def write_pool(
         if part.exists():
             resumed += len(ids[at])
         else:
-            write_rows(part, _pools(policy, prompts[at], ids[at], n=n, seed=seed))
+            pools = _pools(policy, prompts[at], ids[at], n=n, seed=seed)
+            write_bytes(folder / NOTE, note)
+            write_rows(part, pools)
         rows += read_rows(part).values
         on_shard(len(ids[at]))
     if gold is not None:
@@ -98,16 +102,13 @@ def write_pool(
     return PoolReport(len(rows), len(texts), empty=texts.count(""), cut=cut, resumed=resumed)
 
 
-def _claim(folder: Path, run: str) -> Path:
-    """Make the folder of the parts, or find it as the same run left it."""
-    note = folder / "run.json"
-    if any(folder.glob("*.jsonl")) and json.loads(note.read_bytes())["run"] != run:
+def _check_same(folder: Path, note: bytes) -> None:
+    """Raise OptionError where the parts that are there belong to another run."""
+    if any(folder.glob("*.jsonl")) and (folder / NOTE).read_bytes() != note:
         raise OptionError(
             f"{folder} was begun with another model, other prompts or other options; start that run again to finish "
             "it, remove the folder to start over, or give another output"
         )
-    write_bytes(note, json.dumps({"run": run}).encode())
-    return folder
 
 
 def _pools(
