@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from click import Context
 
+from embrm.cli import embrm as group
+from embrm.study.claims import names, read_expected
 from embrm.study.results import SCHEMA
 from tests import simulated_claims as simulated
 
 Embrm = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -83,3 +91,38 @@ def test_a_folder_without_a_study_is_refused(embrm: Embrm, tmp_path: Path) -> No
     result = embrm("claims", str(tmp_path))
     assert result.code == 1
     assert "holds no study" in result.err
+
+
+def test_the_table_goes_between_the_marks(folder: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- claims -->\nold\n<!-- /claims -->\nafter\n", encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "claims.py"), str(folder), "--readme", str(readme)]
+    for _ in range(2):  # a second time changes nothing
+        subprocess.run(command, check=True)
+        text = readme.read_text(encoding="utf-8")
+        assert text.startswith("before\n<!-- claims -->\n**world**: 17 not run, 2 supported.\n")
+        assert text.endswith("<!-- /claims -->\nafter\n")
+        assert "old" not in text
+        assert len([line for line in text.splitlines() if line.startswith("| C")]) == 19
+        assert "| 20 × 5 | supported | supported |" in text
+    readme.write_text("no marks", encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "put the lines <!-- claims --> and <!-- /claims -->" in done.stderr
+
+
+def test_the_workflow_s_commands_are_commands() -> None:
+    workflow = yaml.safe_load((ROOT / "examples" / "ci" / "reproduce.yml").read_text(encoding="utf-8"))
+    lines = [shlex.split(step["run"]) for step in workflow["jobs"]["study"]["steps"] if "run" in step]
+    called = [words[1:] for words in lines if words[0] == "embrm"]
+    assert [words[0] for words in called] == ["study", "claims"]
+    for name, *args in called:
+        command = group.get_command(Context(group), name)
+        assert command is not None
+        values = command.make_context(name, list(args)).params  # refuses unknown options
+    assert values["run"] == called[0][-1]
+    assert (ROOT / values["expect"]).is_file()
+
+
+def test_the_workflow_expects_verdicts_of_claims() -> None:
+    assert set(read_expected(ROOT / "examples" / "ci" / "expected.yaml")) <= set(names())

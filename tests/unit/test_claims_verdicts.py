@@ -283,7 +283,7 @@ def test_the_setting_is_part_of_the_reason() -> None:
     results = simulated.trial("C15", holds=True, number=0)
     found = claims.CLAIMS["C15"](results, "world", draws=200)
     assert found.reason.startswith("gold at 2 nats across embedders minus across seeds 0.")
-    assert found.reason.endswith("500 pairs, bias 1, 25 % flips.")
+    assert found.reason.endswith("500 pairs, bias 1, 25 % flips, 5 seeds.")
     assert (found.n, found.seeds) == (simulated.PATH_PROMPTS, simulated.SEEDS)
 
 
@@ -292,7 +292,7 @@ def test_one_seed_is_said_to_be_one() -> None:
     results = simulated.results(scenario, rng=np.random.default_rng(0), seeds=1)
     found = claims.CLAIMS["C15"](results, "world", draws=200)
     assert found.seeds == 1
-    assert "One seed" in found.reason
+    assert "25 % flips, 1 seed. One seed: resampled over prompts alone" in found.reason
 
 
 def test_gold_that_stays_at_its_peak_contradicts_the_fall() -> None:

@@ -45,6 +45,27 @@ class Of:
     bias: Extreme = "largest"
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Where something was read.
+
+    Attributes:
+        pairs: size of the training set.
+        bias, flips: of the annotators, each level that was read.
+        seeds: how many.
+    """
+
+    pairs: int
+    bias: tuple[float, ...]
+    flips: tuple[float, ...]
+    seeds: int
+
+    def __str__(self) -> str:
+        bias = "/".join(f"{level:g}" for level in self.bias)
+        flips = "/".join(f"{100 * level:g}" for level in self.flips)
+        return f"{self.pairs} pairs, bias {bias}, {flips} % flips, {self.seeds} seed{'s' * (self.seeds > 1)}"
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """The rows of one data set.
@@ -53,13 +74,13 @@ class Cells:
         results: of the study.
         dataset: its name.
         draws: of the bootstrap.
-        settings: the sizes, bias and flips that were read, in that order.
+        settings: what was read, in that order.
     """
 
     results: Results
     dataset: str
     draws: int
-    settings: list[str] = field(default_factory=list)
+    settings: list[Setting] = field(default_factory=list)
 
     @cached_property
     def fits(self) -> list[Row]:
@@ -106,9 +127,9 @@ class Cells:
         sizes = [size for size, _ in common]
         size = max(sizes) if pairs == "largest" else min(sizes)
         keys = sorted(key for key in common if key[0] == size)
-        flips = "/".join(f"{100 * level:g}" for level in sorted({of.flips for of in wanted}))
-        bias = "/".join(f"{level:g}" for level in sorted({self.bias(of.bias) for of in wanted}))
-        self.settings.append(f"{size} pairs, bias {bias}, {flips} % flips")
+        levels = ({self.bias(of.bias) for of in wanted}, {of.flips for of in wanted})
+        bias, flips = (tuple(sorted(level)) for level in levels)
+        self.settings.append(Setting(size, bias, flips, len(keys)))
         return [np.stack([rows[key] for key in keys], axis=1) for rows in found]
 
     def _rows(self, of: Of) -> dict[tuple[int, int], Array]:

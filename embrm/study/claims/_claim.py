@@ -46,8 +46,9 @@ class Claim:
         verdict, p, decisive = conclude(parts)
         low, high = decisive.sample.interval
         rest = [str(part) for part in parts if part is not decisive]
-        reason = "; ".join([str(decisive), *rest, *filter(None, [remark, *cells.settings[:1]])]) + "."
-        if decisive.sample.seeds == 1:
+        setting = cells.settings[:1]  # what else was read is for the remark
+        reason = "; ".join([str(decisive), *rest, *filter(None, [remark, *map(str, setting)])]) + "."
+        if any(found.seeds == 1 for found in setting):
             reason += " One seed: resampled over prompts alone, this is about these very models."
         if verdict == "contradicted":
             reason += f" {self.setting}"

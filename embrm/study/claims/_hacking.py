@@ -8,7 +8,7 @@ from embrm.bestofn import kl_bound
 from embrm.overoptimisation import _design
 from embrm.study.claims._cells import CLEAN, Cells, MissingError, Of, missing
 from embrm.study.claims._claim import Measured, claim
-from embrm.study.claims._peaks import MARGIN, drop, lost_share
+from embrm.study.claims._peaks import beyond_margin, drop
 from embrm.study.claims._verdict import Part, difference, equivalence
 from embrm.types import Array
 
@@ -26,10 +26,10 @@ def falls(cells: Cells) -> Measured:
     """Drop of gold from the peak to the end of the standard head's path."""
     kl, gold = cells.paths(Of("mlp", "path.mean"))
     fall = difference(f"drop of gold from its peak to {kl[-1]:.2g} nats", drop(cells, gold))
-    share = equivalence("drop as a share of the gain", lost_share(cells, gold), below=MARGIN)
-    if fall.verdict != "supported" and share.verdict == "supported":
+    stays = equivalence("drop beyond the margin", beyond_margin(cells, gold), below=0)
+    if fall.verdict != "supported" and stays.verdict == "supported":
         # A drop has no negative side to be contradicted by: gold that demonstrably stays at its peak does it.
-        fall = Part(fall.what, fall.sample, "contradicted", fall.p_for, share.p_for)
+        fall = Part(fall.what, fall.sample, "contradicted", fall.p_for, stays.p_for)
     try:
         clean_kl, clean = cells.paths(Of("mlp", "path.mean", CLEAN, "smallest"))
     except MissingError:

@@ -43,7 +43,6 @@ def drop(cells: Cells, gold: Array) -> Sample:
     return cross_fitted(cells, gold, lambda found: found[1][:, 0])
 
 
-def lost_share(cells: Cells, gold: Array) -> Sample:
-    """Return the drop as a share of the gain of a single head's path `(prompts, seeds, 1, k)`."""
-    # Without a gain there is no share: an enormous number of the drop's sign leaves the verdict open or against.
-    return cross_fitted(cells, gold, lambda found: found[1][:, 0] / np.maximum(found[0][:, 0], 1e-9))
+def beyond_margin(cells: Cells, gold: Array) -> Sample:
+    """Return by how much the drop of a single head's path `(prompts, seeds, 1, k)` exceeds the margin of its gain."""
+    return cross_fitted(cells, gold, lambda found: found[1][:, 0] - MARGIN * found[0][:, 0])
