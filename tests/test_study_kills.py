@@ -1,0 +1,147 @@
+"""A study that is killed at any moment and resumed gives the table of one that never was, here and on Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.small_study import on_world, write_config
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from embrm.study.config import load_config
+from embrm.study.run import run
+if __name__ == "__main__":
+    run(load_config(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
+"""
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    room = tmp_path_factory.mktemp("kills")
+    write_config(room / "study.yaml", on_world())
+    (room / "study.py").write_text(SCRIPT, encoding="utf-8")
+    return room
+
+
+def begin(room: Path, name: str, *, workers: int = 2) -> subprocess.Popen[bytes]:
+    """Start a run in a process group of its own."""
+    command = [sys.executable, str(room / "study.py"), str(room / "study.yaml"), str(room / name), str(workers)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+
+
+@pytest.fixture(scope="module")
+def whole(room: Path) -> tuple[bytes, float]:
+    """Return the table of a run that was left alone, and its seconds."""
+    start = time.perf_counter()
+    process = begin(room, "whole")
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err.decode()
+    return (room / "whole" / "results.parquet").read_bytes(), time.perf_counter() - start
+
+
+def test_twenty_kills_change_nothing(room: Path, whole: tuple[bytes, float]) -> None:
+    table, seconds = whole
+    rng = random.Random(0)
+    kills, runs = 0, 0
+    while kills < 20:
+        runs += 1
+        folder = room / f"killed{runs}"
+        while kills < 20 and not (folder / "results.parquet").exists():
+            process = begin(room, folder.name)
+            try:
+                process.wait(rng.uniform(0.2, 1.0) * seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                kills += 1
+            process.communicate()
+        process = begin(room, folder.name)
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err.decode()
+        assert (folder / "results.parquet").read_bytes() == table
+        left = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert {file.stem for file in (folder / "cells").iterdir()} == set(left["keys"])
+        assert left["failures"] == {}
+
+
+def test_one_of_two_processes_works_and_the_other_says_who_does(room: Path, whole: tuple[bytes, float]) -> None:
+    first = begin(room, "shared")
+    deadline = time.monotonic() + 120
+    while not (room / "shared" / "config.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    second = begin(room, "shared")
+    _, err = second.communicate(timeout=120)
+    assert second.returncode == 1
+    assert f"shared is held by process {first.pid} on ".encode() in err
+    _, err = first.communicate(timeout=600)
+    assert first.returncode == 0, err.decode()
+    assert (room / "shared" / "results.parquet").read_bytes() == whole[0]
+
+
+def test_one_worker_gives_the_same_table(room: Path, whole: tuple[bytes, float]) -> None:
+    process = begin(room, "inline", workers=1)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err.decode()
+    assert (room / "inline" / "results.parquet").read_bytes() == whole[0]
+
+
+RAY = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from embrm.study.config import load_config
+from embrm.study.run import run
+
+def kill_a_worker(folder):
+    # One that is at work: the pool's actors run this package.
+    while not list((folder / "cells").glob("*.npz")):
+        time.sleep(0.1)
+    actors = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
+    os.kill(actors[0]["Pid"], signal.SIGKILL)
+    print("killed", len({actor["Address"]["NodeID"] for actor in actors}), flush=True)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[2])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    thread = threading.Thread(target=kill_a_worker, args=(folder,), daemon=True)
+    thread.start()
+    results = run(load_config(sys.argv[1]), folder, engine="ray")
+    thread.join(1)
+    print(results.environment["engine"], results.environment["workers"], results.failures)
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def cluster_script(room: Path) -> Path:
+    pytest.importorskip("ray")
+    path = room / "cluster.py"
+    path.write_text(RAY, encoding="utf-8")
+    return path
+
+
+def test_two_ray_nodes_of_which_a_worker_is_killed_give_the_same_table(
+    room: Path, whole: tuple[bytes, float], cluster_script: Path
+) -> None:
+    command = [sys.executable, str(cluster_script), str(room / "study.yaml"), str(room / "ray")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "killed 2" in done.stdout  # workers stood on both nodes
+    assert "ray 2 {}" in done.stdout
+    assert (room / "ray" / "results.parquet").read_bytes() == whole[0]
