@@ -1,71 +1,44 @@
-"""The study on the shipped world: what it finds, and what it writes."""
+"""The study on the shipped world: its controls, its paths, and that it is a world in which rewards are hacked."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from embrm import Problem, heads
 from embrm.intervals import bootstrap
 from embrm.overoptimisation import peak
-from embrm.report import study as report
-from embrm.study.config import load_config
-from embrm.study.run import Study, run
+from embrm.study.config import parse
+from embrm.study.results import Results
+from embrm.study.run import run
 from embrm.types import Array
 from embrm.world import shipped
+from tests.small_study import on_world
 
 
 @pytest.fixture(scope="module")
-def finished() -> Study:
-    small = ["pairs=400", "heads=[{name: linear}, {name: mlp, options: {epochs: 5}}]", "kl_points=7"]
-    return run(load_config("ci", small))
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run(parse(on_world(pairs=[200], seeds=[0])), tmp_path_factory.mktemp("study") / "run", workers=1)
 
 
-def test_controls_are_what_they_must_be(finished: Study) -> None:
-    lines = {line.name: line for line in finished.lines}
-    assert list(lines) == ["linear", "mlp", "oracle", "length", "random"]
-    oracle, random = lines["oracle"].best_of.estimate, lines["random"].best_of.estimate
-    np.testing.assert_allclose(oracle[0], random[0])  # the best of one is a random one
-    assert (np.diff(oracle) > 0).all()
-    for name in ("linear", "mlp", "length"):
-        np.testing.assert_allclose(lines[name].best_of.estimate[0], random[0])
-        assert (lines[name].best_of.estimate <= oracle + 1e-9).all()
-    assert lines["oracle"].peak is not None
-    assert float(lines["oracle"].peak.drop.estimate) == pytest.approx(0, abs=1e-9)
+def test_controls_are_what_they_must_be(finished: Results) -> None:
+    best = {row.cell.head: row.arrays["bon.mean"].mean(axis=0) for row in finished.select(kind="control")}
+    assert (np.diff(best["oracle"]) > 0).all()
+    np.testing.assert_allclose(best["random"], best["oracle"][0])  # the best of one is a random one
+    for row in finished.select(kind="fit"):
+        mean = row.arrays["bon.mean"].mean(axis=0)
+        np.testing.assert_allclose(mean[0], best["random"][0])
+        assert (mean <= best["oracle"] + 1e-9).all()
 
 
-def test_the_proxy_rises_along_its_own_path(finished: Study) -> None:
-    for line in finished.lines:
-        if line.proxy is not None:
-            assert (np.diff(line.proxy) > 0).all()
-            assert line.kl[0] == 0
-            assert (np.diff(line.kl) > 0).all()
-
-
-def test_the_report_opens_without_a_network_and_holds_every_number(finished: Study, tmp_path: Path) -> None:
-    path = report.write(finished, tmp_path / "out")
-    page = path.read_text(encoding="utf-8")
-    assert "{{" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
-    assert not re.findall(r"""(?:src|href)\s*=\s*["']\s*(?:https?:)?//""", page)
-    for row in report.table(finished):
-        assert all(cell in page for cell in row)
-    table = pq.read_table(path.parent / "results.parquet").to_pylist()
-    assert {row["scorer"] for row in table} == {line.name for line in finished.lines}
-    figures = sorted((path.parent / "figures").iterdir())
-    assert [f.name for f in figures] == ["best_of_n.svg", "path.svg"]
-    assert all(f.read_text(encoding="utf-8").startswith("<svg") for f in figures)
-    report.write(finished, tmp_path / "out")  # a second run replaces the first
-
-
-def test_the_same_configuration_gives_the_same_numbers(finished: Study) -> None:
-    again = run(finished.config)
-    for a, b in zip(finished.lines, again.lines, strict=True):
-        np.testing.assert_allclose(a.best_of.estimate, b.best_of.estimate, rtol=1e-6)
-        assert a.alarms == b.alarms
+def test_the_proxy_rises_along_its_own_path(finished: Results) -> None:
+    fits = list(finished.select(kind="fit"))
+    assert len(fits) == 2
+    for row in fits:
+        proxy = row.arrays["proxy.mean"]
+        reached = proxy[~np.isnan(proxy)]  # as far as the pool is reliable
+        assert len(reached) > 1
+        assert (np.diff(reached) > 0).all()
 
 
 def lost(*, bias: float, flips: float, seeds: int) -> tuple[Array, Array]:
