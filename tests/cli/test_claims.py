@@ -95,14 +95,14 @@ def test_a_folder_without_a_study_is_refused(embrm: Embrm, tmp_path: Path) -> No
 
 def test_the_table_goes_between_the_marks(folder: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- claims -->\nold\n<!-- /claims -->\nafter\n", encoding="utf-8")
+    readme.write_text("before\n<!-- claims -->\nstale\n<!-- /claims -->\nafter\n", encoding="utf-8")
     command = [sys.executable, str(ROOT / "benchmarks" / "claims.py"), str(folder), "--readme", str(readme)]
     for _ in range(2):  # a second time changes nothing
         subprocess.run(command, check=True)
         text = readme.read_text(encoding="utf-8")
         assert text.startswith("before\n<!-- claims -->\n**world**: 17 not run, 2 supported.\n")
         assert text.endswith("<!-- /claims -->\nafter\n")
-        assert "old" not in text
+        assert "stale" not in text
         assert len([line for line in text.splitlines() if line.startswith("| C")]) == 19
         assert "| 20 × 5 | supported | supported |" in text
     readme.write_text("no marks", encoding="utf-8")
