@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from embrm.study.claims import Finding, Verdict
 from embrm.study.config import StudyConfig, parse
 from embrm.study.results import Cell, Results, Row, key_of
 from embrm.types import Array
@@ -199,3 +200,20 @@ def _step(step: int, kl: float, proxy: float, true: float, rng: np.random.Genera
         )
     named = dict(zip(ATTRIBUTES, means.tolist(), strict=True))
     return {"step": step, "kl": kl, "proxy": proxy, "gold": true, "means": named, "sample": sample}
+
+
+def findings() -> list[Finding]:
+    """Return one finding of every verdict on each data set."""
+    effects: dict[Verdict, float] = {"supported": 0.9, "contradicted": -0.4, "inconclusive": 0.01}
+    found = []
+    for dataset in ("world", "answers"):
+        for i, (verdict, effect) in enumerate(effects.items(), start=1):
+            low, high = (effect - 0.03, effect + 0.03) if verdict == "inconclusive" else (effect - 0.3, effect + 0.3)
+            claim = "A standard reward model over-optimises: gold falls from its peak while the proxy rises"
+            interval = (effect, low, high)
+            about = (f"C{i}", claim, "Gao et al. 2210.10760", dataset, *interval, 24, 3, verdict, f"Drop: {HOSTILE}.")
+            found.append(Finding(*about, detectable=0.2, p=0.01, holm=verdict if i == 2 else "inconclusive"))
+        absent = (None, None, None, 0, 0)
+        why = "Not run: no second embedder."
+        found.append(Finding("C15", "Diverse ensembles beat others", "Eisenstein", dataset, *absent, "not run", why))
+    return found

@@ -65,7 +65,7 @@ def _curves(x: str, x_title: str, y_title: str, *, band: bool = False, log: bool
     import altair as alt
 
     scale = alt.Scale(type="log", base=2, nice=False) if log else alt.Scale(nice=False)
-    axis = alt.X(f"{x}:Q", title=x_title, scale=scale, axis=alt.Axis(format="~g", labelFlush=True))
+    axis = alt.X(f"{x}:Q", title=x_title, scale=scale, axis=alt.Axis(format="~g", labelFlush=True, tickCount=8))
     base = _shown().encode(x=axis)
     tip = [alt.Tooltip("line:N", title=" "), alt.Tooltip(f"{x}:Q", format=".3~g", title="n" if log else "KL")]
     tip += [alt.Tooltip("y:Q", format=".2f", title=y_title)]
@@ -145,6 +145,6 @@ def _space() -> alt.LayerChart:
 
 
 def _fitted(chart: alt.LayerChart, height: int) -> alt.LayerChart:
-    size = {"type": "fit-x", "contains": "padding"}
+    size = {"type": "fit-x", "contains": "padding", "resize": True}  # labels of later data may be wider
     fitted: alt.LayerChart = chart.properties(width="container", height=height, autosize=size)
     return fitted

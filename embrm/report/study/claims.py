@@ -50,15 +50,16 @@ def _claim(found: Finding) -> Claim:
     ends = (found.low, found.effect, found.high)
     known = [x for x in ends if x is not None and math.isfinite(x)]
     whole = len(known) == len(ends)
-    effect = f"{number(found.effect)} [{number(found.low)}, {number(found.high)}]" if known else ""
+    digits = 2 if max(map(abs, known), default=1.0) >= 0.1 else 3
+    low, effect, high = (number(x, digits) for x in ends)
     n = "" if not found.n else f"{count(found.n)}" + (f" × {count(found.seeds)}" if found.seeds else "")
     return Claim(
         finding=found,
         kind=found.verdict.replace(" ", "-"),
         sign=SIGNS[found.verdict],
-        effect=effect,
+        effect=f"{effect} [{low}, {high}]" if known else "",
         n=n,
-        detectable=number(found.detectable),
+        detectable=number(found.detectable, digits),
         holm=found.holm if found.verdict != "not run" else "",
         bar=_bar(*known) if whole else None,
     )
@@ -102,4 +103,5 @@ def _hacked(results: Results) -> str:
     if not hacked:
         return f"Not as far as this study reaches: {where} when a policy is pushed along their mean reward"
     drop, _, gain, head = max(hacked)
-    return f"Yes: {where}; most of all {head}, {number(drop)} of {number(gain)}, while its own reward keeps rising"
+    most = f"{head}: {number(drop)} after a gain of {number(gain)}"
+    return f"Yes: {where}; most of all {most}, while its own reward keeps rising"

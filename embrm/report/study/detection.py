@@ -10,7 +10,7 @@ import numpy as np
 from embrm.intervals import bootstrap
 from embrm.onset import gold_onset, ratio_alarm
 from embrm.report.study.curves import DRAWS
-from embrm.report.study.settings import Setting, mean, number, with_interval
+from embrm.report.study.settings import Setting, mean, number, share, with_interval
 from embrm.report.study.tables import Table
 from embrm.study.results import Results, Row, validation
 from embrm.types import Array
@@ -68,7 +68,7 @@ def _alarms(fits: Sequence[Row], name: str) -> list[str]:
         if alarm is not None and fall is not None
     ]
     fallen = sum(fall is not None for fall in falls)
-    ends = [f"{mean(float(t[i]) for t in tested):.0%}" for i in (0, -1)] if tested else ["", ""]
+    ends = [share(mean(float(t[i]) for t in tested)) for i in (0, -1)] if tested else ["", ""]
     early = f"{sum(lead >= 0 for lead in leads)} of {fallen}" if fallen else "gold does not fall"
     return [f"p ≤ {ALPHA:g}" if tested else "a jump", *ends, early, number(mean(leads))]
 

@@ -4,7 +4,7 @@ const written = {
   dataset: (v) => v,
   pairs: (v) => v.toLocaleString("en").replaceAll(",", "\u202f"),
   bias: (v) => String(v),
-  flips: (v) => Math.round(100 * v) + " %",
+  flips: (v) => Math.round(100 * v) + "\u202f%",
 };
 let at = data.start;
 let seen = null; // names of the lines that are shown, by kind
@@ -19,7 +19,8 @@ function fillSettings() {
   });
   const [dataset, pairs, bias, flips] = now.map((v, i) => written[FIELDS[i]](v));
   for (const node of all(".where")) {
-    node.textContent = `${dataset}: ${pairs} training pairs, bias ${bias}, ${flips} of labels flipped; ${mode().said}`;
+    const here = `${dataset}: ${pairs} training pairs, bias ${bias}, ${flips} of labels flipped`;
+    node.textContent = "plain" in node.dataset ? here : `${here}; ${mode().said}`;
   }
   for (const node of all("[data-setting]")) node.hidden = Number(node.dataset.setting) !== at;
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from embrm.report.figures import COLOURS, COMPARED, LINES, printed
 from embrm.report.study import tables, trajectory
-from embrm.report.study.charts import GOLD, KL
+from embrm.report.study.charts import GOLD
 from embrm.report.study.curves import Line, controls, lines, main_rule
 from embrm.report.study.settings import Setting, hardest, rounded, settings, within
 from embrm.study.results import Results
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     Figure: TypeAlias = alt.LayerChart | alt.FacetChart | alt.VConcatChart
 
+KL = "KL (nats)"
 COLUMNS = 4
+CLOUD = 250  # training texts in a panel
 SNAPSHOTS = 4  # steps of a training run whose latents are shown
 
 
@@ -115,12 +117,14 @@ def _panels(
     import altair as alt
 
     used = [name for name in colours if any(row["line"] == name for row in rows)]
-    legend = alt.Legend(title=None, orient="top", symbolSize=300, symbolStrokeWidth=2, columns=6)
-    colour = alt.Color("line:N", scale=alt.Scale(domain=used, range=[colours[n][0] for n in used]), legend=legend)
+    legend = alt.Legend(title=None, orient="top", symbolSize=300, symbolStrokeWidth=2, symbolType="stroke", columns=6)
+    hues = alt.Scale(domain=used, range=[colours[n][0] for n in used])
+    colour = alt.Color("line:N", scale=hues, legend=legend)
     dash = alt.StrokeDash("line:N", scale=alt.Scale(domain=used, range=[colours[n][1] for n in used]), legend=legend)
     scale = alt.Scale(type="log", base=2, nice=False) if log else alt.Scale(nice=False)
     base = alt.Chart().encode(x=alt.X("x:Q", title=x, scale=scale, axis=alt.Axis(format="~g", tickCount=4)))
-    band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=y), y2="high:Q", color=colour)
+    fill = alt.Fill("line:N", scale=hues, legend=None)
+    band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q", title=y), y2="high:Q", fill=fill)
     line = base.mark_line(strokeWidth=1.6).encode(y=alt.Y("y:Q", title=y), color=colour, strokeDash=dash)
     panel = alt.LayerChart(data=alt.InlineData(values=list(rows)), layer=[band, line]).properties(width=150, height=110)
     return _by_head(panel, [row["head"] for row in rows])
@@ -188,7 +192,7 @@ def _latents(run: dict[str, Any]) -> alt.FacetChart:
     rows = [
         {"head": name, "of": of, "x": x, "y": y}
         for i, name in zip(at, names, strict=True)
-        for of, points in (("training", run["cloud"]), ("policy", run["latent"][i]))
+        for of, points in (("training", run["cloud"][:CLOUD]), ("policy", run["latent"][i]))
         for x, y in points
     ]
     scale = alt.Scale(domain=["training", "policy"], range=["#bbbbbb", LINES["gold"][0]])

@@ -29,7 +29,7 @@ class Setting:
         return cls(cell.dataset, cell.pairs, cell.bias, cell.flips)
 
     def __str__(self) -> str:
-        return f"{self.dataset}, {count(self.pairs)} pairs, bias {self.bias:g}, {self.flips:.0%} of labels flipped"
+        return f"{self.dataset}, {count(self.pairs)} pairs, bias {self.bias:g}, {share(self.flips)} of labels flipped"
 
 
 def settings(results: Results) -> list[Setting]:
@@ -67,6 +67,11 @@ def number(value: float | None, digits: int = 2) -> str:
 def count(value: float) -> str:
     """Return a whole number with thin spaces between thousands."""
     return f"{int(value):,}".replace(",", "\u202f")
+
+
+def share(value: float) -> str:
+    """Return a share as a whole percentage."""
+    return "" if math.isnan(value) else f"{value * 100:.0f}\u202f%"
 
 
 def with_interval(x: Interval | None, digits: int = 2) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from embrm.overoptimisation import peak
 from embrm.report.study.curves import CONTROLS, DRAWS, control, held_out, intervals, main_rule
-from embrm.report.study.settings import Setting, count, mean, number, with_interval
+from embrm.report.study.settings import Setting, count, mean, number, share, with_interval
 from embrm.study.results import Results, Row
 from embrm.types import Array
 
@@ -178,7 +178,7 @@ def tuning_table(results: Results) -> Table:
         [
             row.cell.head,
             row.cell.dataset,
-            f"{row.cell.flips:.0%}",
+            share(row.cell.flips),
             str(len(row.notes["trials"])),
             _chosen(row.notes["trials"]),
         ]

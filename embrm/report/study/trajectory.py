@@ -23,7 +23,8 @@ def titles(results: Results) -> list[str]:
 
 
 def _rows(results: Results) -> list[Row]:
-    return [row for row in results.select(kind="rl") if len(row.arrays.get("kl", ()))]
+    found = [row for row in results.select(kind="rl") if len(row.arrays.get("kl", ()))]
+    return sorted(found, key=lambda row: results.config.titles.index(row.cell.head))
 
 
 def _run(row: Row) -> dict[str, Any]:

@@ -1,0 +1,260 @@
+"""The study's report in a browser: on a phone and on a desk, it answers to its controls and talks to nobody."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embrm.report import study
+from tests.simulated_study import HOSTILE, findings, results
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="the report's test needs selenium")
+BROWSER, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (BROWSER.exists() and DRIVER.exists()), reason="chromium and chromium-driver are absent"),
+]
+WIDTHS = (390, 1440)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+Browser = Any
+
+# Visible leaves with text, as boxes of the page; what scrolls or sticks is measured where it stands.
+BOXES = """
+const seen = (node) => node.checkVisibility({visibilityProperty: true, opacityProperty: true});
+const own = (node) => [...node.childNodes].filter((c) => c.nodeType === 3 && c.textContent.trim());
+const clip = (node, box) => {
+  for (let up = node.parentElement; up; up = up.parentElement) {
+    if (getComputedStyle(up).overflowX !== "visible" && up.tagName !== "HTML" && up.tagName !== "svg") {
+      const b = up.getBoundingClientRect();
+      box.l = Math.max(box.l, b.left);
+      box.t = Math.max(box.t, b.top);
+      box.r = Math.min(box.r, b.right);
+      box.b = Math.min(box.b, b.bottom);
+    }
+  }
+  return box;
+};
+const out = [];
+for (const node of document.querySelectorAll("body *")) {
+  if (node.closest("script, style, option, .scroll th:first-child, caption") || !seen(node)) continue;
+  for (const text of node.tagName === "SELECT" ? [node] : own(node)) {
+    const range = document.createRange();
+    range.selectNodeContents(text);
+    for (const r of text === node ? [node.getBoundingClientRect()] : range.getClientRects()) {
+      const b = clip(node, {l: r.left, t: r.top, r: r.right, b: r.bottom});
+      const said = text.textContent.trim().slice(0, 30);
+      if (b.r - b.l > 1 && b.b - b.t > 1) out.push([b.l, b.t + scrollY, b.r, b.b + scrollY, said]);
+    }
+  }
+}
+return out;
+"""
+
+
+# Texts of charts that reach over the chart's edge, where they would be cut off.
+CUT = """
+return [...document.querySelectorAll(".chart svg")].filter((svg) => svg.checkVisibility()).flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  const over = (r) => r.width && (r.left < box.left - 1 || r.top < box.top - 1 || r.right > box.right + 1 ||
+    r.bottom > box.bottom + 1);
+  const texts = [...svg.querySelectorAll("text")].filter((text) => text.checkVisibility({opacityProperty: true}));
+  return texts.filter((text) => over(text.getBoundingClientRect())).map((text) => text.textContent);
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study.write(results(), tmp_path_factory.mktemp("study"), findings())
+
+
+@pytest.fixture(params=WIDTHS)
+def browser(request: pytest.FixtureRequest, report: Path, tmp_path: Path) -> Iterator[Browser]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    try:
+        size = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": request.param < 500}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.set_script_timeout(60)
+        driver.get("about:blank")
+        driver.get_log("performance")  # what the browser's own first page asked for
+        driver.get(report.as_uri())
+        wait(driver, lambda: driver.execute_script("return document.documentElement.dataset.ready"))
+        yield driver
+        check_silence(driver)
+    finally:
+        driver.quit()
+    shutil.rmtree(tmp_path / "profile", ignore_errors=True)
+
+
+def wait(browser: Browser, until: Callable[[], Any]) -> Any:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 60, poll_frequency=0.1).until(lambda _: until())
+
+
+def check_silence(browser: Browser) -> None:
+    """Nothing was said on the console, and nothing was asked of a host."""
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
+    assert urls  # the log is on: the page itself is in it
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def overlaps(browser: Browser) -> list[tuple[str, str]]:
+    """Return the texts whose boxes share more than a sliver."""
+    browser.execute_script("scrollTo(0, 0)")  # what sticks to the top covers what has passed below it
+    found = browser.execute_script(BOXES)
+    box, text = np.array([b[:4] for b in found]), [b[4] for b in found]
+    assert len(box) > 200
+    width = np.minimum(box[:, None, 2], box[None, :, 2]) - np.maximum(box[:, None, 0], box[None, :, 0])
+    height = np.minimum(box[:, None, 3], box[None, :, 3]) - np.maximum(box[:, None, 1], box[None, :, 1])
+    # A line's box is taller than its letters: neighbours share up to a third of the line without touching.
+    line = np.minimum(*np.meshgrid(box[:, 3] - box[:, 1], box[:, 3] - box[:, 1]))
+    both = np.triu((width > 2) & (height > np.maximum(2, line / 3)), 1)
+    return [(text[i], text[j]) for i, j in np.argwhere(both)]
+
+
+def element(browser: Browser, selector: str) -> Any:
+    from selenium.webdriver.common.by import By
+
+    return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def press(browser: Browser, selector: str, key: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    element(browser, selector).send_keys(getattr(Keys, key))
+
+
+def choose(browser: Browser, selector: str, text: str) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(element(browser, selector)).select_by_visible_text(text)
+
+
+def drawn(browser: Browser, chart: str, mark: str) -> int:
+    """Return how many lines (or marks of another kind) a chart shows."""
+    script = "return document.querySelectorAll(arguments[0]).length"
+    return int(browser.execute_script(script, f"#{chart} g.{mark} path"))
+
+
+def marker(browser: Browser) -> float:
+    script = "return document.querySelector('#run-gold g.marker_marks line').getBoundingClientRect().left"
+    return float(browser.execute_script(script))
+
+
+def test_the_slider_shows_another_step(browser: Browser) -> None:
+    at, texts = marker(browser), element(browser, "#texts").text
+    assert HOSTILE.split()[0] in texts
+    assert "at step 0." in texts
+    press(browser, "#step", "END")
+    wait(browser, lambda: marker(browser) > at + 100)
+    assert "at step 29." in element(browser, "#texts").text
+    assert "step 29" in element(browser, "#now").text
+    assert element(browser, "#step").get_attribute("aria-valuetext").startswith("step 29, proxy ")
+    assert browser.execute_script("return document.querySelectorAll('#space g.texts_marks path').length") == 16
+    choose(browser, "#run", "inform on world, seed 0")
+    wait(browser, lambda: "step 29" in element(browser, "#now").text)
+    assert overlaps(browser) == []
+
+
+def test_the_legend_takes_a_line_away_and_brings_it_back(browser: Browser) -> None:
+    button = "[data-legend=lines] button[data-line=mlp]"
+    before = {chart: drawn(browser, chart, "mark-line") for chart in ("gold", "proxy", "best-of-n")}
+    assert before["gold"] == 9  # six heads and three controls, under the mean
+    press(browser, button, "SPACE")
+    wait(browser, lambda: drawn(browser, "gold", "mark-line") == before["gold"] - 1)
+    assert element(browser, button).get_attribute("aria-pressed") == "false"
+    assert browser.execute_script("return document.activeElement.dataset.line") == "mlp"
+    wait(browser, lambda: drawn(browser, "proxy", "mark-line") == before["proxy"] - 1)
+    wait(browser, lambda: drawn(browser, "best-of-n", "mark-line") == before["best-of-n"] - 1)
+    press(browser, button, "ENTER")
+    wait(browser, lambda: drawn(browser, "gold", "mark-line") == before["gold"])
+
+
+def test_selects_change_tables_and_curves(browser: Browser) -> None:
+    def captions() -> list[str]:
+        script = (
+            "return [...document.querySelectorAll('[data-setting]:not([hidden]) caption')].map((c) => c.textContent)"
+        )
+        return list(browser.execute_script(script))
+
+    assert all("world, 4\u202f000 pairs, bias 1, 25\u202f% of labels" in caption for caption in captions())
+    choose(browser, "#flips", "0\u202f%")
+    assert all("world, 4\u202f000 pairs, bias 1, 0\u202f% of labels" in caption for caption in captions())
+    choose(browser, "#dataset", "answers")  # it has no bias: the nearest setting is taken
+    assert all("answers, 4\u202f000 pairs, bias 0, 0\u202f% of labels" in caption for caption in captions())
+    assert element(browser, "#bias").get_attribute("disabled")
+    choose(browser, "#lines", "rules of inform")
+    wait(browser, lambda: drawn(browser, "gold", "mark-line") == 7)  # four rules, three controls
+    assert "rules of inform" in element(browser, ".where").text
+    assert browser.execute_script(CUT) == []
+    assert overlaps(browser) == []
+
+
+def test_the_page_fits_its_width_and_nothing_overlaps(browser: Browser, tmp_path: Path) -> None:
+    sizes = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert sizes[0] <= sizes[1]
+    assert browser.execute_script(CUT) == []
+    assert overlaps(browser) == []
+    browser.execute_script("document.querySelectorAll('details').forEach((node) => (node.open = true))")
+    assert overlaps(browser) == []
+    shot = tmp_path / "report.png"
+    browser.save_screenshot(str(shot))
+    assert colours(browser, shot) > 20
+
+
+def test_the_checks_see_what_they_look_for(browser: Browser) -> None:
+    browser.execute_script("document.querySelector('#gold svg text').setAttribute('transform', 'translate(-500, 0)')")
+    assert browser.execute_script(CUT)
+    browser.execute_script("document.querySelector('h2').style.marginTop = '-3rem'")
+    assert overlaps(browser)
+
+
+def test_dark_and_print_change_the_paper(browser: Browser) -> None:
+    def paper() -> str:
+        return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    assert paper() == "rgb(20, 21, 23)"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+    assert paper() == "rgb(255, 255, 255)"
+    assert not element(browser, ".setting").is_displayed()
+    assert not element(browser, "#step").is_displayed()
+    opened = "return document.querySelectorAll('details[open]').length"
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert browser.execute_script(opened) == 8 + 2  # every claim's reason, tuning, and the configuration
+    assert "Drop: " in element(browser, ".claims details p").text
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(opened) == 0
+
+
+def colours(browser: Browser, file: Path) -> int:
+    """Return how many colours a screenshot has; a blank one has a single one."""
+    script = """
+    const [data, done] = arguments, image = new Image();
+    image.onload = () => {
+      const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+      canvas.drawImage(image, 0, 0);
+      done(new Set(new Uint32Array(canvas.getImageData(0, 0, image.width, image.height).data.buffer)).size);
+    };
+    image.src = "data:image/png;base64," + data;
+    """
+    return int(browser.execute_async_script(script, base64.b64encode(file.read_bytes()).decode()))

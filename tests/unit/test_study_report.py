@@ -1,0 +1,255 @@
+"""The study's report says what its rows say: planted curves come back, texts stay texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embrm.intervals import bootstrap
+from embrm.report import study
+from embrm.report.study import claims, curves, detection, settings, tables, trajectory
+from embrm.report.study.page import page
+from embrm.study.results import Results, Row, validation
+from tests.simulated_study import HOSTILE, config, findings, gold, results
+
+HARD = settings.Setting("world", 4000, 1.0, 0.25)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Results:
+    return results()
+
+
+@pytest.fixture(scope="module")
+def report(simulated: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study.write(simulated, tmp_path_factory.mktemp("study"), findings())
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, and the text of every element by its id."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.data = ""
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = str(dict(attrs).get("id")) if tag == "script" else tag
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "data":
+            self.data += data
+        elif self._inside not in ("None", "style"):
+            self.text += data
+
+
+def test_the_page_is_one_file_that_asks_no_host(report: Path) -> None:
+    found = Page(report.read_text(encoding="utf-8"))
+    assert not [tag for tag, _ in found.tags if tag in ("link", "img", "iframe", "base")]
+    assert not [attrs for _, attrs in found.tags if attrs.keys() & {"src", "href"}]
+    policy = next(attrs["content"] for tag, attrs in found.tags if tag == "meta" and "http-equiv" in attrs)
+    assert policy is not None
+    assert policy.startswith("default-src 'none';")
+    assert not re.search(r"https?:", policy)
+    assert report.stat().st_size < 10e6
+
+
+def test_texts_of_models_are_texts(report: Path) -> None:
+    html = report.read_text(encoding="utf-8")
+    found = Page(html)
+    assert HOSTILE not in html  # nowhere as it came
+    assert HOSTILE in found.text  # a failure's and a finding's reason, once unescaped
+    assert [tag for tag, _ in found.tags].count("script") == 3
+    assert not [attrs for _, attrs in found.tags if "onerror" in attrs]
+    texts = [text["text"] for step in json.loads(found.data)["runs"][0]["steps"] for text in step["sample"]]
+    assert sum(text.startswith(HOSTILE) for text in texts) == config().rl.steps  # type: ignore[union-attr]
+
+
+def test_every_control_has_a_label_and_every_figure_a_name(report: Path) -> None:
+    html = report.read_text(encoding="utf-8")
+    controls = re.findall(r"<(?:select|input)\b", html.partition("<script type")[0])
+    assert len(controls) == len(re.findall(r"<label[^>]*>[^<]*<(?:select|input)\b", html)) == 8
+    ids = [attrs["id"] for _, attrs in Page(html).tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_figures_are_written_for_every_data_set_and_run(report: Path) -> None:
+    names = {file.name for file in (report.parent / "figures").iterdir()}
+    each = {f"{data}-{name}.svg" for data in ("world", "answers") for name in ("path", "rules", "best-of-n")}
+    runs = {f"{head}-on-world-seed-0-{name}.svg" for head in ("mlp", "inform") for name in ("run", "latents")}
+    assert names == each | runs | {"world-reliability.svg", "answers-reliability.svg"}
+    assert all((report.parent / "figures" / name).read_text(encoding="utf-8").startswith("<svg") for name in names)
+
+
+def test_a_line_is_the_gain_on_the_prompts_that_nothing_was_chosen_on(simulated: Results) -> None:
+    found = {(line.head, line.rule): line for line in curves.lines(simulated, HARD, "bon")}
+    stack = simulated.stack("bon.worst_case", head="inform", dataset="world", pairs=4000, bias=1.0, flips=0.25)
+    assert stack is not None
+    held = stack[~validation(len(stack))]
+    apart = bootstrap(held - held[..., :1], seed=0, draws=curves.DRAWS, two_way=True)
+    line = found["inform", "worst_case"].gold
+    for name in ("estimate", "low", "high"):  # resamples that lines share are those that one has alone
+        np.testing.assert_allclose(getattr(line, name), getattr(apart, name), atol=1e-12)
+    assert ("brme", "worst_case") not in found
+    assert ("mlp", "over") in found
+
+
+def test_planted_paths_come_back_and_end_where_a_pool_gives_out(simulated: Results) -> None:
+    kl = np.linspace(0, 4, 13)
+    found = {(line.head, line.rule): line for line in curves.lines(simulated, HARD, "path")}
+    line = found["inform", "worst_case"]
+    truth = gold(kl, "inform", bias=1.0, flips=0.25, strength=0.55)
+    np.testing.assert_allclose(line.gold.estimate, truth, atol=0.15)
+    assert line.proxy is not None
+    np.testing.assert_allclose(line.proxy, 1.5 * np.sqrt(kl) + 0.3 * kl)
+    short = found["inform", "mean"]  # seed 2 has no number at the last two points
+    assert short.proxy is not None
+    assert len(short.gold.estimate) == len(short.proxy) == 11
+
+
+def test_one_seed_has_intervals_over_prompts_alone(simulated: Results) -> None:
+    one = replace(simulated, rows=[row for row in simulated.rows if row.cell.seed == 0])
+    line = next(curves.lines(one, HARD, "path"))
+    assert len(line.gold.estimate) == 13
+    assert float(line.gold.low[-1]) < float(line.gold.estimate[-1]) < float(line.gold.high[-1])
+
+
+def test_the_table_of_heads_always_has_the_controls_and_the_tuned_baseline(simulated: Results) -> None:
+    names = [row[0] for row in tables.heads_table(simulated, HARD).rows]
+    assert names == [
+        "linear (tuned baseline)",
+        *("mlp", "inform", "inform beta=0.1", "ensemble", "brme"),
+        *("oracle", "length", "random"),
+    ]
+    rows = [row for row in simulated.rows if row.cell.head != "linear" and row.cell.kind != "control"]
+    heads = [head for head in simulated.config.heads if head.name != "linear"]
+    bare = replace(simulated, rows=rows, config=simulated.config.model_copy(update={"heads": heads}))
+    found = {row[0]: row for row in tables.heads_table(bare, HARD).rows}
+    for name in ("linear, tuned", "oracle", "length", "random"):
+        assert "not run" in found[name]
+
+
+def test_the_loss_of_the_table_is_the_planted_one(simulated: Results) -> None:
+    table = tables.heads_table(simulated, HARD)
+    found = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
+    kl = np.linspace(0, 4, 13)[:11]
+    path = gold(kl, "mlp", bias=1.0, flips=0.25)
+    assert float(found["mlp"]["lost after it"].split()[0]) == pytest.approx(path.max() - path[-1], abs=0.1)
+    assert found["oracle"]["lost after it"].startswith("0.00")
+    assert found["random"]["accuracy, in"] == "0.500 [0.500, 0.500]"
+
+
+def test_bins_of_several_seeds_are_pooled_by_their_weights(simulated: Results) -> None:
+    cells = [replace(row, arrays=dict(row.arrays)) for row in settings.within(simulated, HARD).select(head="mlp")]
+    cells[0].arrays["reliability"] = np.array([[0.6, np.nan], [1.0, np.nan], [3.0, 0.0]])  # type: ignore[index]
+    cells[1].arrays["reliability"] = np.array([[0.7, 0.9], [0.0, 0.5], [1.0, 2.0]])  # type: ignore[index]
+    found = tables.reliability(replace(simulated, rows=cells[:2]), HARD)["mlp"]
+    np.testing.assert_allclose(found, [[0.625, 0.9], [0.75, 0.5], [4.0, 2.0]])
+
+
+def watched(statistic: list[float], gold: list[float], p: list[float] | None) -> Row:
+    row = next(results(runs=False).select(kind="fit", head="mlp", pairs=4000, bias=1.0, flips=0.25, seed=0))
+    arrays = {
+        "watch.kl": np.arange(len(gold)) / 2,
+        "watch.gold": np.array(gold),
+        "watch.mmd.latent": np.array(statistic),
+    }
+    return replace(row, arrays=arrays | ({} if p is None else {"alarm.mmd.latent": np.array(p)}))
+
+
+def test_an_alarm_leads_by_the_nats_from_it_to_the_fall(simulated: Results) -> None:
+    path = [0.0, 1.0, 2.0, 2.0, 1.0, 0.0]  # gold has lost 5 % of its gain at the fifth point, KL 2
+    tested = watched([0, 1, 2, 3, 4, 5], path, [0.9, 0.3, 0.04, 0.01, 0.01, 0.01])
+    table = detection.alarms_table(replace(simulated, rows=[tested]), HARD)
+    assert list(table.rows[0]) == [
+        *("mlp", "mmd", "latent", "p ≤ 0.05", settings.share(0), settings.share(1)),
+        *("1 of 1", "1.00"),
+    ]
+    jumping = watched([0, 0.1, 0.2, 0.3, 0.4, 9], path, None)  # a jump after the fall: too late
+    table = detection.alarms_table(replace(simulated, rows=[jumping]), HARD)
+    assert list(table.rows[0])[3:] == ["a jump", "", "", "0 of 1", "−0.50"]
+    still = watched([0, 0.1, 0.2, 0.3], [0.0, 1.0, 2.0, 3.0], None)
+    table = detection.alarms_table(replace(simulated, rows=[still]), HARD)
+    assert list(table.rows[0])[6:] == ["gold does not fall", ""]
+
+
+def test_auroc_leaves_out_prompts_without_a_hacked_text(simulated: Results) -> None:
+    row = watched([0, 1], [0, 1], None)
+    values = np.where(np.arange(24) % 2, 0.8, np.nan)
+    rows = [replace(row, arrays={"auroc.latent": values}), *[]]
+    assert detection.separation_table(replace(simulated, rows=rows), HARD).rows[0][1] == "0.80 [0.80, 0.80]"
+    rows = [replace(row, arrays={"auroc.latent": np.full(24, np.nan)})]
+    assert detection.separation_table(replace(simulated, rows=rows), HARD).rows[0][1] == "no hacked texts"
+
+
+def test_costs_add_up(simulated: Results) -> None:
+    table = tables.cost_table(simulated)
+    found = {row[0]: dict(zip(table.headings, row, strict=True)) for row in table.rows}
+    fits = list(simulated.select(kind="fit", head="inform"))
+    assert found["inform"]["fits"] == str(len(fits)) == "36"
+    assert found["inform"]["members trained"] == str(5 * len(fits))
+    seconds = sum(row.seconds["fit"] for row in fits)
+    assert found["inform"]["fits a second"] == f"{len(fits) / seconds:.1f}"
+    assert found["tuning"]["fits"] == str(len(list(simulated.select(kind="tuning"))))
+
+
+def test_the_winner_of_tuning_is_the_likeliest_trial(simulated: Results) -> None:
+    assert {tuple(row[3:]) for row in tables.tuning_table(simulated).rows} == {("4", "learning_rate = 0.03")}
+
+
+def test_claims_keep_their_order_and_verdicts() -> None:
+    shown = claims.claims(findings())
+    assert [(c.finding.verdict, c.sign) for c in shown[:4]] == [
+        *(("supported", "✓"), ("contradicted", "✗"), ("inconclusive", "?"), ("not run", "–")),
+    ]
+    assert shown[0].effect == "0.90 [0.60, 1.20]"
+    assert shown[2].effect == "0.010 [−0.020, 0.040]"
+    assert (shown[3].effect, shown[3].n, shown[3].holm, shown[3].bar) == ("", "", "", None)
+    low, effect, high, zero = shown[1].bar or (0, 0, 0, 0)
+    assert 4 == low < effect < high < zero == 96  # all of the interval is on the wrong side
+    assert [n for _, _, n in claims.tally(findings())] == [2, 2, 2, 2]
+
+
+def test_the_answer_counts_the_heads_that_lose_gold(simulated: Results) -> None:
+    said = claims.answer(simulated, findings())
+    assert said.startswith("Yes: on world, 4\u202f000 pairs, bias 1, 25\u202f% of labels flipped, ")
+    assert "most of all mlp" in said
+    assert said.endswith("of 8 verdicts on published claims: 2 supported, 2 contradicted, 2 inconclusive, 2 not run.")
+    clean = replace(simulated, rows=[row for row in simulated.rows if row.cell.bias == 0 and row.cell.flips == 0])
+    assert claims.answer(clean, []).startswith("Not as far as this study reaches: on world")
+    assert claims.answer(replace(simulated, rows=[]), []) == "No head was fitted, so nothing can be said."
+
+
+def test_long_runs_are_thinned_evenly(simulated: Results) -> None:
+    row = next(simulated.select(kind="rl"))
+    steps = 1000
+    notes = {**row.notes, "steps": [{**row.notes["steps"][0], "step": i} for i in range(steps)]}
+    arrays = {"kl": np.arange(steps) / 100, "gold": np.full(steps, np.nan), "proxy": np.zeros(steps)}
+    run = trajectory.runs(replace(simulated, rows=[replace(row, notes=notes, arrays=arrays)]))[0]
+    assert (run["number"][0], run["number"][-1], len(run["number"])) == (0, steps - 1, trajectory.STEPS)
+    np.testing.assert_allclose(run["kl"], np.array(run["number"]) / 100)
+    assert run["gold"] == [None] * trajectory.STEPS
+    assert run["latent"] == []
+
+
+def test_a_study_with_nothing_in_it_has_a_page(simulated: Results) -> None:
+    html = page(replace(simulated, rows=[], failures={}), [])
+    assert "No claim was evaluated." in html
+    assert "No training run is part of this study." in html
+
+
+def test_numbers_are_written_with_a_real_minus() -> None:
+    assert [settings.number(x) for x in (None, float("nan"), float("inf"), -float("inf"), -1.5, -0.001)] == [
+        *("", "", "∞", "−∞", "−1.50", "0.00"),
+    ]
+    assert settings.rounded([1.23456, np.nan, -0.0]) == [1.235, None, 0.0]
