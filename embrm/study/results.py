@@ -58,7 +58,7 @@ class Row:
         numbers: name → a number.
         arrays: name → an array.
         notes: name → JSON-ready values, such as the options that tuning chose.
-        seconds: name → time taken; the only part that differs between two runs.
+        seconds: name → processor time taken, "fit" and "measure"; the only part that differs between two runs.
     """
 
     cell: Cell

@@ -95,7 +95,7 @@ def _alone(
     config: StudyConfig, batch: Batch, data: Dataset, cell: Cell, key: str, chosen: Mapping[float, Chosen]
 ) -> Row:
     """Return the row of a control, of a choice of options, or of a training run."""
-    start = time.perf_counter()
+    start = time.process_time()
     if batch.kind == "control":
         from embrm.study.measure import control
 
@@ -114,9 +114,12 @@ def _tune(config: StudyConfig, batch: Batch, data: Dataset, cell: Cell, key: str
     assert batch.head is not None
     recipe = Head.of({"head": batch.head.name, "options": batch.head.options})
     pairs = data.train(bias=cell.bias, flips=cell.flips, pairs=cell.pairs, seed=cell.seed)
+    start = time.process_time()
     found = tune(recipe, pairs, budget=config.tuning.budget, seed=tuning_seed(config))
+    fitting = time.process_time() - start
     notes = found.as_dict()
-    fitting = sum(trial.pop("seconds") for trial in notes["trials"])  # all else is the same in every run
+    for trial in notes["trials"]:
+        del trial["seconds"]  # all else is the same in every run
     best = min(found.trials, key=lambda trial: trial.nll)
     numbers = {name: getattr(best, name) for name in ("nll", "accuracy", "temperature")}
     return Row(cell, key, numbers, notes=notes, seconds={"fit": fitting})
@@ -148,12 +151,12 @@ def _fit(
         if not wanted.keys() & set(cells):
             continue
         recipe = _recipe(batch, cells[0], chosen)
-        begin = time.perf_counter()
+        begin = time.process_time()
         fitted = _each(recipe, cells, data, wanted, outcome)
-        fitting = (time.perf_counter() - begin) / len(cells)
+        fitting = (time.process_time() - begin) / len(cells)
         for cell, (model, training) in fitted.items():
             if cell in wanted:
-                start = time.perf_counter()
+                start = time.process_time()
                 with outcome.guarding([cell]):
                     row = measure(
                         config,
@@ -194,4 +197,4 @@ def _fitted(recipe: Mapping[str, Any], cells: Sequence[Cell], data: Dataset) -> 
 def _timed(row: Row, start: float) -> Row:
     """Add the time since `start`, less the fit's where it is part of that, as the row's own work."""
     inside = row.seconds.get("fit", 0.0) if row.cell.kind != "fit" else 0.0
-    return replace(row, seconds={**row.seconds, "measure": time.perf_counter() - start - inside})
+    return replace(row, seconds={**row.seconds, "measure": time.process_time() - start - inside})
