@@ -40,7 +40,7 @@ class GaoFit:
     def predict(self, kl: npt.ArrayLike) -> Array:
         """Return the fitted gain at KLs of any shape."""
         coefficients = np.stack([self.alpha.estimate, self.beta.estimate])
-        return np.asarray(design(np.asarray(kl, dtype=np.float64), self.form) @ coefficients)
+        return np.asarray(regressors(np.asarray(kl, dtype=np.float64), self.form) @ coefficients)
 
 
 def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, draws: int = 2000) -> GaoFit:
@@ -58,7 +58,7 @@ def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, dr
         OptionError: there is no such form.
     """
     x, y, ways = _path(kl, gain)
-    solve = np.linalg.pinv(design(x, form))
+    solve = np.linalg.pinv(regressors(x, form))
 
     def summary(mean: Array) -> Array:
         alpha, beta = solve @ mean
@@ -66,7 +66,7 @@ def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, dr
 
     found = bootstrap(y, seed=seed, statistic=summary, draws=draws, two_way=ways == 2)
     mean = y.mean(axis=tuple(range(ways)))
-    rest = mean - design(x, form) @ found.estimate[:2]
+    rest = mean - regressors(x, form) @ found.estimate[:2]
     return GaoFit(form, found[0], found[1], found[2], float(np.sqrt(np.mean(rest**2))))
 
 
@@ -107,7 +107,7 @@ def extrapolate(
     x, y, ways = _path(kl, gain)
     if not 2 <= points < len(x):
         raise OptionError(f"points must be inside 2..{len(x) - 1} for a path of {len(x)} points, got {points}")
-    solve, last = np.linalg.pinv(design(x[:points], form)), design(x[-1:], form)[0]
+    solve, last = np.linalg.pinv(regressors(x[:points], form)), regressors(x[-1:], form)[0]
 
     def summary(mean: Array) -> Array:
         predicted, observed = last @ (solve @ mean[:points]), mean[-1]
@@ -154,16 +154,16 @@ def peak(gold: npt.ArrayLike, *, seed: int, draws: int = 2000, level: float = 0.
     order = np.random.default_rng(seed).permutation(len(y))
     halves = [y[order[: len(y) // 2]], y[order[len(y) // 2 :]]]
     axes = tuple(range(ways))
-    estimate = cross_fitted(*(h.mean(axis=axes)[None] for h in halves))[0]
+    estimate = gain_and_drop(*(h.mean(axis=axes)[None] for h in halves))[0]
     streams = np.random.SeedSequence(seed).generate_state(2)
     means = [
         resampled_means(h, seed=int(s), draws=draws, two_way=ways == 2) for h, s in zip(halves, streams, strict=True)
     ]
-    found = Interval.of(estimate, cross_fitted(*means), n=len(y), level=level)
+    found = Interval.of(estimate, gain_and_drop(*means), n=len(y), level=level)
     return Peak(int(y.mean(axis=axes).argmax()), found[0], found[1])
 
 
-def cross_fitted(first: Array, second: Array) -> Array:
+def gain_and_drop(first: Array, second: Array) -> Array:
     """Return gain and drop `(draws, 2)` from two halves' mean paths `(draws, k)`, averaged over both directions."""
     rows = np.arange(len(first))
     out = np.zeros((len(first), 2))
@@ -182,7 +182,7 @@ def _path(kl: npt.ArrayLike, gain: npt.ArrayLike) -> tuple[Array, Array, int]:
     return x, y, y.ndim - 1
 
 
-def design(kl: Array, form: Form) -> Array:
+def regressors(kl: Array, form: Form) -> Array:
     """Return the regressors of α and β, `(..., 2)`."""
     if form not in ("bon", "rl"):
         raise OptionError(f"form must be 'bon' or 'rl', got '{form}'")

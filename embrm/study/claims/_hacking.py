@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embrm.bestofn import kl_bound
-from embrm.overoptimisation import _design
+from embrm.overoptimisation import regressors
 from embrm.study.claims._cells import CLEAN, Cells, MissingError, Of, missing
 from embrm.study.claims._claim import Measured, claim
 from embrm.study.claims._peaks import beyond_margin, drop
@@ -71,7 +71,7 @@ def foretold(cells: Cells) -> Measured:
         asked = ", ".join(f"{n:g}" for n in sizes)
         raise missing(f"{cells.dataset} has best of {asked}; needed are 1, two more up to {FITTED}, and one above")
     kl = kl_bound(sizes)
-    law = _design(kl, "bon")
+    law = regressors(kl, "bon")
     forecast = law[-1] @ np.linalg.pinv(law[:points])
 
     def errors(gain: Array) -> tuple[Array, Array]:

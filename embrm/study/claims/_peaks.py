@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embrm.overoptimisation import cross_fitted
+from embrm.overoptimisation import gain_and_drop
 from embrm.study.claims._cells import Cells
 from embrm.study.claims._sample import Sample, Statistic
 from embrm.types import Array
@@ -32,7 +32,7 @@ def cross_fitted(cells: Cells, gold: Array, statistic: Statistic) -> Sample:
 
     def of_peaks(means: list[Array]) -> Array:
         first, second = means
-        found = [cross_fitted(first[:, head], second[:, head]) for head in range(gold.shape[2])]
+        found = [gain_and_drop(first[:, head], second[:, head]) for head in range(gold.shape[2])]
         return statistic(list(np.stack(found, axis=1).transpose(2, 0, 1)))
 
     return cells.sample(halves, of_peaks, crossed=not split)
