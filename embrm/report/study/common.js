@@ -7,7 +7,7 @@ const make = (tag, text, name) => {
   if (name) node.className = name;
   return node;
 };
-const fixed = (x, digits = 2) => (x === null || x === undefined ? "–" : x.toFixed(digits).replace("-", "−"));
+const fixed = (x, digits = 2) => (x === null || x === undefined ? "–" : x.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", ""));
 
 // Charts take the page's ink, so that dark mode and paper need no redrawing.
 const faint = { domainOpacity: 0.4, tickOpacity: 0.4, gridOpacity: 0.13 };

@@ -17,6 +17,7 @@ from embrm.types import Array, BoolArray
 Measure: TypeAlias = Literal["path", "bon"]
 MEASURES: tuple[Measure, ...] = ("path", "bon")
 CONTROLS = ("oracle", "length", "random")
+BENT = ("over", "under")  # measured under the mean of bent scores, for a claim: no rules
 DRAWS = 500  # of every bootstrap of the report: verdicts, which need more, are computed with the claims
 
 
@@ -68,6 +69,7 @@ def rules_of(results: Results, setting: Setting, head: str, measure: Measure) ->
     """Return the rules that a head was measured under, the configuration's first and in its order."""
     row = next(results.select(kind="fit", head=head, **asdict(setting)), None)
     found = [] if row is None else [n.partition(".")[2] for n in row.arrays if n.startswith(f"{measure}.")]
+    found = [name for name in found if name not in BENT]
     order = [rule.label for rule in results.config.rules]
     return sorted(found, key=lambda rule: (order.index(rule) if rule in order else len(order), rule))
 

@@ -7,7 +7,7 @@ const written = {
   flips: (v) => Math.round(100 * v) + "\u202f%",
 };
 let at = data.start;
-let seen = null; // names of the lines that are shown, by kind
+const seen = {}; // names of the lines that are shown: of all heads, and of each head's rules
 const CONTROLS = ["oracle", "length", "random"];
 const SHOWN = 6;
 
@@ -38,10 +38,10 @@ function choose(field) {
 // "Heads under a rule" or "rules of a head": what tells the lines apart, and which of the measured lines they are.
 function mode() {
   const option = $("lines").selectedOptions[0];
-  if (!option) return { by: "head", keep: () => true, said: "" };
+  if (!option) return { by: "head", name: "", keep: () => true, said: "" };
   const { by, name } = option.dataset;
   const other = by === "head" ? "rule" : "head";
-  return { by, keep: (line) => line[other] === name, said: by === "head" ? `heads under ${name}` : `rules of ${name}` };
+  return { by, name, keep: (line) => line[other] === name, said: by === "head" ? `heads under ${name}` : `rules of ${name}` };
 }
 
 function fillLines() {
@@ -63,7 +63,6 @@ function fillLines() {
   $("lines").replaceChildren(...groups.filter((g) => g.children.length));
 }
 
-const key = (by, name) => `${by}:${name}`;
 function lines(measure) {
   const { by, keep } = mode();
   const controls = (data.controls[data.settings[at][0]] ?? {})[measure] ?? [];
@@ -73,28 +72,28 @@ function lines(measure) {
 
 function names(kind) {
   if (kind === "head") return data.reliability.filter((r) => r.at === at).map((r) => r.head);
-  return [...new Set([...lines("path"), ...lines("bon")].map((line) => line.line))];
+  const found = [...new Set([...lines("path"), ...lines("bon")].map((line) => line.line))];
+  return [...found.filter((name) => !CONTROLS.includes(name)), ...found.filter((name) => CONTROLS.includes(name))];
 }
 
-const shown = (by, name) => seen.has(key(by, name));
-function startSeen() {
-  const visible = (by, list) => {
-    const own = list.filter((n) => !CONTROLS.includes(n)).slice(0, SHOWN);
-    return [...own, ...CONTROLS].map((name) => key(by, name));
-  };
-  seen = new Set(["head", "rule"].flatMap((by) => visible(by, Object.keys(data.styles[by]))));
+function seenOf(kind) {
+  const { by, name } = mode();
+  const which = kind === "head" || by === "head" ? "heads" : `rules of ${name}`;
+  const own = () => names(kind).filter((line) => !CONTROLS.includes(line)).slice(0, SHOWN);
+  return (seen[which] ??= new Set([...own(), ...CONTROLS]));
 }
 
 function legend(node) {
   const kind = node.dataset.legend;
   const by = kind === "head" ? "head" : mode().by;
   const list = names(kind);
+  const chosen = seenOf(kind);
   const items = list.map((name) => {
     const { colour, dash } = data.styles[by][name];
     const button = make("button");
     button.type = "button";
     button.dataset.line = name;
-    button.setAttribute("aria-pressed", shown(by, name));
+    button.setAttribute("aria-pressed", chosen.has(name));
     const swatch = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     swatch.setAttribute("width", 26);
     swatch.setAttribute("height", 8);
@@ -105,14 +104,14 @@ function legend(node) {
     }
     swatch.append(path);
     button.append(swatch, make("span", name));
-    button.addEventListener("click", () => toggle(node, name, () => flip(key(by, name))));
+    button.addEventListener("click", () => toggle(node, name, () => chosen.delete(name) || chosen.add(name)));
     return button;
   });
-  const none = list.some((name) => !shown(by, name));
+  const none = list.some((name) => !chosen.has(name));
   const every = make("button", none ? "show all" : "hide all", "all");
   every.type = "button";
   every.dataset.line = "";
-  every.addEventListener("click", () => toggle(node, "", () => list.forEach((name) => seen[none ? "add" : "delete"](key(by, name)))));
+  every.addEventListener("click", () => toggle(node, "", () => list.forEach((name) => chosen[none ? "add" : "delete"](name))));
   node.replaceChildren(...[...items, every].map((button) => {
     const li = make("li");
     li.append(button);
@@ -120,7 +119,6 @@ function legend(node) {
   }));
 }
 
-const flip = (name) => seen.has(name) ? seen.delete(name) : seen.add(name);
 function toggle(node, name, change) {
   change();
   show();
@@ -129,7 +127,7 @@ function toggle(node, name, change) {
 
 function rows(measure, xs, x, values, band) {
   const { by } = mode();
-  return lines(measure).filter((l) => shown(by, l.line) && l[values]).flatMap((l) => l[values].map((y, i) => ({
+  return lines(measure).filter((l) => seenOf("lines").has(l.line) && l[values]).flatMap((l) => l[values].map((y, i) => ({
     line: l.line, ...data.styles[by][l.line], [x]: xs[i], y,
     ...(band ? { low: l.low[i], high: l.high[i], interval: `${fixed(l.low[i])} to ${fixed(l.high[i])}` } : {}),
   })));
@@ -141,7 +139,7 @@ function show() {
   fill("gold", { shown: rows("path", data.kl, "kl", "estimate", true) });
   fill("proxy", { shown: rows("path", data.kl, "kl", "proxy", false) });
   fill("best-of-n", { shown: rows("bon", data.sizes, "n", "estimate", true) });
-  const bins = data.reliability.filter((r) => r.at === at && shown("head", r.head));
+  const bins = data.reliability.filter((r) => r.at === at && seenOf("head").has(r.head));
   fill("reliability", { shown: bins.flatMap((r) => r.x.map((x, i) => (
     { line: r.head, ...data.styles.head[r.head], x, y: r.y[i], weight: r.weight[i] }))) });
 }

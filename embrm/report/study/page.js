@@ -9,7 +9,6 @@ addEventListener("afterprint", () => closed.forEach((node) => (node.open = false
 async function start() {
   await Promise.all(Object.keys(data.charts).filter($).map(embed));
   if (data.settings.length) {
-    startSeen();
     fillLines();
     FIELDS.forEach((field) => $(field).addEventListener("change", () => choose(field)));
     $("lines").addEventListener("change", show);

@@ -157,7 +157,7 @@ def cost_table(results: Results) -> Table:
         found = list(results.select(kind=kind))
         if found:
             seconds = sum(sum(row.seconds.values()) for row in found)
-            rows.append([name, count(len(found)), "", "", "", "", number(seconds, 1)])
+            rows.append([name, *[""] * 5, number(seconds, 1)])
     headings = ["head", "fits", "members trained", "s fitting", "s a fit", "fits a second", "s in all"]
     return Table(
         "Cost of every head", headings, rows, "Seconds in all count scoring, exact curves and detectors as well."
