@@ -1,0 +1,93 @@
+"""The code of docs/extending.md does what its text says."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from embrm.cli import run
+from embrm.heads import Head
+from embrm.study.claims._claim import Claim
+from embrm.study.config import parse
+from embrm.study.results import Cell, Results, Row
+from embrm.types import Pairs
+
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+YAML = [block for language, block in BLOCKS if language == "yaml"]
+
+
+def scope(block: str, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Run a block as the module that it would be."""
+    module = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(compile(block, "extending.md", "exec"), module.__dict__)
+    return module.__dict__
+
+
+def test_the_head_learns_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = scope(PYTHON[0], "embrm.heads.centroid", monkeypatch)
+    recipe = made["Centroid"]()  # type: ignore[operator]
+    assert isinstance(recipe, Head)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 5))
+    first = x[::2, 0] > x[1::2, 0]
+    rows = np.arange(0, 400, 2)
+    pairs = Pairs.from_arrays(x, chosen=rows + ~first, rejected=rows + first, prompt=np.repeat(np.arange(100), 4))
+    model = recipe.fit(pairs, seed=0)
+    reward = model.score(x).mean
+    assert (reward[pairs.chosen] > reward[pairs.rejected]).mean() > 0.85
+    assert abs(model.score(x).centred().mean[np.r_[pairs.chosen, pairs.rejected]].mean()) < 1e-9
+    again = recipe.restore(model.state())
+    np.testing.assert_array_equal(again.score(x).mean, reward)
+
+
+def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = scope(PYTHON[1], "embrm.study.claims.added", monkeypatch)
+    claim = Claim("C20", "text", "source", frozenset({"warm"}), "setting", made["averaged"])  # type: ignore[arg-type]
+    config = parse({"seeds": [0, 1, 2], "pairs": [500], "datasets": [{"name": "d"}], "heads": [{"name": "warm"}]})
+    rng = np.random.default_rng(0)
+
+    def row(seed: int) -> Row:
+        gold = rng.normal(size=(12, config.kl_points)) * 0.1
+        arrays = {"path.mean": gold + 1.0, "path.branches": gold}
+        return Row(Cell("fit", "d", "warm", 500, 1.0, 0.25, seed), str(seed), arrays=arrays)
+
+    found = claim(Results(config, [row(seed) for seed in range(3)]), "d")
+    assert found.verdict == "supported"
+    assert found.effect == pytest.approx(1.0)
+    assert claim(Results(config, []), "d").verdict == "not run"
+
+
+@pytest.mark.slow
+def test_the_data_sets_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    words = ["bread", "yeast", "water", "flour", "salt", "oven", "warm", "slow", "rest", "knead", "fold", "bake"]
+    pools, prefs = [], []
+    for i in range(90):
+        answers = [" ".join(rng.choice(words, size=rng.integers(4, 12))) for _ in range(10)]
+        gold = [float(a.count("warm") - a.count("salt") + 0.01 * j) for j, a in enumerate(answers)]
+        pools.append({"id": str(i), "prompt": f"Question {i}?", "responses": answers, "gold": gold})
+        prefs.append({"prompt": f"Question {i}?", "chosen": f"warm {answers[0]}", "rejected": f"salt {answers[1]}"})
+    for name, rows in (("pool", pools), ("prefs", prefs)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    datasets = [yaml.safe_load(block)["datasets"] for block in YAML if "datasets" in block]
+    assert {values[0]["kind"] for values in datasets} == {"pool", "files"}
+    for values in datasets:
+        values[0]["embedder"] = "hashing"
+        changed = ["seeds=[0]", "pairs=[60]", "tuning.budget=1", "bias=[0.0]", "flips=[0.0]", "detection.heads=[]"]
+        changed += ["heads=[{name: linear}]", "rules=[{name: mean}]"]
+        sets = [part for value in (f"datasets={json.dumps(values)}", *changed) for part in ("--set", value)]
+        output = tmp_path / str(values[0]["kind"])
+        assert run(["study", "--config", "ci", *sets, "--workers", "1", "-o", str(output)]) == 0
+        results = Results.load(output)
+        assert {row.cell.kind for row in results.rows} == {"control", "tuning", "fit"}
