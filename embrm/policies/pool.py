@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp, rel_entr
+from scipy.special import logsumexp
 
 from embrm.errors import DataError, OptionError
 from embrm.policies.grammar import GrammarPolicy
@@ -98,7 +98,8 @@ def tilted(log_weight: Array, proxy: Array, inverse_beta: float) -> Array:
 def tilt(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt.ArrayLike | None = None) -> TiltPath:
     """Return the path of optima of E[r] − β·KL(π‖π_ref), normalised within each prompt.
 
-    Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref), and ESS = 1/Σw².
+    Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref) = E[r]/β − log(Z_β/Z_∞), and
+    ESS = 1/Σw².
 
     Args:
         log_weight: see `tilted`.
@@ -110,17 +111,22 @@ def tilt(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt.Arra
         OptionError: `inverse_beta` does not rise from 0.
         DataError: the proxy is constant within every prompt.
     """
-    start = tilted(log_weight, proxy, 0.0)
     if inverse_beta is None:
         inverse_beta = np.linspace(0, np.sqrt(8), 40) ** 2 / reference_sd(log_weight, proxy)
     eta = np.asarray(inverse_beta, dtype=np.float64)
     if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
         raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
-    points = []
+    points, zero = [], logsumexp(log_weight, axis=1)
     for value in eta.tolist():
-        w = tilted(log_weight, proxy, value)
-        terms = (rel_entr(w, start), w * proxy, w * gold, w**2)
-        points.append([term.sum(axis=1) for term in terms])
+        log_w = log_weight + value * proxy
+        top = log_w.max(axis=1)
+        w = np.exp(log_w - top[:, None])
+        total = w.sum(axis=1)
+        w /= total[:, None]
+        mean, mean_gold, squares = (np.einsum("ij,ij->i", w, x) for x in (proxy, gold, w))
+        # Σ w log(w/w_ref) without a logarithm for each text; rounding may leave it below 0.
+        kl = np.maximum(value * mean - (np.log(total) + top - zero), 0.0)
+        points.append([kl, mean, mean_gold, squares])
     kl, mean, mean_gold, squares = np.stack(points, axis=1)
     return TiltPath(eta, kl, mean, mean_gold, 1 / squares)
 
