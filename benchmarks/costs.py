@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 import torch
 from threadpoolctl import threadpool_limits
 
-from embrm import Problem, heads
+from embrm import Pairs, Problem, heads
+from embrm.heads._head import FittedHead
 from embrm.study.config import StudyConfig, load_config
 from embrm.study.costs import TABLE
 from embrm.study.datasets import Dataset
@@ -66,9 +67,15 @@ def measuring(config: StudyConfig, data: Dataset) -> Iterator[tuple[str, float]]
     yield "measure", max(one - rule, 0.0)
     yield "rule", rule
     yield "detector", (watched - one) / (len(config.detection.detectors) * config.detection.points)
+    _, short, long = (live(config, data, model, cell, training, steps) for steps in (1, 1, 1 + STEPS))
+    yield "step", max(long - short, 0.0) / STEPS
+
+
+def live(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, training: Pairs, steps: int) -> float:
+    """Return what a training run of so many steps takes."""
     assert config.rl is not None
-    live = config.model_copy(update={"rl": config.rl.model_copy(update={"steps": STEPS})})
-    yield "step", seconds(lambda: rl(live, data, model, cell, "", training=training)) / STEPS
+    asked = config.model_copy(update={"rl": config.rl.model_copy(update={"steps": steps})})
+    return seconds(lambda: rl(asked, data, model, cell, "", training=training))
 
 
 def main() -> None:
