@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,11 +81,11 @@ class Trained:
     record: dict[str, int | float | None]
 
 
-def encode_rows(head: GradientHead, params: Params, source: Source, rows: IntArray) -> Tensor:
-    """Return the location of the latents `(R, rows, k)`, made in chunks that stay small."""
+def encode_rows(head: GradientHead, params: Params, source: Source, rows: IntArray) -> Iterator[Tensor]:
+    """Yield the location of the latents `(R, rows, k)` in chunks that stay small."""
     chunk = max(64, CHUNK_BYTES // bytes_per_text(head, source.shape[1]) // len(next(iter(params.values()))))
     index = torch.from_numpy(rows).to(source.device)
-    return torch.cat([head.encode(params, source.gather(i)).loc for i in torch.split(index, chunk)], dim=1)
+    return (head.encode(params, source.gather(i)).loc for i in torch.split(index, chunk))
 
 
 def bytes_per_text(head: GradientHead, width: int) -> int:
@@ -96,7 +97,8 @@ def bytes_per_text(head: GradientHead, width: int) -> int:
 def validation_loss(head: GradientHead, params: Params, source: Source, pairs: Rows, flip: float) -> Tensor:
     """Return the weighted mean loss `(R,)` of validation pairs, without noise and without penalties."""
     rows, inverse = np.unique(pairs.index.numpy(), return_inverse=True)
-    z = encode_rows(head, params, source, rows)[:, torch.from_numpy(inverse.ravel()).to(source.device)]
+    latents = torch.cat(list(encode_rows(head, params, source, rows)), dim=1)
+    z = latents[:, torch.from_numpy(inverse.ravel()).to(source.device)]
     batch = pairs.batch(torch.full((1, 1), flip, device=source.device))
     loss = head.preference(params, z, shared_reward(head, head.decode(params, z)), batch)
     return (batch.weight * loss).mean(dim=1)

@@ -102,7 +102,7 @@ def _collect(head: GradientHead, prepared: Prepared, trained: list[Trained]) -> 
     used, source = prepared.used, prepared.source
     some = torch.from_numpy(used[:: max(1, len(used) // REPORTED)]).to(source.device)
     shown = head.encode(params, source.gather(some))
-    reward = head.decode(params, encode_rows(head, params, source, used)).cpu()
+    reward = torch.cat([head.decode(params, z).cpu() for z in encode_rows(head, params, source, used)], dim=1)
     record = {
         "device": source.device.type,
         "pairs": len(prepared.pairs),
