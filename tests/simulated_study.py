@@ -99,6 +99,7 @@ def _control(asked: StudyConfig, dataset: str, name: str, worth: Array, rng: np.
     kl, bon = _axes(asked)
     slope = {"oracle": 2.2, "length": 0.5, "random": 0.0}[name]
     arrays = {
+        "sizes": np.array(asked.sizes, dtype=float),
         "bon.mean": worth + slope * np.sqrt(bon) + 0 * rng.normal(size=(len(worth), 1)),
         "path.mean": worth + slope * np.sqrt(kl),
     }
@@ -111,7 +112,7 @@ def _control(asked: StudyConfig, dataset: str, name: str, worth: Array, rng: np.
 def _fit(asked: StudyConfig, cell: Cell, worth: Array, rng: np.random.Generator) -> Row:
     kl, bon = _axes(asked)
     more = 0.8 + 0.2 * (cell.pairs > 1000)
-    arrays: dict[str, Array] = {}
+    arrays = {"sizes": np.array(asked.sizes, dtype=float)}
 
     def noisy(mean: Array) -> Array:
         return np.asarray(worth + more * mean + rng.normal(scale=0.25, size=(len(worth), 1)) * np.sqrt(mean**2) * 0.5)

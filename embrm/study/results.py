@@ -130,6 +130,11 @@ class Results:
             if all(getattr(row.cell, name) == value for name, value in wanted.items()):
                 yield row
 
+    def sizes(self, dataset: str) -> list[int]:
+        """Return the n of a data set's best-of-n, which end with its smallest pool; none where there is no gold."""
+        found = (row.arrays["sizes"] for row in self.select(dataset=dataset) if "sizes" in row.arrays)
+        return [int(n) for n in next(found, ())]
+
     def stack(self, name: str, **wanted: Any) -> Array | None:
         """Return an array of the fits' rows, seeds on the second axis: `(prompts, seeds, ...)`; None without any.
 

@@ -138,7 +138,7 @@ function show() {
   all("[data-legend]").forEach(legend);
   fill("gold", { shown: rows("path", data.kl, "kl", "estimate", true) });
   fill("proxy", { shown: rows("path", data.kl, "kl", "proxy", false) });
-  fill("best-of-n", { shown: rows("bon", data.sizes, "n", "estimate", true) });
+  fill("best-of-n", { shown: rows("bon", data.sizes[data.settings[at][0]], "n", "estimate", true) });
   const bins = data.reliability.filter((r) => r.at === at && seenOf("head").has(r.head));
   fill("reliability", { shown: bins.flatMap((r) => r.x.map((x, i) => (
     { line: r.head, ...data.styles.head[r.head], x, y: r.y[i], weight: r.weight[i] }))) });

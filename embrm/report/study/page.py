@@ -71,7 +71,7 @@ def data(results: Results, found: Mapping[Setting, Results]) -> dict[str, Any]:
         "settings": [[s.dataset, s.pairs, s.bias, s.flips] for s in found],
         "start": start,
         "kl": rounded([asked.kl_end * i / (asked.kl_points - 1) for i in range(asked.kl_points)]),
-        "sizes": asked.sizes,
+        "sizes": {name: results.sizes(name) for name in names},
         **every,
         "controls": {
             name: {m: [line.json() for line in controls(results, name, m)] for m in MEASURES} for name in names

@@ -53,7 +53,7 @@ def _dataset(results: Results, setting: Setting) -> Iterator[tuple[str, Figure]]
         yield "rules", _rules(results, ruled)
     chosen = _main(results, setting, list(lines(results, setting, "bon")))
     if chosen:
-        yield "best-of-n", _best_of_n(results, chosen, list(controls(results, setting.dataset, "bon")))
+        yield "best-of-n", _best_of_n(results.sizes(setting.dataset), chosen, list(controls(results, setting.dataset, "bon")))
     bins = tables.reliability(results, setting)
     if bins:
         yield "reliability", _reliability(bins)
@@ -90,8 +90,7 @@ def _gold_and_proxy(results: Results, main: Sequence[Line]) -> alt.FacetChart:
     return _panels(rows, colours, x=KL, y="gained over the reference")
 
 
-def _best_of_n(results: Results, main: Sequence[Line], beside: Sequence[Line]) -> alt.FacetChart:
-    sizes = [float(n) for n in results.config.sizes]
+def _best_of_n(sizes: Sequence[float], main: Sequence[Line], beside: Sequence[Line]) -> alt.FacetChart:
     rows = [point for line in main for point in _points(line, sizes, name="the head")]
     for other in beside:
         points = _points(other, sizes, name=other.head)

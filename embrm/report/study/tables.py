@@ -38,7 +38,7 @@ class Table:
 def heads_table(results: Results, setting: Setting) -> Table:
     """Return accuracy, best of n, peak and drop of every head, of the controls, and of the tuned linear baseline."""
     splits = _splits(results, setting.dataset)
-    largest = max(results.config.sizes)
+    largest = max(results.sizes(setting.dataset), default=1)
     headings = [
         "head",
         *(f"accuracy, {split}" for split in splits),

@@ -55,7 +55,7 @@ def _step(note: dict[str, Any]) -> dict[str, Any]:
         {
             "prompt": str(text["prompt"]),
             "text": str(text["text"]),
-            "counts": [int(n) for n in text["counts"]],
+            "counts": [int(n) for n in text.get("counts", ())],
             "proxy": rounded(text["proxy"], 2),
             "gold": rounded(text["gold"], 2),
         }
