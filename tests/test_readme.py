@@ -44,7 +44,7 @@ def test_the_python_blocks_run() -> None:
 
 
 def test_the_install_commands_are_those_of_ci() -> None:
-    assert "pip install -c constraints.txt . && embrm study" in SHELL
+    assert "pip install -c constraints.txt '.[offline]' && embrm study" in SHELL
     assert "pip install -c constraints.txt -e '.[dev]' && pytest" in SHELL
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.search(r"^pytest( +#.*)?$", script, flags=re.MULTILINE)
