@@ -54,21 +54,22 @@ def whole(room: Path) -> tuple[bytes, float]:
 def test_twenty_kills_change_nothing(room: Path, whole: tuple[bytes, float]) -> None:
     table, seconds = whole
     rng = random.Random(0)
-    kills, runs = 0, 0
+    kills = runs = 0
     while kills < 20:
         runs += 1
-        folder = room / f"killed{runs}"
-        while kills < 20 and not (folder / "results.parquet").exists():
-            process = begin(room, folder.name)
+        folder, finished, killed = room / f"killed{runs}", False, False
+        while not finished:
+            process, start = begin(room, folder.name), time.perf_counter()
             try:
-                process.wait(rng.uniform(0.2, 1.0) * seconds)
+                _, err = process.communicate(timeout=rng.uniform(0.1, 0.9) * seconds if kills < 20 else 600)
+                assert process.returncode == 0, err.decode()
+                finished = True
+                if not killed:  # the machine has become faster
+                    seconds = time.perf_counter() - start
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
-                kills += 1
-            process.communicate()
-        process = begin(room, folder.name)
-        _, err = process.communicate(timeout=600)
-        assert process.returncode == 0, err.decode()
+                process.communicate()
+                kills, killed = kills + 1, True
         assert (folder / "results.parquet").read_bytes() == table
         left = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         assert {file.stem for file in (folder / "cells").iterdir()} == set(left["keys"])
@@ -106,12 +107,13 @@ from embrm.study.config import load_config
 from embrm.study.run import run
 
 def kill_a_worker(folder):
-    # One that is at work: the pool's actors run this package.
-    while not list((folder / "cells").glob("*.npz")):
-        time.sleep(0.1)
-    actors = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
+    # When a row is there and workers stand on both nodes.
+    actors = []
+    while not list((folder / "cells").glob("*.npz")) or len({a["Address"]["NodeID"] for a in actors}) < 2:
+        time.sleep(0.05)
+        actors = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
     os.kill(actors[0]["Pid"], signal.SIGKILL)
-    print("killed", len({actor["Address"]["NodeID"] for actor in actors}), flush=True)
+    print("killed", actors[0]["Pid"], flush=True)
 
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
@@ -142,6 +144,6 @@ def test_two_ray_nodes_of_which_a_worker_is_killed_give_the_same_table(
     command = [sys.executable, str(cluster_script), str(room / "study.yaml"), str(room / "ray")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert "killed 2" in done.stdout  # workers stood on both nodes
+    assert "killed" in done.stdout
     assert "ray 2 {}" in done.stdout
     assert (room / "ray" / "results.parquet").read_bytes() == whole[0]
