@@ -50,8 +50,8 @@ class Registry(Generic[T]):
         files = {f.stem for f in self._folder.glob("*.py") if not f.stem.startswith("_")}
         return sorted(files | set(self._outside))
 
-    def get(self, name: str) -> Callable[..., T]:
-        """Import and return the class of that name.
+    def check(self, name: str) -> None:
+        """Make sure, without importing it, that there is a member of that name.
 
         Raises:
             UnknownNameError: there is none; the message suggests the nearest.
@@ -60,6 +60,14 @@ class Registry(Generic[T]):
             near = difflib.get_close_matches(name, self.names(), n=1)
             hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(self.names())}."
             raise UnknownNameError(f"no {self.kind} named '{name}'. {hint}")
+
+    def get(self, name: str) -> Callable[..., T]:
+        """Import and return the class of that name.
+
+        Raises:
+            UnknownNameError: see `check`.
+        """
+        self.check(name)
         if name in self._outside:
             cls: Callable[..., T] = self._outside[name].load()
             return cls

@@ -94,10 +94,10 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
     from joblib import cpu_count
 
     from embrm.study.costs import Costs
-    from embrm.study.grid import check_rules, plan
+    from embrm.study.grid import check_heads, plan
     from embrm.study.run import missing_of, part_of
 
-    check_rules(config, config.heads)
+    check_heads(config, config.heads)
     costs, wanted = Costs.of(config, folder), part_of(plan(config), only)
     missing = missing_of(wanted, folder)
     cells: Counter[tuple[str, str]] = Counter()

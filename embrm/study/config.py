@@ -87,6 +87,8 @@ def parse(values: dict[str, Any], *, where: str = "the configuration") -> StudyC
 
 
 def _check(config: StudyConfig, where: str) -> None:
+    for head in config.heads:
+        heads.registry.check(head.name)
     labels = [rule.label for rule in config.rules]
     # A head may stand there more than once, for different cells, but a title means one head.
     recipes = {(h.title, json.dumps(h.model_dump(include={"name", "options", "tuned", "rules"}))) for h in config.heads}
@@ -99,18 +101,16 @@ def _check(config: StudyConfig, where: str) -> None:
         if double:
             raise OptionError(f"{where}: {what}: {', '.join(double)} is there twice; give equal ones different titles")
     for rule in config.rules:
-        made = selectors.get(rule.name)  # a misspelt name is refused before any work
-        _made(made, rule.options, f"{where}: rule '{rule.label}'")
+        _made(selectors.get(rule.name), rule.options, f"{where}: rule '{rule.label}'")
         _known(rule.heads, config.titles, f"{where}: rule '{rule.label}': heads")
         if rule.penalty and rule.name != "penalised":
             raise OptionError(f"{where}: rule '{rule.label}': only 'penalised' takes a penalty")
         if rule.name == "penalised" and not rule.penalty:
             raise OptionError(f"{where}: rule '{rule.label}' needs a penalty; there is 'latent'")
     for head in config.heads:
-        _made(heads.registry.get(head.name), {}, f"{where}: head '{head.title}'")
         _known(head.rules or [], labels, f"{where}: head '{head.title}': rules")
     for name in config.detection.detectors:
-        detectors.registry.get(name)
+        detectors.registry.check(name)
     _known(config.detection.heads, config.titles, f"{where}: detection.heads")
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")

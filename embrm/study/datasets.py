@@ -25,7 +25,6 @@ class Dataset(ABC):
 
     Attributes:
         name: what tables call it.
-        identity: hash of its contents.
         features: all texts that models are measured on, `m` rows.
         tests: split → pairs over `features`, on prompts without training pairs; the first is calibrated on.
         pool_rows: `(p,)` rows of `features` that make up the pools of π_ref.
@@ -37,7 +36,6 @@ class Dataset(ABC):
     """
 
     name: str
-    identity: str
     features: Features
     tests: Mapping[str, Pairs]
     pool_rows: IntArray
@@ -46,6 +44,11 @@ class Dataset(ABC):
     log_weight: Array
     gold: Array | None
     exact: bool
+
+    @classmethod
+    @abstractmethod
+    def identify(cls, config: DatasetConfig) -> str:
+        """Return the hash of what the configuration names."""
 
     @classmethod
     @abstractmethod
@@ -83,6 +86,12 @@ class WorldData(Dataset):
     texts: Features
 
     @classmethod
+    def identify(cls, config: DatasetConfig) -> str:
+        """Return the hash of the shipped files' hashes."""
+        manifest = (shipped.data_folder() / MANIFEST).read_text(encoding="utf-8")
+        return key_of(manifest, config.embedder, config.second)
+
+    @classmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Read the vectors of one or two embedders."""
         data = shipped.load(config.embedder)
@@ -106,7 +115,6 @@ class WorldData(Dataset):
         pool = data.proposal_pool(np.zeros(len(rows)))
         return cls(
             config.name,
-            key_of((data.folder / MANIFEST).read_text(encoding="utf-8"), config.embedder, config.second),
             features,
             tests,
             np.arange(n),

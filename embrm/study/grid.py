@@ -16,7 +16,7 @@ from embrm.errors import DataError, OptionError
 from embrm.heads import Head
 from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset
-from embrm.study.opening import open_dataset
+from embrm.study.opening import identify, open_dataset
 from embrm.study.results import Cell, Kind, key_of
 from embrm.types import Features, Pairs
 
@@ -111,6 +111,11 @@ def _opened(text: str) -> Dataset:
     return open_dataset(DatasetConfig.model_validate_json(text))
 
 
+@cache
+def _identity(text: str) -> str:
+    return identify(DatasetConfig.model_validate_json(text))
+
+
 def tuning_seed(config: StudyConfig) -> int:
     """Return the seed that options are chosen with, which no fit of the study has."""
     return next(seed for seed in range(TUNING_SEED, TUNING_SEED + len(config.seeds) + 1) if seed not in config.seeds)
@@ -181,19 +186,22 @@ def _recipe(head: HeadConfig) -> list[Any]:
 
 
 def _key(cell: Cell, data: DatasetConfig, *parts: Any) -> str:
-    return key_of(__version__, asdict(cell), opened(data).identity, *parts)
+    return key_of(__version__, asdict(cell), _identity(data.model_dump_json()), *parts)
 
 
-def check_rules(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
-    """Refuse, before any work, a rule that was asked for by name and that the head's reward does not allow.
+def check_heads(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
+    """Refuse, before any work, options that a head does not take, and rules that its reward does not allow.
 
     Raises:
-        OptionError: such as `worst_case` of a head with one member.
+        OptionError: such as the rule `worst_case`, asked for by name, of a head with one member.
     """
     for head in heads:
+        try:
+            recipe = Head.of({"head": head.name, "options": head.options})
+        except (OptionError, TypeError) as error:
+            raise OptionError(f"head '{head.title}': {error}") from None
         if head.rules is None:
             continue
-        recipe = Head.of({"head": head.name, "options": head.options})
         pairs = _tiny(recipe)
         reward = recipe.fit(pairs, seed=0).score(pairs.features)
         for rule in config.rules_of(head):

@@ -26,3 +26,13 @@ def open_dataset(config: DatasetConfig) -> Dataset:
         UnknownNameError: no embedder has that name.
     """
     return KINDS[config.kind].open(config)
+
+
+def identify(config: DatasetConfig) -> str:
+    """Return the hash of what a data set holds, without reading its vectors.
+
+    Raises:
+        DataError: a file is absent.
+        OptionError: see `open_dataset`.
+    """
+    return KINDS[config.kind].identify(config)

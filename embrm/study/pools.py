@@ -45,9 +45,14 @@ class PoolData(Dataset):
     recipe: Embedder
 
     @classmethod
+    def identify(cls, config: DatasetConfig) -> str:
+        """Return the hash of the pool's file and its vectors."""
+        return _pool_identity(config)
+
+    @classmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Read the pool and its vectors, or embed its texts."""
-        recipe, candidates, contents = _read_pool(config)
+        recipe, candidates = _read_pool(config)
         gold = candidates.gold
         if gold is None:
             raise DataError(
@@ -64,7 +69,7 @@ class PoolData(Dataset):
         assert length is not None
         test = _sampled([pools[i] for i in held], [gold[pools[i]] for i in held], each=TEST_PAIRS, seed=1)
         return cls(
-            **_pool_parts(config.name, contents, candidates, [pools[i] for i in held]),
+            **_pool_parts(config.name, candidates, [pools[i] for i in held]),
             tests={"test": Pairs(candidates.features, test[:, 0], test[:, 1])},
             train_rows=training,
             quality=[_standard(gold[rows]) for rows in training],
@@ -102,9 +107,14 @@ class FileData(Dataset):
     recipe: Embedder
 
     @classmethod
+    def identify(cls, config: DatasetConfig) -> str:
+        """Return the hash of both files."""
+        return key_of(_pool_identity(config), _sha256(config.pairs))
+
+    @classmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Read both files; a quarter of the pairs, by prompt, is held out as the split "test"."""
-        recipe, candidates, contents = _read_pool(config)
+        recipe, candidates = _read_pool(config)
         pairs = read_pairs(config.pairs, embedder=recipe)
         labelled, test = pairs.split(TEST_SHARE, seed=0)
         rows, inverse = np.unique(np.concatenate([test.chosen, test.rejected]), return_inverse=True)
@@ -112,7 +122,7 @@ class FileData(Dataset):
         features = joined([candidates.features, test.features.take(rows)])
         chosen, rejected = inverse.reshape(2, -1) + m
         pools = np.split(np.arange(m), candidates.offsets[1:-1])
-        parts = _pool_parts(config.name, key_of(contents, _sha256(config.pairs)), candidates, pools)
+        parts = _pool_parts(config.name, candidates, pools)
         gold = None if candidates.gold is None else np.append(candidates.gold, np.full(len(rows), np.nan))
         parts |= {"features": features, "gold": gold}
         return cls(**parts, tests={"test": Pairs(features, chosen, rejected)}, labelled=labelled, recipe=recipe)
@@ -132,28 +142,42 @@ class FileData(Dataset):
         return self.recipe
 
 
-def _read_pool(config: DatasetConfig) -> tuple[Embedder, Candidates, str]:
-    """Return the embedder, the pools without the omitted policies, and a hash of what was read."""
-    recipe: Embedder = embedders.get(config.embedder)(**config.embedder_options)
-    path, vectors = Path(config.pool), config.vectors
-    if path.is_dir():
-        found = [path / f"{config.embedder}{ending}" for ending in (".npy", ".f16.npy")]
-        vectors = vectors or next((str(file) for file in found if file.exists()), "")
-        path = path / "candidates.jsonl.gz"
-    texts = read_texts(path, kind="pools")
+def _files(config: DatasetConfig) -> tuple[Path, str]:
+    """Return the paths of the pool's file and of its vectors, "" where the texts are to be embedded."""
+    path = Path(config.pool)
+    if not path.is_dir():
+        return path, config.vectors
+    found = [path / f"{config.embedder}{ending}" for ending in (".npy", ".f16.npy")]
+    return path / "candidates.jsonl.gz", config.vectors or next((str(file) for file in found if file.exists()), "")
+
+
+def _recipe(config: DatasetConfig) -> Embedder:
+    made: Embedder = embedders.get(config.embedder)(**config.embedder_options)
+    return made
+
+
+def _pool_identity(config: DatasetConfig) -> str:
+    path, vectors = _files(config)
+    return key_of(config.kind, _sha256(path), _sha256(vectors) if vectors else _recipe(config).identity, config.omit)
+
+
+def _sha256(path: str | Path) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a file") from None
+
+
+def _read_pool(config: DatasetConfig) -> tuple[Embedder, Candidates]:
+    """Return the embedder, and the pools without the omitted policies."""
+    path, vectors = _files(config)
     given = None
     if vectors:
         given = np.load(vectors, allow_pickle=False).astype(np.float32)
         given = given.reshape(-1, given.shape[-1])
-    candidates = as_candidates(texts, embedder=recipe, features=given)
-    if config.omit:
-        candidates = _without(candidates, config)
-    files = [_sha256(path), _sha256(vectors) if vectors else recipe.identity]
-    return recipe, candidates, key_of(config.kind, files, config.omit)
-
-
-def _sha256(path: str | Path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    recipe = _recipe(config)
+    candidates = as_candidates(read_texts(path, kind="pools"), embedder=recipe, features=given)
+    return recipe, _without(candidates, config) if config.omit else candidates
 
 
 def _without(candidates: Candidates, config: DatasetConfig) -> Candidates:
@@ -173,7 +197,7 @@ def _without(candidates: Candidates, config: DatasetConfig) -> Candidates:
     )
 
 
-def _pool_parts(name: str, identity: str, candidates: Candidates, pools: Sequence[IntArray]) -> dict[str, Any]:
+def _pool_parts(name: str, candidates: Candidates, pools: Sequence[IntArray]) -> dict[str, Any]:
     """Return the fields of a data set whose pools are π_ref itself."""
     sizes = np.array([len(rows) for rows in pools])
     padded = np.zeros((len(pools), sizes.max()), dtype=np.int64)
@@ -182,7 +206,6 @@ def _pool_parts(name: str, identity: str, candidates: Candidates, pools: Sequenc
         padded[i, : len(rows)], log_weight[i, : len(rows)] = rows, 0.0
     return {
         "name": name,
-        "identity": identity,
         "features": candidates.features,
         "pool_rows": np.concatenate(pools),
         "pool_offsets": np.concatenate([[0], np.cumsum(sizes)]),

@@ -15,7 +15,7 @@ from embrm.files import check_writable
 from embrm.study.config import StudyConfig
 from embrm.study.costs import Costs
 from embrm.study.engine import TRIES, Engine, compute
-from embrm.study.grid import Batch, Plan, check_rules, plan
+from embrm.study.grid import Batch, Plan, check_heads, opened, plan
 from embrm.study.journal import Journal, writing
 from embrm.study.lock import held
 from embrm.study.results import Results, Row
@@ -71,7 +71,9 @@ def run(
         missing = missing_of(part_of(whole, only), folder)
         if before and not missing and before.config == config and before.environment["finished"]:
             return before
-        check_rules(config, [head for head in config.heads if any(head == batch.head for batch in missing)])
+        for data in config.datasets:
+            opened(data)  # a fault is told before any work, and a language model writes its pool but once
+        check_heads(config, [head for head in config.heads if any(head == batch.head for batch in missing)])
         for left in (folder / "cells").glob(".*"):  # by a process that was killed while writing
             shutil.rmtree(left)
         journal = Journal(folder, whole, before=before, engine=engine, workers=_count(workers))
@@ -95,8 +97,14 @@ def part_of(whole: Plan, only: Sequence[str]) -> Plan:
 
 
 def missing_of(wanted: Plan, folder: Path) -> list[Batch]:
-    """Return the batches that lack rows."""
-    there = {file.stem for file in (folder / "cells").glob("*.npz")}
+    """Return the batches that lack rows; a training run that something was not installed for is tried again."""
+    cells = folder / "cells"
+    there = {file.stem for file in cells.glob("*.npz")}
+    for batch in wanted.batches:
+        for key in there.intersection(batch.cells.values()) if batch.kind == "rl" else ():
+            if "not_run" in Row.load(cells / f"{key}.npz").notes:
+                (cells / f"{key}.npz").unlink()
+                there.discard(key)
     return [batch for batch in wanted.batches if not there.issuperset(batch.cells.values())]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
 from embrm import detectors
 from embrm.classes import fit_by_class
+from embrm.detectors._detector import FittedDetector
 from embrm.heads._head import FittedHead
 from embrm.noticing import AXES
 from embrm.onset import auroc
@@ -18,6 +19,7 @@ from embrm.study.datasets import Dataset
 from embrm.types import Array, BoolArray, Features, IntArray, Pairs
 
 REFERENCE = 2000  # training texts that detectors compare with
+SPACES = ("joint", "pca")  # that no model changes; its latent is a third
 HIGH, LOW = 0.95, 0.5  # a hacked text: proxy above this quantile of the reference, gold below that
 
 
@@ -49,12 +51,16 @@ def aurocs(data: Dataset, model: FittedHead, proxy: Array, training: Pairs) -> d
             for i in range(len(r))
         ]
     )
-    out = {}
-    for space, known, texts in _spaces(model, training, data.features):
-        plain = detectors.get("mahalanobis")(alpha=None).fit(known, seed=0)
-        score = plain.check(texts).scores[data.path_rows]
-        out[f"auroc.{space}"] = np.array([_told(score[i], hacked[i], real[i]) for i in range(len(r))])
-    return out
+    side = _Side.of(data, training)
+    latent, width = _latent(model, side), _width(model, side)
+    scores = {"joint": side.distance("joint", width), "pca": side.distance("pca", width)}
+    if latent is not None:
+        plain = detectors.get("mahalanobis")(alpha=None).fit(latent, seed=0)
+        scores["latent"] = plain.check(model.latent(data.features.take(side.texts))).scores
+    return {
+        f"auroc.{space}": np.array([_told(score[side.place][i], hacked[i], real[i]) for i in range(len(r))])
+        for space, score in scores.items()
+    }
 
 
 def _told(score: Array, hacked: BoolArray, real: BoolArray) -> float:
@@ -75,16 +81,19 @@ def watched(
     eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])
     rng = np.random.default_rng([seed, 4])
     share = [tilted(data.log_weight, r, float(e)) for e in eta]
-    drawn = [data.path_rows.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
+    side = _Side.of(data, training)
+    drawn = [side.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
     out = {"watch.kl": kl, "watch.gold": np.array([(w * g).sum(axis=1).mean() for w in share])}
-    new = np.unique(np.concatenate(drawn), return_inverse=True)
-    outputs = data.features.take(new[0])
-    place = np.split(new[1], np.cumsum([len(rows) for rows in drawn])[:-1])
-    for space, known, texts in _spaces(model, training, outputs):
-        prompt = training.features.prompt[texts_of(training)]
+    prompt = data.features.prompt[side.texts]
+    known, width = _latent(model, side), _width(model, side)
+    for space in SPACES if known is None else ("latent", *SPACES):
+        texts = model.latent(data.features.take(side.texts)) if space == "latent" else side.vectors(space, width)[1]
         for name in config.detectors:
-            fitted = detectors.get(name)().fit(known, prompt=prompt, seed=seed)
-            verdicts = [fitted.check(texts[rows], prompt=outputs.prompt[rows]) for rows in place]
+            if space == "latent" and known is not None:
+                fitted = detectors.get(name)().fit(known, prompt=side.prompt, seed=seed)
+            else:
+                fitted = side.fitted(name, space, width, seed)
+            verdicts = [fitted.check(texts[rows], prompt=prompt[rows]) for rows in drawn]
             out[f"watch.{name}.{space}"] = np.array([v.statistic for v in verdicts])
             p = [v.details.get("p_value") for v in verdicts]
             if None not in p:
@@ -92,18 +101,64 @@ def watched(
     return out
 
 
-def _spaces(model: FittedHead, training: Pairs, features: Features) -> Iterator[tuple[str, Array, Array]]:
-    """Yield each space's name, the training texts `(r, k)` and the other texts `(m, k)` in it."""
-    from sklearn.decomposition import PCA
+class _Side:
+    """Training texts beside the texts of the path, in the spaces that no model changes; what is fitted there is kept.
 
-    known = training.features.take(texts_of(training))
-    latent = model.latent(known)
-    if latent.shape[1] > 1:
-        yield "latent", latent, model.latent(features)
-    joint, texts = known.matrix("joint"), features.matrix("joint")
-    yield "joint", joint, texts
-    axes = PCA(min(AXES if latent.shape[1] < 2 else latent.shape[1], *joint.shape), svd_solver="full").fit(joint)
-    yield "pca", axes.transform(joint), axes.transform(texts)
+    Attributes:
+        known: features of the training texts, a fixed sample where there are many.
+        prompt: `(r,)` theirs.
+        texts: `(t,)` rows of the data set's features that the path is made of, each once.
+        place: `(T, n)` where each text of the path stands among them.
+    """
+
+    def __init__(self, data: Dataset, features: Features, rows: bytes) -> None:
+        self.known = features.take(np.frombuffer(rows, dtype=np.int64))
+        self.prompt = self.known.prompt
+        self.texts, place = np.unique(data.path_rows, return_inverse=True)
+        self.place = place.reshape(data.path_rows.shape)
+        self._joint = data.features.matrix("joint")[self.texts]
+        # Caches of this object alone: they go when it does.
+        self.vectors = lru_cache(maxsize=4)(self._vectors)
+        self.distance = lru_cache(maxsize=4)(self._distance)
+        self.fitted = lru_cache(maxsize=128)(self._fitted)
+
+    @classmethod
+    def of(cls, data: Dataset, training: Pairs) -> _Side:
+        """Return that of some training pairs; models fitted on the same texts share it."""
+        return _side(data, training.features, texts_of(training).astype(np.int64).tobytes())
+
+    def _vectors(self, space: str, width: int) -> tuple[Array, Array]:
+        known = self.known.matrix("joint")
+        if space == "joint":
+            return known, self._joint
+        from sklearn.decomposition import PCA
+
+        axes = PCA(min(width, *known.shape), svd_solver="full").fit(known)
+        return axes.transform(known), axes.transform(self._joint)
+
+    def _distance(self, space: str, width: int) -> Array:
+        known, texts = self.vectors(space, width)
+        return detectors.get("mahalanobis")(alpha=None).fit(known, seed=0).check(texts).scores
+
+    def _fitted(self, name: str, space: str, width: int, seed: int) -> FittedDetector:
+        return detectors.get(name)().fit(self.vectors(space, width)[0], prompt=self.prompt, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def _side(data: Dataset, features: Features, rows: bytes) -> _Side:
+    return _Side(data, features, rows)
+
+
+def _latent(model: FittedHead, side: _Side) -> Array | None:
+    """Return the latents of the training texts, or None where they are the reward alone."""
+    latent = model.latent(side.known)
+    return latent if latent.shape[1] > 1 else None
+
+
+def _width(model: FittedHead, side: _Side) -> int:
+    """Return how many principal axes to compare with: as many as the latent has columns."""
+    latent = _latent(model, side)
+    return AXES if latent is None else latent.shape[1]
 
 
 def texts_of(training: Pairs) -> IntArray:

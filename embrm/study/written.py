@@ -33,22 +33,44 @@ class LanguageModelData(PoolData):
     prompts: Sequence[Prompt]
 
     @classmethod
+    def identify(cls, config: DatasetConfig) -> str:
+        """Return the hash of what writes the pool, what judges it, and what embeds it."""
+        return key_of(_Written.of(config).key, config.embedder, config.embedder_options, config.omit)
+
+    @classmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Write the pool, or find it in the cache, and read it."""
+        asked = _Written.of(config)
+        path = cache_folder() / "pools" / f"{asked.key}.jsonl"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            asked.judge.check()
+            n = config.responses
+            write_pool(asked.policy, path, prompts=asked.prompts, n=n, seed=0, ids=asked.ids, gold=asked.judge)
+            asked.policy.release()
+        pool = PoolData.open(config.model_copy(update={"pool": str(path)}))
+        inherited = {field.name: getattr(pool, field.name) for field in fields(pool)}
+        return cls(**inherited, policy=asked.policy, judge=asked.judge, prompts=asked.prompts)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a pool is written and judged by, and the key of its file."""
+
+    policy: CausalLMPolicy
+    judge: RewardModelGold
+    ids: Sequence[str]
+    prompts: Sequence[Prompt]
+    key: str
+
+    @classmethod
+    def of(cls, config: DatasetConfig) -> _Written:
         policy = _made(CausalLMPolicy, config.policy, f"dataset '{config.name}': policy")
         judge = _made(RewardModelGold, config.gold, f"dataset '{config.name}': gold")
         ids, prompts = read_prompts(config.prompts)
         ids, prompts = ids[: config.first], prompts[: config.first]
-        asked = [config.gold, Checkpoint(judge.model, judge.revision).stamps(), ids, prompts, config.responses]
-        path = cache_folder() / "pools" / f"{key_of(policy.recipe, *asked)}.jsonl"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            judge.check()
-            write_pool(policy, path, prompts=prompts, n=config.responses, seed=0, ids=ids, gold=judge)
-            policy.release()
-        pool = PoolData.open(config.model_copy(update={"pool": str(path)}))
-        inherited = {field.name: getattr(pool, field.name) for field in fields(pool)}
-        return cls(**inherited, policy=policy, judge=judge, prompts=prompts)
+        gold = [config.gold, Checkpoint(judge.model, judge.revision).stamps()]
+        return cls(policy, judge, ids, prompts, key_of(policy.recipe, gold, ids, prompts, config.responses))
 
 
 def _made(recipe: Any, options: Mapping[str, Any], where: str) -> Any:

@@ -125,7 +125,7 @@ def test_a_full_device_and_files_that_are_no_folder_are_refused(embrm: Embrm, co
         ),
         (["--set", "heads.1.rules=[worst]"], 2, "head 'mlp': rules: no 'worst'. Did you mean 'worst_case'?"),
         (["--set", "rl={heads: [mlp], dataset: lamps}"], 2, "rl.dataset (it must be one that can write new texts)"),
-        (["--set", "datasets.0.pool=gone.jsonl"], 1, "there is no file gone.jsonl"),
+        (["--set", "datasets.0.pool=gone.jsonl"], 1, "gone.jsonl cannot be read: No such file"),
         (["--set", "datasets.0.pool=blind.jsonl"], 1, "blind.jsonl has no gold, which kind 'pool' makes its"),
         (["--set", "datasets.0.vectors=gone.npy"], 1, "gone.npy"),
         (["--workers", "0"], 2, "0 is not in the range x>=1"),

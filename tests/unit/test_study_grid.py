@@ -10,7 +10,7 @@ import pytest
 
 from embrm.errors import OptionError
 from embrm.study.config import parse
-from embrm.study.grid import CHUNK, TUNING_SEED, Plan, check_rules, plan
+from embrm.study.grid import CHUNK, TUNING_SEED, Plan, check_heads, plan
 from embrm.study.results import Cell
 from tests.small_study import on_pool, write_pool
 
@@ -153,9 +153,9 @@ def test_a_rule_that_a_head_does_not_allow_is_refused_where_it_was_asked_for(
     label = rule.get("title", rule["name"])
     config = parse(on_pool(pool, heads=[head | {"rules": [label]}], rules=[rule]))
     with pytest.raises(OptionError, match=rf"head '{head['name']}' cannot be pushed on by the rule '{label}'"):
-        check_rules(config, config.heads)
+        check_heads(config, config.heads)
     config = parse(on_pool(pool, heads=[head], rules=[rule]))
-    check_rules(config, config.heads)  # nobody asked for it, so it is left out
+    check_heads(config, config.heads)  # nobody asked for it, so it is left out
 
 
 def test_a_rule_that_a_head_allows_passes_under_any_view(pool: Path) -> None:
@@ -163,4 +163,4 @@ def test_a_rule_that_a_head_allows_passes_under_any_view(pool: Path) -> None:
     heads = [{"name": "ensemble", "options": several, "rules": ["worst_case", "penalised"]}]
     rules = [{"name": "worst_case"}, {"name": "penalised", "penalty": "latent"}, {"name": "robust"}]
     config = parse(on_pool(pool, heads=heads, rules=rules))
-    check_rules(config, config.heads)
+    check_heads(config, config.heads)

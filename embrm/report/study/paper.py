@@ -53,7 +53,8 @@ def _dataset(results: Results, setting: Setting) -> Iterator[tuple[str, Figure]]
         yield "rules", _rules(results, ruled)
     chosen = _main(results, setting, list(lines(results, setting, "bon")))
     if chosen:
-        yield "best-of-n", _best_of_n(results.sizes(setting.dataset), chosen, list(controls(results, setting.dataset, "bon")))
+        beside = list(controls(results, setting.dataset, "bon"))
+        yield "best-of-n", _best_of_n(results.sizes(setting.dataset), chosen, beside)
     bins = tables.reliability(results, setting)
     if bins:
         yield "reliability", _reliability(bins)
