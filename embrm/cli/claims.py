@@ -20,6 +20,7 @@ SHOWN = 60  # characters of a claim
 @click.option("--expect", metavar="FILE", help="YAML, id to verdict: exit with 1 where one is not as expected.")
 @click.option("--write-expected", "record", metavar="FILE", help="Write this run's verdicts as such a file.")
 @click.option("--reasons", is_flag=True, help="Print below the table what each verdict rests on.")
+@_options.no_seed
 @_options.json_output
 @click.pass_context
 def command(ctx: click.Context, run: str, expect: str | None, record: str | None, reasons: bool, as_json: bool) -> None:

@@ -1,0 +1,54 @@
+"""Twelve thousand head fits with scoring and exact curves: a tenth of them, timed.
+
+    python benchmarks/study.py [SHARE]    # 0.1 unless given
+
+Eight heads with the options they come with, a third of the fits each on 500, 1 000 and 4 000 pairs of the shipped world,
+every fit with its pair accuracy on three splits, calibration, exact best-of-n curves on 96 pools and the path of tilted
+policies on 19. The target is one hour on two cores for all twelve thousand.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from embrm.study.config import parse
+from embrm.study.run import run
+
+FITS = 12_000
+PAIRS = [500, 1000, 4000]
+HEADS = ["linear", "mlp", "inform", "laplace", "dropout", "bnrm", "odin"]
+CLASSIFY = {"name": "mlp", "title": "mlp classification", "options": {"loss": "classify"}, "tuned": False}
+
+
+def main() -> None:
+    """Run the share and print what it took."""
+    share = float(sys.argv[1]) if len(sys.argv) > 1 else 0.1
+    heads = [*({"name": name, "tuned": False} for name in HEADS), CLASSIFY]
+    seeds = range(round(FITS * share / len(PAIRS) / len(heads)))
+    config = parse(
+        {
+            "seeds": list(seeds),
+            "datasets": [{"name": "world"}],
+            "bias": [1.0],
+            "flips": [0.25],
+            "pairs": PAIRS,
+            "heads": heads,
+            "kl_points": 33,
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        results = run(config, Path(folder))
+        wall = time.perf_counter() - begin
+    fits = list(results.select(kind="fit"))
+    fitting, measuring = (sum(row.seconds[part] for row in fits) for part in ("fit", "measure"))
+    print(f"{len(fits)} fits in {wall:.0f} s, start-up included: {len(fits) / wall:.1f} fits a second")
+    print(f"core-seconds: {fitting:.0f} to fit, {measuring:.0f} to measure")
+    print(f"{FITS} fits at this rate: {wall * FITS / len(fits) / 60:.0f} minutes")
+
+
+if __name__ == "__main__":
+    main()
