@@ -83,10 +83,10 @@ world = functools.cache(shipped.load)
 
 
 def split_world(seed: int) -> Split:
-    """The shipped world: 4 000 pairs with bias 1 and 25 % flips; tests on new wordings of the training topics."""
+    """The shipped world: 4 000 pairs with bias 1 and 25 % flips; tests on topics held out of training."""
     data = world()
     train = data.preferences(bias=1.0, flips=0.25, seed=seed)
-    return Split(train, data.test_pairs("in"), data.pools(data.layout.training))
+    return Split(train, data.test_pairs("topics"), data.pools(data.layout.held_out))
 
 
 def sample_pairs(
@@ -214,7 +214,7 @@ def main() -> None:
     arguments = parser.parse_args()
     titles = dict.fromkeys(["linear", *(arguments.heads or (t for t in recipes() if t != PUBLISHED))])
     data = {"AlpacaEval pool": arguments.pack} if arguments.pack else {}
-    data |= {} if arguments.skip_world else {"World, new wordings": None}
+    data |= {} if arguments.skip_world else {"World, topics held out": None}
     os.environ["OMP_NUM_THREADS"] = "1"  # of each worker
     begin = time.perf_counter()
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -2,7 +2,7 @@
 
     python benchmarks/study.py [SHARE]    # 0.1 unless given
 
-Eight heads with the options they come with, a third of the fits each on 500, 1 000 and 4 000 pairs of the shipped world,
+Eight heads as they come, a third of the fits each on 500, 1 000 and 4 000 pairs of the shipped world,
 every fit with its pair accuracy on three splits, calibration, exact best-of-n curves on 96 pools and the path of tilted
 policies on 19. The target is one hour on two cores for all twelve thousand.
 """
