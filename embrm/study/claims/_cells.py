@@ -82,6 +82,11 @@ class Cells:
     draws: int
     settings: list[Setting] = field(default_factory=list)
 
+    @property
+    def accuracy(self) -> str:
+        """Name of the accuracy on prompts like those of training: the world has other splits beside that one."""
+        return "accuracy.in" if any("accuracy.in" in row.arrays for row in self.fits) else "accuracy.test"
+
     @cached_property
     def fits(self) -> list[Row]:
         """Return the rows of fitted heads."""
