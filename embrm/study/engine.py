@@ -84,7 +84,11 @@ def _backend(engine: Engine, workers: int | None) -> Iterator[tuple[Callable[[],
         from joblib.externals.loky import get_reusable_executor
         from joblib.externals.loky.process_executor import BrokenProcessPool
 
-        with joblib.parallel_config("loky", n_jobs=workers or joblib.cpu_count(), inner_max_num_threads=1):
+        loky = joblib.parallel_config("loky", n_jobs=workers or joblib.cpu_count(), inner_max_num_threads=1)
+        with loky, warnings.catch_warnings():
+            # Said of a worker that is replaced; where warnings are errors, the thread that hands out jobs would die of it,
+            # and the run would wait for ever.
+            warnings.filterwarnings("ignore", message="A worker stopped")
             try:
                 yield lambda: joblib.Parallel(**options), (BrokenProcessPool,)
             except BaseException:
