@@ -86,8 +86,8 @@ def _backend(engine: Engine, workers: int | None) -> Iterator[tuple[Callable[[],
 
         loky = joblib.parallel_config("loky", n_jobs=workers or joblib.cpu_count(), inner_max_num_threads=1)
         with loky, warnings.catch_warnings():
-            # Said of a worker that is replaced; where warnings are errors, the thread that hands out jobs would die of it,
-            # and the run would wait for ever.
+            # Said of a worker that is replaced; where warnings are errors the thread that hands out jobs would die of
+            # it, and the run would wait for ever.
             warnings.filterwarnings("ignore", message="A worker stopped")
             try:
                 yield lambda: joblib.Parallel(**options), (BrokenProcessPool,)
