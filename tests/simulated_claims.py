@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from embrm.bestofn import kl_bound
 from embrm.study.config import StudyConfig, parse
-from embrm.study.results import Cell, Results, Row
+from embrm.study.results import SCHEMA, Cell, Results, Row
 from embrm.types import Array
 
 DATASET = "world"
@@ -225,3 +228,14 @@ def _c18(holds: bool) -> Truth:
 
 
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
+
+
+def write_study(results: Results, folder: Path) -> Path:
+    """Write results as the folder of a study that has been run, and return it."""
+    (folder / "cells").mkdir(parents=True)
+    keys = [f"{i:024x}" for i in range(len(results.rows))]
+    for key, row in zip(keys, results.rows, strict=True):
+        replace(row, key=key).save(folder / "cells")
+    stored = {"schema": SCHEMA, "config": results.config.model_dump(mode="json"), "keys": keys}
+    (folder / "config.json").write_text(json.dumps(stored), encoding="utf-8")
+    return folder

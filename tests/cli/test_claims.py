@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from click import Context
 
 from embrm.cli import embrm as group
 from embrm.study.claims import names, read_expected
-from embrm.study.results import SCHEMA
 from tests import simulated_claims as simulated
 
 Embrm = Callable[..., Any]
@@ -27,15 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run's folder with fits of two heads that C15 compares."""
-    results = simulated.trial("C15", holds=True, number=0)
-    run = tmp_path / "run"
-    (run / "cells").mkdir(parents=True)
-    for i, row in enumerate(results.rows):
-        replace(row, key=f"{i:024x}").save(run / "cells")
-    keys = [f"{i:024x}" for i in range(len(results.rows))]
-    stored = {"schema": SCHEMA, "config": results.config.model_dump(mode="json"), "keys": keys}
-    (run / "config.json").write_text(json.dumps(stored), encoding="utf-8")
-    return run
+    return simulated.write_study(simulated.trial("C15", holds=True, number=0), tmp_path / "run")
 
 
 def test_every_claim_has_a_line(embrm: Embrm, folder: Path) -> None:
