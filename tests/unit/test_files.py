@@ -29,7 +29,7 @@ def parquet() -> bytes:
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.txt"])
 @pytest.mark.parametrize(
-    "content", [LINES, gzip.compress(LINES), b"\xef\xbb\xbf" + LINES, LINES.replace(b"\n", b"\r\n"), parquet()]
+    "content", [LINES, gzip.compress(LINES, mtime=0), b"\xef\xbb\xbf" + LINES, LINES.replace(b"\n", b"\r\n"), parquet()]
 )
 def test_the_format_is_told_from_the_content(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
@@ -44,7 +44,7 @@ def test_blank_lines_count_for_the_numbers_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    for content in (LINES, gzip.compress(LINES), parquet()):
+    for content in (LINES, gzip.compress(LINES, mtime=0), parquet()):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
         assert read_rows("-").values == ROWS
 
