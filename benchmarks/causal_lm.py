@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from timing import best
 
 from embrm.embedders.causal_lm import CausalLM, _replicas
 from embrm.language_model import Checkpoint, Conversation, devices
@@ -52,17 +52,6 @@ def texts(count: int, conversation: Conversation) -> list[str]:
         tokens = conversation.tokens([" ".join(rng.choice(WORDS.split(), LENGTH))])[0][1:LENGTH]
         out.append(conversation.tokenizer.decode(tokens))
     return out
-
-
-def best(*sides: Callable[[], Any]) -> list[float]:
-    """Return the shortest time in seconds of each side, timed in turns."""
-    times: list[list[float]] = [[] for _ in sides]
-    for _ in range(ROUNDS):
-        for kept, side in zip(times, sides, strict=True):
-            start = time.perf_counter()
-            side()
-            kept.append(time.perf_counter() - start)
-    return [min(kept) for kept in times]
 
 
 def products(net: Any, rows: int) -> Callable[[], None]:
@@ -107,6 +96,7 @@ def main() -> None:
             embed,
             lambda: [replica.encode(rows[i : i + size], layer=-1, mean=False) for i in starts],
             lambda: [bare() for _ in starts],
+            rounds=ROUNDS,
         )
         weights = sum(m.weight.numel() for m in net.layers.modules() if isinstance(m, torch.nn.Linear))
         parameters = sum(p.numel() for p in net.parameters())

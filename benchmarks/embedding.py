@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from timing import best
 
 ROUNDS = 5
 WORDS = (
@@ -32,17 +32,6 @@ def sentences(count: int, *, words: int, seed: int) -> list[str]:
     return [" ".join(row) + "." for row in drawn.tolist()]
 
 
-def best(*sides: Callable[[], object]) -> list[float]:
-    """Return the shortest time in seconds of each side, timed in turns."""
-    times = [[] for _ in sides]
-    for _ in range(ROUNDS):
-        for kept, side in zip(times, sides, strict=True):
-            start = time.perf_counter()
-            side()
-            kept.append(time.perf_counter() - start)
-    return [min(kept) for kept in times]
-
-
 def precision() -> list[tuple[str, str, str, str]]:
     """Compare the two precisions on texts of three lengths."""
     from embrm.embedders import get
@@ -55,7 +44,7 @@ def precision() -> list[tuple[str, str, str, str]]:
     ):
         texts = sentences(count, words=words, seed=0)
         models = [get("minilm")().load(bfloat16=bfloat16) for bfloat16 in (False, True)]
-        float32, bfloat16 = best(*(partial(model.encode, texts, batch_size=32) for model in models))
+        float32, bfloat16 = best(*(partial(model.encode, texts, batch_size=32) for model in models), rounds=ROUNDS)
         rates = f"{count / float32:.0f} texts/s", f"{count / bfloat16:.0f} texts/s"
         out.append((f"minilm, {name}: float32 → bfloat16", *rates, f"{float32 / bfloat16:.2f} ×"))
     return out
@@ -88,7 +77,7 @@ def cache() -> list[tuple[str, str, str, str]]:
         with Space("benchmark").writer() as write:
             for i in range(0, len(keys), 32):
                 write(Rows(keys[i : i + 32], vectors[i : i + 32], np.zeros(len(keys[i : i + 32]), dtype=bool)))
-        [read] = best(lambda: Space("benchmark").read(keys))
+        [read] = best(lambda: Space("benchmark").read(keys), rounds=ROUNDS)
     return [
         (
             "2 000 texts, whole process: empty cache → full cache",

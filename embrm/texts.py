@@ -91,7 +91,7 @@ def read_prompts(source: str | Path) -> tuple[list[str], list[str | list[dict[st
     prompts: list[str | list[dict[str, str]]] = []
     for i in range(len(rows)):
         value, where = _value(rows, i, "prompt"), f"{rows.where(i)}: prompt"
-        text = _text(value, where)
+        text = plain_text(value, where)
         messages = [] if isinstance(value, str) else value
         turns = [{"role": str(m.get("role", "user")), "content": _content(m["content"], where)} for m in messages]
         prompts.append(turns or text)
@@ -119,8 +119,9 @@ def _pair_texts(rows: Rows) -> Texts:
                 raise DataError(f"{rows.where(i)}: chosen and rejected must both be text or both lists of messages")
             cut = _shared(chosen, rejected)
             prompt, chosen, rejected = chosen[:cut], chosen[cut:], rejected[cut:]
-        asked = _text(prompt, f"{rows.where(i)}: prompt")
-        better, worse = _text(chosen, f"{rows.where(i)}: chosen"), _text(rejected, f"{rows.where(i)}: rejected")
+        asked = plain_text(prompt, f"{rows.where(i)}: prompt")
+        better = plain_text(chosen, f"{rows.where(i)}: chosen")
+        worse = plain_text(rejected, f"{rows.where(i)}: rejected")
         if better == worse:
             raise DataError(f"{rows.where(i)}: chosen equals rejected; a pair needs two different responses, remove it")
         prompts += [asked, asked]
@@ -162,15 +163,15 @@ def _pool_texts(rows: Rows) -> Texts:
                     f"{rows.where(i)}: {column} must be a list with one entry for each of the {len(pool)} responses, "
                     f"got {_short(given)}"
                 )
-        prompts += [_text(_value(rows, i, "prompt"), f"{rows.where(i)}: prompt")] * len(pool)
-        responses += [_text(r, f"{rows.where(i)}: responses[{j}]") for j, r in enumerate(pool)]
+        prompts += [plain_text(_value(rows, i, "prompt"), f"{rows.where(i)}: prompt")] * len(pool)
+        responses += [plain_text(r, f"{rows.where(i)}: responses[{j}]") for j, r in enumerate(pool)]
         sizes.append(len(pool))
     return Texts("pools", rows, prompts, responses, np.concatenate([[0], np.cumsum(sizes)]))
 
 
 def _single_texts(rows: Rows) -> Texts:
-    prompts = [_text(row.get("prompt") or "", f"{rows.where(i)}: prompt") for i, row in enumerate(rows.values)]
-    responses = [_text(_value(rows, i, "response"), f"{rows.where(i)}: response") for i in range(len(rows))]
+    prompts = [plain_text(row.get("prompt") or "", f"{rows.where(i)}: prompt") for i, row in enumerate(rows.values)]
+    responses = [plain_text(_value(rows, i, "response"), f"{rows.where(i)}: response") for i in range(len(rows))]
     return Texts("texts", rows, prompts, responses, np.arange(len(rows) + 1))
 
 
@@ -218,7 +219,7 @@ def _value(rows: Rows, i: int, column: str) -> Any:
     return value
 
 
-def _text(value: Any, where: str) -> str:
+def plain_text(value: Any, where: str) -> str:
     """Return text as it is, one message's content, or several messages with the role before each."""
     if isinstance(value, str):
         if not value.isascii():
@@ -245,7 +246,7 @@ def _content(value: Any, where: str) -> str:
     if isinstance(value, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
         value = "\n".join(part["text"] for part in value)
     if isinstance(value, str):
-        return _text(value, where)
+        return plain_text(value, where)
     raise DataError(f"{where}: a message's content must be text, got {_short(value)}; images cannot be embedded")
 
 

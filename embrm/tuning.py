@@ -82,7 +82,7 @@ def tune(head: Head | str, pairs: Pairs, *, budget: int, seed: int, splits: int 
     recipe = Head.of(head)
     held = [pairs.split(fraction, seed=seed + i) for i in range(splits)]
     problems = [Problem(train, seed + i) for i, (train, _) in enumerate(held)]
-    validation = [_compact(part) for _, part in held]
+    validation = [part.compact() for _, part in held]
     trials = [_try(changed(recipe, o), o, problems, validation) for o in _draw(recipe, budget, seed=seed)]
     best = min(trials, key=lambda trial: trial.nll)
     if best.error:
@@ -136,13 +136,6 @@ def _try(recipe: Head, options: Mapping[str, Any], problems: Sequence[Problem], 
         accuracy.append(np.average(seen.correct, weights=seen.decided))
     means = [float(np.mean(a)) for a in (nll, accuracy, np.log(temperature))]
     return Trial(recipe, options, means[0], means[1], math.exp(means[2]), seconds)
-
-
-def _compact(pairs: Pairs) -> Pairs:
-    """Return the pairs over the texts that they use, so that no others are scored."""
-    rows, inverse = np.unique(np.stack([pairs.chosen, pairs.rejected]), return_inverse=True)
-    chosen, rejected = inverse.reshape(2, -1)
-    return dataclasses.replace(pairs, features=pairs.features.take(rows), chosen=chosen, rejected=rejected)
 
 
 def _plain(value: float | str) -> float | str | None:

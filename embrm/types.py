@@ -171,6 +171,12 @@ class Pairs:
             tie=None if self.tie is None else self.tie[i],
         )
 
+    def compact(self) -> Pairs:
+        """Return the pairs over the texts that they use alone (a copy of these), in the order of their rows."""
+        rows, place = np.unique(np.concatenate([self.chosen, self.rejected]), return_inverse=True)
+        chosen, rejected = place.reshape(2, -1)
+        return replace(self, features=self.features.take(rows), chosen=chosen, rejected=rejected)
+
     def split(self, fraction: float, *, seed: int) -> tuple[Pairs, Pairs]:
         """Split by prompt into (the rest, about `fraction` of the pairs); no prompt stands on both sides.
 

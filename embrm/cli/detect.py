@@ -87,7 +87,7 @@ def command(
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
     judge = Judge(model, load_model(model), source.reading)
     known = read_texts(reference)
-    chosen: tuple[Space, ...] = spaces or ("latent",)
+    how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "level": level, "seed": seed}
     data: dict[str, Any]
     if run:
         watched = noticing.watch_run(
@@ -95,21 +95,16 @@ def command(
             judge,
             known,
             outputs,
-            spaces=chosen,
-            member=member,
             window=5 if window is None else window,
             rule=onset or "auto",
             limit=limit,
-            level=level,
-            seed=seed,
+            **how,
         )
         data, text = {"watched": watched}, _render.watched_table(watched)
         alarm = any(line.alarm is not None for line in watched)
     else:
         new = read_texts(outputs)
-        findings = noticing.check_outputs(
-            recipes, judge, known, new, spaces=chosen, member=member, level=level, seed=seed
-        )
+        findings = noticing.check_outputs(recipes, judge, known, new, **how)
         data, text = {"outputs": len(new), "findings": findings}, _render.finding_table(findings)
         alarm = any(finding.alarm for finding in findings)
     _render.emit({"reference": len(known), "level": level, "alarm": alarm, **data}, text, as_json=as_json)

@@ -141,8 +141,9 @@ def _train_lm(
     import yaml
 
     from embrm.errors import OptionError
-    from embrm.integrations.grpo import GRPO, read_prompts
+    from embrm.integrations.grpo import GRPO
     from embrm.integrations.reward_model import RewardModelGold
+    from embrm.texts import read_prompts
 
     if lm is None or prompts is None:
         raise OptionError("--policy causal_lm needs --lm, a language model, and --prompts, a file of prompts")
@@ -156,7 +157,7 @@ def _train_lm(
     with _shown(training.steps) as show:
         run = training.train(
             lm,
-            read_prompts(prompts),
+            read_prompts(prompts)[1],
             reward=reward,
             seed=seed,
             gold=None if gold is None else RewardModelGold(gold, label=gold_label),

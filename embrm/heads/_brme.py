@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from embrm.heads._net import FittedNet
-from embrm.heads._split import rows_of
 from embrm.types import Array, Features, IntArray, Pairs, Problem
 
 
@@ -36,7 +35,7 @@ def second_problems(
     """Return the problems of stage 2: the trunk's output (or the features) with the targets beside it."""
     out = []
     for problem, net, ensemble in zip(problems, first, refits, strict=True):
-        parts = [_used(pairs) for pairs in (problem.pairs, problem.validation) if pairs is not None]
+        parts = [pairs.compact() for pairs in (problem.pairs, problem.validation) if pairs is not None]
         views = [{"trunk": net.latent(p.features)} if frozen else dict(p.features.views) for p in parts]
         if ensemble is not None:
             draws = [ensemble.score(p.features).draws for p in parts]
@@ -45,13 +44,6 @@ def second_problems(
         parts = [replace(p, features=replace(p.features, views=v)) for p, v in zip(parts, views, strict=True)]
         out.append(replace(problem, pairs=parts[0], validation=parts[1] if problem.validation else None, pools=None))
     return _stacked(out) if frozen else out
-
-
-def _used(pairs: Pairs) -> Pairs:
-    """Return the pairs over the texts that they use."""
-    rows = rows_of(pairs)
-    chosen, rejected = np.searchsorted(rows, pairs.chosen), np.searchsorted(rows, pairs.rejected)
-    return replace(pairs, features=pairs.features.take(rows), chosen=chosen, rejected=rejected)
 
 
 def _stacked(problems: list[Problem]) -> list[Problem]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from embrm.errors import DataError
 from embrm.files import Rows, read_rows
-from embrm.texts import Texts, _text
+from embrm.texts import Texts, plain_text
 from embrm.types import Array, BoolArray, IntArray
 
 # Subsets of the sections of version 1 and what each weighs there: its number of rows, but for math-prm, whose 447 rows
@@ -134,9 +134,9 @@ def _row(rows: Rows, i: int, version: int) -> tuple[str, list[str], list[str]]:
             raise DataError(
                 f"{rows.where(i)} has no '{column}'; RewardBench's rows have prompt, chosen, rejected and subset"
             )
-    prompt = _text(row["prompt"], f"{rows.where(i)}: prompt")
+    prompt = plain_text(row["prompt"], f"{rows.where(i)}: prompt")
     if version == 1:
-        pair = [_text(row[column], f"{rows.where(i)}: {column}") for column in ("chosen", "rejected")]
+        pair = [plain_text(row[column], f"{rows.where(i)}: {column}") for column in ("chosen", "rejected")]
         return prompt, pair[:1], pair[1:]
     for column in ("chosen", "rejected"):
         if not _are_texts(row[column]):
@@ -144,7 +144,7 @@ def _row(rows: Rows, i: int, version: int) -> tuple[str, list[str], list[str]]:
                 f"{rows.where(i)}: {column} must be a list of at least one text, as in the first row, which has the "
                 "form of RewardBench 2"
             )
-    good, bad = ([_text(text, rows.where(i)) for text in row[column]] for column in ("chosen", "rejected"))
+    good, bad = ([plain_text(text, rows.where(i)) for text in row[column]] for column in ("chosen", "rejected"))
     return prompt, good, bad
 
 

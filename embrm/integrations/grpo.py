@@ -20,13 +20,11 @@ from transformers import PrinterCallback
 
 from embrm.batches import MemoryWarning
 from embrm.errors import DataError, MissingExtraError, OptionError
-from embrm.files import read_rows
 from embrm.integrations._recording import Gold, GoldFunction, Recorder
 from embrm.integrations.trl import RewardFunction
 from embrm.language_model import Checkpoint, Prompt, in_bfloat16, quiet
 from embrm.policies._trajectory import Step, Trajectory
 from embrm.policies.training import RunStoppedError
-from embrm.texts import _text
 
 try:
     from datasets import Dataset
@@ -101,7 +99,7 @@ class GRPO:
         Args:
             model: the folder of a causal language model with its tokenizer, or its id on the hub: π_ref, and where
                 training starts.
-            prompts: all texts, or all lists of messages (see `read_prompts`).
+            prompts: all texts, or all lists of messages (see `embrm.texts.read_prompts`); each counts once.
             reward: what is maximised.
             seed: determines order and sampling, and so the run on one machine.
             gold: `(prompts, texts) -> (n,)`, such as `RewardModelGold`, for the record alone; it gets prompts as they
@@ -216,27 +214,11 @@ def _stopped(trajectory: Trajectory, micro: int, told: str) -> RunStoppedError:
     )
 
 
-def read_prompts(source: str | Path) -> list[Prompt]:
-    """Read the distinct prompts of a file's column `prompt`: all texts, or all lists of messages.
-
-    Raises:
-        DataError: a row has no prompt, or one is neither text nor messages.
-    """
-    rows = read_rows(source)
-    found: dict[str, Prompt] = {}
-    for i, row in enumerate(rows.values):
-        prompt = row.get("prompt")
-        if prompt is None:
-            raise DataError(f"{rows.where(i)} has no 'prompt'; found: {', '.join(sorted(row)) or 'none'}")
-        _text(prompt, f"{rows.where(i)}: prompt")
-        found.setdefault(json.dumps(prompt), prompt)
-    return list(found.values())
-
-
 def _data(prompts: Sequence[Prompt], *, least: int) -> Dataset:
     kinds = {isinstance(prompt, str) for prompt in prompts}
     if len(kinds) > 1:
         raise DataError("prompts must all be text or all be lists of messages, got both; bring them into one form")
+    prompts = list({json.dumps(prompt): prompt for prompt in prompts}.values())
     if len(prompts) < least:
         raise DataError(
             f"a step draws responses to {least} different prompts, and there are {len(prompts)}; give more prompts, a "

@@ -23,7 +23,7 @@ from embrm.integrations._scorer import embedder_of
 from embrm.integrations.alarm import Alarm, Distance
 from embrm.reading import TruncationWarning, embed_texts
 from embrm.selectors import Selector
-from embrm.texts import Texts, _text, number_prompts
+from embrm.texts import Texts, number_prompts, plain_text
 from embrm.types import Array, BoolArray, Features
 
 
@@ -224,8 +224,8 @@ def said(prompts: Sequence[Any], completions: Sequence[Any]) -> tuple[list[str],
         raise DataError(f"every completion needs its prompt, got {len(prompts)} prompts for {len(completions)}")
     contents = [_with_content(c) if isinstance(c, list) else c for c in completions]
     rows = [i for i, content in enumerate(contents) if content is not None]
-    asked = [_text(prompts[i], f"prompt {i} of the batch") for i in rows]
-    return asked, [_text(contents[i], f"completion {i} of the batch") for i in rows], rows
+    asked = [plain_text(prompts[i], f"prompt {i} of the batch") for i in rows]
+    return asked, [plain_text(contents[i], f"completion {i} of the batch") for i in rows], rows
 
 
 def _with_content(messages: list[Any]) -> list[Any] | None:

@@ -79,7 +79,11 @@ class TiltPath:
     @property
     def end(self) -> int:
         """Index of the last point before the first unreliable one (0 where none but π_ref could be reliable)."""
-        return max(int(np.argmin(np.append(self.reliable, False))) - 1, 0)
+        return self.believed() - 1
+
+    def believed(self, least: float = RELIABLE_ESS) -> int:
+        """Return how many points come before the first whose median effective sample size is below that, 1 or more."""
+        return int(np.argmin(np.append(np.median(self.ess, axis=1) >= least, False))) or 1
 
 
 def tilted(log_weight: Array, proxy: Array, inverse_beta: float) -> Array:

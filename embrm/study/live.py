@@ -15,7 +15,7 @@ from embrm.policies.training import PolicyGradient
 from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
 from embrm.study.datasets import Dataset, WorldData
 from embrm.study.results import Cell, Row
-from embrm.study.watching import texts_of
+from embrm.study.watching import said, texts_of
 from embrm.study.written import LanguageModelData
 from embrm.types import Array, IntArray, Pairs
 from embrm.world.runs import features_of
@@ -109,11 +109,7 @@ def _along(
     for name in config.detectors:
         fitted = detectors.get(name)().fit(reference, prompt=prompt, seed=seed)
         windows = [np.concatenate(list(texts[max(t - WINDOW + 1, 0) : t + 1])) for t in range(len(texts))]
-        verdicts = [fitted.check(rows) for rows in windows]
-        out[f"watch.{name}.{space}"] = np.array([v.statistic for v in verdicts])
-        p = [v.details.get("p_value") for v in verdicts]
-        if None not in p:
-            out[f"alarm.{name}.{space}"] = np.array(p, dtype=np.float64)
+        out |= said(name, space, [fitted.check(rows) for rows in windows])
     return out
 
 

@@ -18,10 +18,10 @@ Rows of kind "fit" hold, with P pool prompts, T prompts of the path, K points of
 - `watch.kl`, `watch.gold` `(W,)` and `watch.<detector>.<space>` `(W,)`: detectors along the path of the mean reward;
   `alarm.<detector>.<space>` their p-values, where they have one.
 
-Their numbers: nll, ece, brier, temperature, members. Rows of kind "control" (oracle, length, random) have `accuracy.`,
-`bon.mean`, `sizes` and `path.mean`. Rows of kind "rl": `kl`, `gold`, `proxy` and `watch.<detector>.<space>` `(steps,)`,
-`cloud` `(m, 2)` and `latent` `(steps, batch, 2)` on the cloud's first two principal axes; note `steps`: one mapping a
-step with its sampled texts. Rows of kind "tuning": note `trials` and `best`.
+Their numbers: nll, ece, brier, temperature, members (posterior draws are one). Rows of kind "control" (oracle, length,
+random) have `accuracy.`, `bon.mean`, `sizes` and `path.mean`. Rows of kind "rl": `kl`, `gold`, `proxy` and
+`watch.<detector>.<space>` `(steps,)`, `cloud` `(m, 2)` and `latent` `(steps, batch, 2)` on the cloud's first two
+principal axes; note `steps`: one mapping a step with its sampled texts. Rows of kind "tuning": note `trials`, `best`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def measure(
     first = next(iter(data.tests.values()))
     found = calibration(tempered(reward, temperature), first)
     numbers = {name: float(getattr(found, name)) for name in ("nll", "ece", "brier")}
-    numbers |= {"temperature": temperature, "members": float(model.members)}
+    members = len(reward.draws) if reward.kind == "members" else 1
+    numbers |= {"temperature": temperature, "members": float(members)}
     arrays = accuracies(data, reward.mean)
     arrays["reliability"] = np.stack([found.confidence, found.accuracy, found.weight])
     if data.gold is not None:
@@ -161,8 +162,7 @@ def pushed(config: StudyConfig, data: Dataset, value: Array) -> Pushed:
     sd = reference_sd(data.log_weight, proxy)
     points, end = STEPS[data.exact]
     path = tilt(data.log_weight, proxy, gold, inverse_beta=np.linspace(0, np.sqrt(end), points) ** 2 / sd)
-    reliable = np.median(path.ess, axis=1) >= data.reliable_ess
-    last = int(np.argmin(np.append(reliable, False))) or 1
+    last = path.believed(data.reliable_ess)
     axis = path.kl[:last].mean(axis=1)
     at = np.linspace(0, config.kl_end, config.kl_points)
     level = path.proxy[:last].mean(axis=1)

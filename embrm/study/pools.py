@@ -117,15 +117,14 @@ class FileData(Dataset):
         recipe, candidates = _read_pool(config)
         pairs = read_pairs(config.pairs, embedder=recipe)
         labelled, test = pairs.split(TEST_SHARE, seed=0)
-        rows, inverse = np.unique(np.concatenate([test.chosen, test.rejected]), return_inverse=True)
-        m = len(candidates.features)
-        features = joined([candidates.features, test.features.take(rows)])
-        chosen, rejected = inverse.reshape(2, -1) + m
+        test, m = test.compact(), len(candidates.features)
+        features = joined([candidates.features, test.features])
         pools = np.split(np.arange(m), candidates.offsets[1:-1])
         parts = _pool_parts(config.name, candidates, pools)
-        gold = None if candidates.gold is None else np.append(candidates.gold, np.full(len(rows), np.nan))
+        gold = None if candidates.gold is None else np.append(candidates.gold, np.full(len(test.features), np.nan))
         parts |= {"features": features, "gold": gold}
-        return cls(**parts, tests={"test": Pairs(features, chosen, rejected)}, labelled=labelled, recipe=recipe)
+        held = Pairs(features, test.chosen + m, test.rejected + m)
+        return cls(**parts, tests={"test": held}, labelled=labelled, recipe=recipe)
 
     def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
         """Return the first pairs of a random order with the file's labels; `bias` is theirs, whatever it is."""

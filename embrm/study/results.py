@@ -149,19 +149,6 @@ class Results:
             raise DataError(f"several rows a seed have '{name}' under {wanted}; name more of the cell's fields")
         return np.stack(found, axis=1) if found else None
 
-    def shared(self, name: str, *heads: str, **wanted: Any) -> list[Array] | None:
-        """Return `stack` for each of several heads over the seeds that all of them have; None where there is none."""
-        rows = [
-            {
-                row.cell.seed: row.arrays[name]
-                for row in self.select(kind="fit", head=head, **wanted)
-                if name in row.arrays
-            }
-            for head in heads
-        ]
-        seeds = sorted(set.intersection(*(set(found) for found in rows))) if rows else []
-        return [np.stack([found[s] for s in seeds], axis=1) for found in rows] if seeds else None
-
     @classmethod
     def load(cls, folder: Path) -> Results:
         """Read a run's folder, finished or not.

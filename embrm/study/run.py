@@ -68,6 +68,7 @@ def run(
     with held(folder / "lock"):
         before = Results.load(folder) if (folder / "config.json").exists() else None
         whole = plan(config)
+        _forget_not_run(whole, folder)
         missing = missing_of(part_of(whole, only), folder)
         if before and not missing and before.config == config and before.environment["finished"]:
             return before
@@ -97,15 +98,17 @@ def part_of(whole: Plan, only: Sequence[str]) -> Plan:
 
 
 def missing_of(wanted: Plan, folder: Path) -> list[Batch]:
-    """Return the batches that lack rows; a training run that something was not installed for is tried again."""
-    cells = folder / "cells"
-    there = {file.stem for file in cells.glob("*.npz")}
-    for batch in wanted.batches:
-        for key in there.intersection(batch.cells.values()) if batch.kind == "rl" else ():
-            if "not_run" in Row.load(cells / f"{key}.npz").notes:
-                (cells / f"{key}.npz").unlink()
-                there.discard(key)
+    """Return the batches that lack rows."""
+    there = {file.stem for file in (folder / "cells").glob("*.npz")}
     return [batch for batch in wanted.batches if not there.issuperset(batch.cells.values())]
+
+
+def _forget_not_run(whole: Plan, folder: Path) -> None:
+    """Remove the rows of training runs that something was not installed for: it may be by now."""
+    for key in (key for batch in whole.batches if batch.kind == "rl" for key in batch.cells.values()):
+        path = folder / "cells" / f"{key}.npz"
+        if path.exists() and "not_run" in Row.load(path).notes:
+            path.unlink()
 
 
 def _count(workers: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +14,7 @@ from embrm.detectors._detector import FittedDetector
 from embrm.heads._head import FittedHead
 from embrm.noticing import AXES
 from embrm.onset import auroc
+from embrm.outcomes import Verdict
 from embrm.policies.pool import tilt, tilted
 from embrm.study.config import DetectionConfig
 from embrm.study.datasets import Dataset
@@ -75,8 +77,7 @@ def watched(
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     path = tilt(data.log_weight, r, g)
-    reliable = np.median(path.ess, axis=1) >= data.reliable_ess
-    axis = path.kl[: int(np.argmin(np.append(reliable, False))) or 1].mean(axis=1)
+    axis = path.kl[: path.believed(data.reliable_ess)].mean(axis=1)
     kl = np.linspace(0, axis[-1], config.points)
     eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])
     rng = np.random.default_rng([seed, 4])
@@ -93,12 +94,15 @@ def watched(
                 fitted = detectors.get(name)().fit(known, prompt=side.prompt, seed=seed)
             else:
                 fitted = side.fitted(name, space, width, seed)
-            verdicts = [fitted.check(texts[rows], prompt=prompt[rows]) for rows in drawn]
-            out[f"watch.{name}.{space}"] = np.array([v.statistic for v in verdicts])
-            p = [v.details.get("p_value") for v in verdicts]
-            if None not in p:
-                out[f"alarm.{name}.{space}"] = np.array(p, dtype=np.float64)
+            out |= said(name, space, [fitted.check(texts[rows], prompt=prompt[rows]) for rows in drawn])
     return out
+
+
+def said(name: str, space: str, verdicts: Sequence[Verdict]) -> dict[str, Array]:
+    """Return `watch.<detector>.<space>` of a row of verdicts, and `alarm.` where they have p-values."""
+    out = {f"watch.{name}.{space}": np.array([verdict.statistic for verdict in verdicts])}
+    p = [verdict.details.get("p_value") for verdict in verdicts]
+    return out if None in p else out | {f"alarm.{name}.{space}": np.array(p, dtype=np.float64)}
 
 
 class _Side:

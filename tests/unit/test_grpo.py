@@ -23,12 +23,12 @@ from embrm.policies._trajectory import Trajectory
 from embrm.policies.training import RunStoppedError
 from embrm.report.figures import save
 from embrm.report.path import along_kl
-from embrm.texts import read_texts
+from embrm.texts import read_prompts, read_texts
 from tests.tiny_models import causal_lm, reward_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-from embrm.integrations.grpo import GRPO, read_prompts  # noqa: E402 - without the extra it cannot be imported
+from embrm.integrations.grpo import GRPO, _data  # noqa: E402 - without the extra it cannot be imported
 
 # What TRL 1.16 calls is deprecated in transformers 5.23.
 pytestmark = pytest.mark.filterwarnings(
@@ -51,7 +51,7 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prompts() -> list[Any]:
-    return read_prompts(PREFS)
+    return list(read_prompts(PREFS)[1])
 
 
 class Kept(RewardFunction):
@@ -274,11 +274,15 @@ def test_a_tokenizer_without_a_pad_token_will_do(model: FittedHead, prompts: lis
     assert math.isfinite(run.steps[0].proxy)
 
 
-def test_prompts_are_read_once_each_and_checked(tmp_path: Path) -> None:
+def test_prompts_count_once_each_and_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     message = [{"role": "user", "content": "Why?"}]
     file.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in ("a", "b", "a", message)), encoding="utf-8")
-    assert read_prompts(file) == ["a", "b", message]
+    read = read_prompts(file)[1]
+    assert read == ["a", "b", "a", message]
+    assert [row["prompt"] for row in _data(read[:3], least=2)] == ["a", "b"]
+    with pytest.raises(DataError, match="a step draws responses to 3 different prompts, and there are 2"):
+        _data(read[:3], least=3)
     file.write_text('{"prompt": "a"}\n{"text": "b"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="line 2 has no 'prompt'; found: text"):
         read_prompts(file)

@@ -201,7 +201,7 @@ def test_a_row_survives_the_disk(tmp_path: Path, inform: tuple[FittedHead, Pairs
         Row.load(tmp_path / "key.npz")
 
 
-def test_rows_are_stacked_by_seed_and_paired_over_the_seeds_that_heads_share() -> None:
+def test_rows_are_stacked_by_seed() -> None:
     def row(head: str, seed: int) -> Row:
         return Row(Cell("fit", "d", head, 10, 0.0, 0.0, seed), f"{head}{seed}", arrays={"x": np.full(3, float(seed))})
 
@@ -209,9 +209,6 @@ def test_rows_are_stacked_by_seed_and_paired_over_the_seeds_that_heads_share() -
     stacked = results.stack("x", dataset="d", head="a")
     assert stacked is not None
     np.testing.assert_array_equal(stacked, [[0, 1]] * 3)
-    both = results.shared("x", "a", "b", dataset="d")
-    assert both is not None
-    assert [values.tolist() for values in both] == [[[1.0]] * 3] * 2
     assert results.stack("y", dataset="d", head="a") is None
     with pytest.raises(DataError, match="several rows a seed have 'x'"):
         results.stack("x", dataset="d")

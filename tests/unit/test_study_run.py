@@ -22,9 +22,9 @@ from embrm.heads.linear import Linear
 from embrm.study.config import parse
 from embrm.study.grid import opened, plan
 from embrm.study.lock import held
-from embrm.study.results import Cell, Results
-from embrm.study.run import run
-from tests.small_study import on_pool, write_pool
+from embrm.study.results import Cell, Results, Row
+from embrm.study.run import _forget_not_run, missing_of, run
+from tests.small_study import on_pool, on_world, write_pool
 
 
 @pytest.fixture(scope="module")
@@ -294,3 +294,16 @@ def test_cells_whose_worker_died_are_named(pool: Path, tmp_path: Path, monkeypat
     results = run(parse(values), tmp_path / "run", workers=1)
     assert len(results.failures) == 5
     assert "its worker died 3 times" in results.failures[str(Cell("control", "lamps", "oracle"))]
+
+
+def test_a_training_run_that_lacked_something_is_tried_again_by_a_run_alone(tmp_path: Path) -> None:
+    live = {"heads": ["mlp"], "dataset": "world", "pairs": 100}
+    whole = plan(parse(on_world(rl=live)))
+    (batch,) = (batch for batch in whole.batches if batch.kind == "rl")
+    ((cell, key),) = batch.cells.items()
+    (tmp_path / "cells").mkdir()
+    Row(cell, key, notes={"not_run": "pip install 'embrm[offline]'"}).save(tmp_path / "cells")
+    assert batch not in missing_of(whole, tmp_path)
+    assert (tmp_path / "cells" / f"{key}.npz").exists()  # to ask what is missing changes nothing
+    _forget_not_run(whole, tmp_path)
+    assert batch in missing_of(whole, tmp_path)
