@@ -22,7 +22,7 @@ import torch
 from timing import best
 
 from embrm.embedders.causal_lm import CausalLM, _replicas
-from embrm.language_model import Checkpoint, Conversation, devices
+from embrm.lm.checkpoint import Checkpoint, Conversation, devices
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.tiny_models import tokenizer

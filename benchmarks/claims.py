@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from embrm.files import write_bytes
+from embrm.core.files import write_bytes
 from embrm.study import claims
 from embrm.study.claims import Finding
 from embrm.study.results import Results

@@ -1,4 +1,4 @@
-"""Core-seconds of a study's parts, written to embrm/study/costs.yaml, by which `embrm study --dry-run` foretells.
+"""Core-seconds of a study's parts, for embrm/study/runner/costs.yaml, by which `embrm study --dry-run` foretells.
 
     python benchmarks/costs.py
 
@@ -15,14 +15,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from embrm import Pairs, Problem, heads
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from embrm.study.config import StudyConfig, load_config
-from embrm.study.costs import TABLE
-from embrm.study.datasets import Dataset
-from embrm.study.grid import opened
-from embrm.study.live import rl
-from embrm.study.measure import control, measure
+from embrm.study.datasets.base import Dataset
+from embrm.study.measures.fit import control, measure
+from embrm.study.measures.rl import rl
 from embrm.study.results import Cell
+from embrm.study.runner.costs import TABLE
+from embrm.study.runner.plan import opened
 
 SMALL, LARGE, STEPS = 500, 2000, 5
 

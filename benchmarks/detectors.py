@@ -26,7 +26,8 @@ import numpy as np
 
 import embrm.detectors
 import embrm.heads
-from embrm.types import Array, IntArray, Pairs
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Pairs
 
 TRAINING, PAIRS, FLIPS, NULL = 300, 10, 0.25, "NullModel"
 

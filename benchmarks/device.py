@@ -16,7 +16,7 @@ import torch
 from training import HEADS, WIDTH, data
 
 from embrm import Pairs, heads, use_device
-from embrm.device import torch_device
+from embrm.core.device import torch_device
 
 TEXTS = 50_000
 MORE: dict[str, dict[str, int]] = {"brme": {}, "ebrm": {}}  # with numbers of members of their own

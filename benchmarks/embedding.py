@@ -63,8 +63,8 @@ def process(file: Path, folder: str) -> float:
 
 def cache() -> list[tuple[str, str, str, str]]:
     """Compare an empty cache with a full one, whole processes, and time a large read."""
-    from embrm.embedders._cache import Space, text_key
-    from embrm.embedders._shards import Rows
+    from embrm.embedders.cache.shards import Rows
+    from embrm.embedders.cache.store import Space, text_key
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "texts.json"

@@ -33,11 +33,11 @@ from pathlib import Path
 import numpy as np
 
 from embrm import Candidates, Features, Pairs, bestofn, heads
-from embrm.calibration import calibration, tempered
+from embrm.core.arrays import Array, IntArray
 from embrm.heads import Head
-from embrm.intervals import Interval, bootstrap
-from embrm.tuning import tune
-from embrm.types import Array, IntArray
+from embrm.metrics.calibration import calibration, tempered
+from embrm.metrics.intervals import Interval, bootstrap
+from embrm.training.tuning import tune
 from embrm.world import shipped
 
 SEEDS = 5

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from embrm.study.config import parse
-from embrm.study.run import run
+from embrm.study.runner.run import run
 
 FITS = 12_000
 PAIRS = [500, 1000, 4000]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from embrm import Features, Pairs, heads
-from embrm.heads._net import GradientHead
+from embrm.heads.gradient.head import GradientHead
 
 WIDTH, PAIRS, BATCH = 384, 4000, 256
 HEADS = ("mlp", "inform", "dropout", "odin", "bnrm")

@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 
-from embrm import detectors, embedders, heads, load_model, noticing, onset
+from embrm import detectors, embedders, heads, load_model
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Problem
+from embrm.data.encode import VIEWS
 from embrm.detectors import Detector
 from embrm.embedders import Embedder
-from embrm.heads._head import FittedHead
-from embrm.intervals import bootstrap
+from embrm.heads import FittedHead
+from embrm.metrics.intervals import bootstrap
+from embrm.monitoring import onset
+from embrm.monitoring import watch as noticing
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
 from embrm.policies.training import PolicyGradient
-from embrm.reading import VIEWS
-from embrm.types import Array, IntArray, Problem
 from embrm.world.shipped import Shipped, load
 from embrm.world.world import World
 

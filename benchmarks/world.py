@@ -19,11 +19,12 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from embrm import embedders, heads
-from embrm.heads._head import FittedHead
-from embrm.intervals import bootstrap
-from embrm.overoptimisation import peak
+from embrm.bestofn.scaling_law import peak
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Problem
+from embrm.heads import FittedHead
+from embrm.metrics.intervals import bootstrap
 from embrm.policies.training import PolicyGradient
-from embrm.types import Array, IntArray, Problem
 from embrm.world.runs import rewarded_by
 from embrm.world.shipped import Shipped, load
 

@@ -5,39 +5,45 @@ The public names are loaded when they are first used, so `import embrm` costs no
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from embrm.core.faces import lazily
+from embrm.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from embrm import bestofn, detectors, embedders, heads, selectors
-    from embrm.adversarial import adversarial_rounds
-    from embrm.device import use_device
+    from embrm.core.data import Candidates, Features, Pairs, Problem
+    from embrm.core.device import use_device
+    from embrm.core.results import Choice, Reward, Verdict
+    from embrm.data.read import read_candidates, read_pairs
     from embrm.errors import EmbrmError
-    from embrm.heads._saved import load_model
-    from embrm.outcomes import Choice, Reward, Verdict
-    from embrm.reading import read_candidates, read_pairs
-    from embrm.tuning import tune
-    from embrm.types import Candidates, Features, Pairs, Problem
+    from embrm.heads import load_model
+    from embrm.training.adversarial import adversarial_rounds
+    from embrm.training.tuning import tune
 
-__version__ = "0.1.0"
-
-_home = {
-    "adversarial_rounds": "embrm.adversarial",
-    "use_device": "embrm.device",
+_homes = {
+    "Candidates": "embrm.core.data",
+    "Choice": "embrm.core.results",
     "EmbrmError": "embrm.errors",
-    "load_model": "embrm.heads._saved",
-    "Choice": "embrm.outcomes",
-    "Reward": "embrm.outcomes",
-    "Verdict": "embrm.outcomes",
-    "read_candidates": "embrm.reading",
-    "read_pairs": "embrm.reading",
-    "tune": "embrm.tuning",
-    "Candidates": "embrm.types",
-    "Features": "embrm.types",
-    "Pairs": "embrm.types",
-    "Problem": "embrm.types",
+    "Features": "embrm.core.data",
+    "Pairs": "embrm.core.data",
+    "Problem": "embrm.core.data",
+    "Reward": "embrm.core.results",
+    "Verdict": "embrm.core.results",
+    "adversarial_rounds": "embrm.training.adversarial",
+    "bestofn": "embrm.bestofn",
+    "detectors": "embrm.detectors",
+    "embedders": "embrm.embedders",
+    "heads": "embrm.heads",
+    "load_model": "embrm.heads",
+    "read_candidates": "embrm.data.read",
+    "read_pairs": "embrm.data.read",
+    "selectors": "embrm.selectors",
+    "tune": "embrm.training.tuning",
+    "use_device": "embrm.core.device",
 }
-_modules = ("bestofn", "detectors", "embedders", "heads", "selectors")
+
+__getattr__ = lazily(__name__, _homes)
 
 __all__ = [
     "Candidates",
@@ -60,14 +66,6 @@ __all__ = [
     "tune",
     "use_device",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _modules:
-        return importlib.import_module(f"embrm.{name}")
-    if name in _home:
-        return getattr(importlib.import_module(_home[name]), name)
-    raise AttributeError(f"module 'embrm' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

@@ -12,8 +12,8 @@ import numpy as np
 
 import embrm
 from embrm.bestofn import bootstrap
-from embrm.comparing import compare
-from embrm.overoptimisation import peak
+from embrm.bestofn.scaling_law import peak
+from embrm.evaluation.rules import compare
 from embrm.report.figures import paper, rules, save
 from embrm.report.path import along_kl
 from embrm.world import shipped

@@ -12,9 +12,9 @@ from typing import TypeAlias
 import numpy as np
 
 from embrm.bestofn import kl_bound
+from embrm.core.arrays import Array
 from embrm.study.config import StudyConfig, parse
 from embrm.study.results import SCHEMA, Cell, Results, Row
-from embrm.types import Array
 
 DATASET = "world"
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.arrays import Array
 from embrm.study.claims import Finding, Verdict
 from embrm.study.config import StudyConfig, parse
 from embrm.study.results import Cell, Results, Row, key_of
-from embrm.types import Array
 
 # Head → (how fast gold rises with √KL, what bias takes from it, what flips take from it). Planted: `mlp` is hacked
 # under bias, `inform` hardly.

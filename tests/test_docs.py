@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from embrm.cli import run
+from embrm.core.data import Pairs
 from embrm.heads import Head
-from embrm.study.claims._claim import Claim
+from embrm.study.claims.claim import Claim
 from embrm.study.config import parse
 from embrm.study.results import Cell, Results, Row
-from embrm.types import Pairs
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)

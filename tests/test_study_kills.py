@@ -21,7 +21,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from embrm.study.config import load_config
-from embrm.study.run import run
+from embrm.study.runner.run import run
 if __name__ == "__main__":
     run(load_config(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
 """
@@ -104,7 +104,7 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 from embrm.study.config import load_config
-from embrm.study.run import run
+from embrm.study.runner.run import run
 
 def kill_a_worker(folder):
     # When a row is there and workers stand on both nodes.

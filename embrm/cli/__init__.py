@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from embrm import __version__
+from embrm.core.version import __version__
 from embrm.errors import EmbrmError, OptionError, UnknownNameError
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from embrm.core.registry import Registry
 from embrm.errors import OptionError
-from embrm.registry import Registry
 
 if TYPE_CHECKING:
-    from embrm.choosing import Penalty
     from embrm.embedders import Embedder
-    from embrm.heads._head import FittedHead
+    from embrm.evaluation.penalty import Penalty
+    from embrm.heads import FittedHead
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Source:
         return {"embedder": self.embedder_of()[0], "progress": sys.stderr.isatty()}
 
     def reading(self, model: FittedHead | None = None) -> dict[str, Any]:
-        """Return the arguments of `embrm.reading` that say how texts become vectors."""
+        """Return the arguments of `embrm.data.read` that say how texts become vectors."""
         if self.features is not None:
             return {"features": self.features}
         return {"embedder": self.embedder_of(model)[0], "progress": sys.stderr.isatty()}
@@ -153,8 +153,8 @@ def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _penalty(name: str | None, reference: str | None, space: str | None, settings: tuple[str, ...]) -> Penalty | None:
     from embrm import detectors
-    from embrm.choosing import Penalty
-    from embrm.texts import read_texts
+    from embrm.data.texts import read_texts
+    from embrm.evaluation.penalty import Penalty
 
     if name is None:
         if reference or space or settings:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from embrm.files import write_rows
+from embrm.core.files import write_rows
 
 if TYPE_CHECKING:
-    from embrm.comparing import Comparison
-    from embrm.embedders._cache import CacheInfo
-    from embrm.evaluate import PairReport, PoolReport
-    from embrm.intervals import Interval
-    from embrm.noticing import Finding, Watched
+    from embrm.embedders.cache.store import CacheInfo
+    from embrm.evaluation.reports import PairReport, PoolReport
+    from embrm.evaluation.rules import Comparison
+    from embrm.metrics.intervals import Interval
+    from embrm.monitoring.watch import Finding, Watched
 
 _warned: list[str] = []
 

@@ -21,7 +21,7 @@ def info(as_json: bool) -> None:
     Example:
       embrm cache info
     """
-    from embrm.embedders import _cache
+    from embrm.embedders.cache import store as _cache
 
     _render.emit_cache(_cache.info(), "there", as_json=as_json)
 
@@ -36,6 +36,6 @@ def prune(idle_days: float, as_json: bool) -> None:
     Example:
       embrm cache prune --idle-days 30
     """
-    from embrm.embedders import _cache
+    from embrm.embedders.cache import store as _cache
 
     _render.emit_cache(_cache.prune(idle_days=idle_days), "removed", as_json=as_json)

@@ -35,7 +35,7 @@ def command(ctx: click.Context, run: str, expect: str | None, record: str | None
     """
     from pathlib import Path
 
-    from embrm.files import check_writable
+    from embrm.core.files import check_writable
     from embrm.study import claims
     from embrm.study.results import Results
 

@@ -9,7 +9,7 @@ import click
 from embrm.cli import _options, _render
 
 if TYPE_CHECKING:
-    from embrm.choosing import Penalty
+    from embrm.evaluation.penalty import Penalty
 
 
 @click.command()
@@ -57,10 +57,12 @@ def command(
       embrm curve scores.jsonl pools.jsonl --selector mean --selector lower_bound --selector poisson
       embrm curve model pools.jsonl --selector mean --selector penalised:weight=0.1 --penalty mbr
     """
-    from embrm import choosing, comparing, selectors
+    from embrm import selectors
+    from embrm.data.texts import gold, read_texts
+    from embrm.evaluation import penalty as choosing
+    from embrm.evaluation import rules as comparing
+    from embrm.evaluation.scorer import Judge
     from embrm.report import figures
-    from embrm.scores import Judge
-    from embrm.texts import gold, read_texts
 
     if figure:
         figures.check(figure)

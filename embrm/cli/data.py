@@ -31,7 +31,7 @@ def build(folder: str | None, seed: int, as_json: bool) -> None:
     from pathlib import Path
 
     from embrm.world import build as data
-    from embrm.world.shipped import data_folder
+    from embrm.world.data_folder import data_folder
 
     place = Path(folder) if folder else data_folder()
     manifest = data.build(place, seed=seed, progress=sys.stderr.isatty())
@@ -53,7 +53,7 @@ def verify(folder: str | None, sample: int, as_json: bool) -> None:
     from pathlib import Path
 
     from embrm.world import build as data
-    from embrm.world.shipped import data_folder
+    from embrm.world.data_folder import data_folder
 
     done = data.verify(Path(folder) if folder else data_folder(), sample=sample)
     _render.emit({"checked": done}, "\n".join(done), as_json=as_json)

@@ -10,7 +10,7 @@ import click
 from embrm.cli import _options, _render
 
 if TYPE_CHECKING:
-    from embrm.noticing import Rule, Space
+    from embrm.monitoring.watch import Rule, Space
 
 SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
 RULES = ["auto", "p_value", "ratio", "cusum", "threshold"]
@@ -73,11 +73,12 @@ def command(
       embrm detect model prefs.jsonl pools.jsonl --detector mahalanobis --detector mmd --space latent --space response
       embrm detect model prefs.jsonl run --detector csi --onset cusum
     """
-    from embrm import detectors, noticing
+    from embrm import detectors
+    from embrm.data.texts import read_texts
     from embrm.errors import OptionError
-    from embrm.heads._saved import load_model
-    from embrm.scores import Judge
-    from embrm.texts import read_texts
+    from embrm.evaluation.scorer import Judge
+    from embrm.heads import load_model
+    from embrm.monitoring import watch as noticing
 
     if options and len(names) != 1:
         raise OptionError(f"--set needs a single --detector to belong to, got {', '.join(names) or 'none'}")

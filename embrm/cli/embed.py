@@ -31,16 +31,18 @@ def command(file: str, output: str, view: str, source: _options.Source, as_json:
     """
     import numpy as np
 
-    from embrm.files import check_writable, write_file
-    from embrm.reading import embed_texts
-    from embrm.texts import read_texts
+    from embrm.core.files import check_writable, write_file
+    from embrm.data.encode import encode
+    from embrm.data.texts import read_texts
 
     check_writable(output)
     texts = read_texts(file)
-    done = embed_texts(texts, view=view, **source.embedding())
+    done = encode(texts.prompts, texts.responses, views=(view,), **source.embedding())
+    done.warn()
+    vectors = done.features.matrix(view)
     with write_file(output) as part, part.open("wb") as stream:
-        np.save(stream, done.vectors)
-    rows, width = done.vectors.shape
-    summary = {"output": output, "texts": rows, "width": width, "computed": done.computed, "truncated": done.truncated}
-    text = f"{rows} texts × {width} → {output} ({done.computed} computed, {done.truncated} truncated)"
+        np.save(stream, vectors)
+    (rows, width), truncated = vectors.shape, int(done.cut.sum())
+    summary = {"output": output, "texts": rows, "width": width, "computed": done.computed, "truncated": truncated}
+    text = f"{rows} texts × {width} → {output} ({done.computed} computed, {truncated} truncated)"
     _render.emit(summary, text, as_json=as_json)

@@ -46,9 +46,9 @@ def command(
       embrm evaluate model prefs.jsonl --figure reliability.svg
       embrm evaluate model pools.jsonl --figure curve.svg
     """
-    from embrm.evaluate import PairReport, report
-    from embrm.heads._saved import load_model
-    from embrm.reading import read
+    from embrm.data.read import read
+    from embrm.evaluation.reports import PairReport, report
+    from embrm.heads import load_model
     from embrm.report import figures
 
     if figure:

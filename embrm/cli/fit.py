@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from embrm.cli import _options, _render
-from embrm.device import DEVICES, VARIABLE, use_device
+from embrm.core.device import DEVICES, VARIABLE, use_device
 
 
 @click.command()
@@ -53,9 +53,9 @@ def command(
       embrm fit prefs.jsonl --head linear -o model
     """
     from embrm import heads
-    from embrm.evaluate import fit_and_check
-    from embrm.files import check_writable
-    from embrm.reading import read_pairs
+    from embrm.core.files import check_writable
+    from embrm.data.read import read_pairs
+    from embrm.evaluation.reports import fit_and_check
 
     click.get_current_context().with_resource(use_device(device))
     recipe = _options.recipe(heads.registry, head, options)

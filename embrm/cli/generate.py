@@ -50,11 +50,11 @@ def command(
 
     from tqdm import tqdm
 
+    from embrm.data.texts import read_prompts
     from embrm.errors import OptionError
     from embrm.integrations.reward_model import RewardModelGold
     from embrm.policies.causal_lm import CausalLMPolicy
     from embrm.policies.pool_file import write_pool
-    from embrm.texts import read_prompts
 
     policy = CausalLMPolicy(**sampling)
     if gold is None and gold_label is not None:

@@ -10,7 +10,7 @@ from embrm.cli import _options, _render
 
 if TYPE_CHECKING:
     from embrm.integrations.rewardbench import BenchReport
-    from embrm.intervals import Interval
+    from embrm.metrics.intervals import Interval
 
 
 @click.command()
@@ -32,8 +32,8 @@ def command(file: str, models: tuple[str, ...], source: _options.Source, seed: i
     Example:
       embrm rewardbench rewardbench.jsonl --model model
     """
+    from embrm.evaluation.scorer import Judge
     from embrm.integrations.rewardbench import bench_report, read_bench
-    from embrm.scores import Judge
 
     bench = read_bench(file)
     judges = {model: Judge.open(model, reading=source.reading) for model in models}

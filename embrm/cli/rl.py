@@ -12,8 +12,8 @@ import click
 from embrm.cli import _options, _render
 
 if TYPE_CHECKING:
+    from embrm.core.trajectory import Step, Trajectory
     from embrm.integrations.trl import RewardFunction
-    from embrm.policies._trajectory import Step, Trajectory
 
 GRAMMAR = ("algorithm", "shaping")
 LM = (
@@ -109,7 +109,7 @@ def _train_grammar(
     *, model: str, output: str, latent_penalty: float, latents: bool, source: _options.Source, seed: int, **typed: Any
 ) -> tuple[Trajectory, None]:
     from embrm import embedders
-    from embrm.heads._saved import load_model
+    from embrm.heads import load_model
     from embrm.policies.training import PolicyGradient
     from embrm.world import World, shipped
     from embrm.world.penalty import LatentPenalty
@@ -140,10 +140,10 @@ def _train_lm(
 ) -> tuple[Trajectory, int | None]:
     import yaml
 
+    from embrm.data.texts import read_prompts
     from embrm.errors import OptionError
     from embrm.integrations.grpo import GRPO
     from embrm.integrations.reward_model import RewardModelGold
-    from embrm.texts import read_prompts
 
     if lm is None or prompts is None:
         raise OptionError("--policy causal_lm needs --lm, a language model, and --prompts, a file of prompts")
@@ -181,10 +181,10 @@ def _reward(
     **others: Any,
 ) -> RewardFunction:
     from embrm import detectors, selectors
+    from embrm.data.texts import read_texts
     from embrm.errors import OptionError
-    from embrm.heads._saved import load_model
+    from embrm.heads import load_model
     from embrm.integrations.trl import RewardFunction
-    from embrm.texts import read_texts
 
     fitted = load_model(model)
     rule = next(iter(_options.recipes(selectors.registry, [selector] if selector else []).values()), None)

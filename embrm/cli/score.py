@@ -27,10 +27,10 @@ def command(model: str, file: str, no_draws: bool, output: str, source: _options
     Example:
       embrm score model pools.jsonl -o scores.jsonl
     """
-    from embrm.files import check_output
-    from embrm.heads._saved import load_model
-    from embrm.scores import Judge, score_rows
-    from embrm.texts import read_texts
+    from embrm.core.files import check_output
+    from embrm.data.texts import read_texts
+    from embrm.evaluation.scorer import Judge, score_rows
+    from embrm.heads import load_model
 
     check_output(output)
     judge = Judge(model, load_model(model), source.reading)

@@ -9,7 +9,7 @@ import click
 from embrm.cli import _options, _render
 
 if TYPE_CHECKING:
-    from embrm.choosing import Penalty
+    from embrm.evaluation.penalty import Penalty
 
 
 @click.command()
@@ -44,10 +44,11 @@ def command(
       embrm select scores.jsonl pools.jsonl --selector uncertainty_weighted --set weight=0.1
       embrm select model pools.jsonl --selector penalised --set weight=0.1 --penalty mahalanobis --reference prefs.jsonl
     """
-    from embrm import choosing, selectors
-    from embrm.files import check_output
-    from embrm.scores import Judge
-    from embrm.texts import gold, read_texts
+    from embrm import selectors
+    from embrm.core.files import check_output
+    from embrm.data.texts import gold, read_texts
+    from embrm.evaluation import penalty as choosing
+    from embrm.evaluation.scorer import Judge
 
     rule = _options.recipe(selectors.registry, selector, options)
     choosing.check_penalty([rule], given=penalty is not None)

@@ -48,7 +48,7 @@ def command(
       embrm serve model --port 5000 --selector worst_case
     """
     from embrm import selectors
-    from embrm.heads._saved import load_model
+    from embrm.heads import load_model
     from embrm.integrations.openrlhf import reward_server
 
     rule = _options.recipe(selectors.registry, selector, options)

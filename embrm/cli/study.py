@@ -17,7 +17,7 @@ from embrm.cli import _options, _render
 if TYPE_CHECKING:
     from embrm.study.config import StudyConfig
     from embrm.study.results import Results
-    from embrm.study.run import Progress
+    from embrm.study.runner.run import Progress
 
 PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a terminal
 
@@ -57,7 +57,7 @@ def command(
       embrm study --dry-run --set pairs=[500,1000]
     """
     from embrm.study.config import load_config
-    from embrm.study.run import run
+    from embrm.study.runner.run import run
 
     loaded = _seeded(load_config(config, overrides), seed)
     folder = Path(output)
@@ -93,9 +93,9 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
     """Print how many cells of each kind and head are missing, and how long they will take."""
     from joblib import cpu_count
 
-    from embrm.study.costs import Costs
-    from embrm.study.grid import check_heads, plan
-    from embrm.study.run import missing_of, part_of
+    from embrm.study.runner.costs import Costs
+    from embrm.study.runner.plan import check_heads, plan
+    from embrm.study.runner.run import missing_of, part_of
 
     check_heads(config, config.heads)
     costs, wanted = Costs.of(config, folder), part_of(plan(config), only)

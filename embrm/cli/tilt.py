@@ -37,7 +37,7 @@ def command(
       embrm tilt model --latent-penalty 0.1
     """
     from embrm import embedders
-    from embrm.heads._saved import load_model
+    from embrm.heads import load_model
     from embrm.report import figures
     from embrm.report.path import along_kl
     from embrm.world import shipped

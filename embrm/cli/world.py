@@ -30,7 +30,7 @@ def sample(
       embrm world sample -n 3
       embrm world sample -n 500 --pairs --bias 1 --flips 0.25 -o prefs.jsonl
     """
-    from embrm.files import check_output
+    from embrm.core.files import check_output
     from embrm.world import World
     from embrm.world.sampling import pair_rows, response_rows
 

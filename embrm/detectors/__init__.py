@@ -1,9 +1,53 @@
-"""The detectors, found by the names of their files: `names()`, `get(name)`, `describe(name)`."""
+"""The detectors, found by the names of their files: `names()`, `get(name)`, `describe(name)`.
 
-from embrm.detectors._detector import Detector
-from embrm.registry import Registry
+A detector is fitted to reference rows and says how suspicious other rows are; what it says along a run belongs to
+`embrm.monitoring`.
+"""
 
-registry: Registry[Detector] = Registry("detector", __name__, __path__[0])
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embrm.core.faces import lazily
+from embrm.core.registry import Registry
+from embrm.detectors._registry import registry as _members
+
+if TYPE_CHECKING:
+    from embrm.detectors._by_class import ByClass, ClassWarning, fit_by_class
+    from embrm.detectors._calibrated import CalibratedDetector
+    from embrm.detectors._detector import Detector, FittedDetector, check_rows, one_per_prompt
+    from embrm.detectors._permutation import PermutationDetector
+
+registry: Registry[Detector] = _members
 names, get, describe = registry.names, registry.get, registry.describe
 
-__all__ = ["Detector", "describe", "get", "names", "registry"]
+__getattr__ = lazily(
+    __name__,
+    {
+        "ByClass": "embrm.detectors._by_class",
+        "CalibratedDetector": "embrm.detectors._calibrated",
+        "ClassWarning": "embrm.detectors._by_class",
+        "Detector": "embrm.detectors._detector",
+        "FittedDetector": "embrm.detectors._detector",
+        "PermutationDetector": "embrm.detectors._permutation",
+        "check_rows": "embrm.detectors._detector",
+        "fit_by_class": "embrm.detectors._by_class",
+        "one_per_prompt": "embrm.detectors._detector",
+    },
+)
+
+__all__ = [
+    "ByClass",
+    "CalibratedDetector",
+    "ClassWarning",
+    "Detector",
+    "FittedDetector",
+    "PermutationDetector",
+    "check_rows",
+    "describe",
+    "fit_by_class",
+    "get",
+    "names",
+    "one_per_prompt",
+    "registry",
+]

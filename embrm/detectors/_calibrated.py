@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import mannwhitneyu
 
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.results import Verdict
 from embrm.detectors._detector import FittedDetector, check_rows, one_per_prompt
 from embrm.errors import OptionError
-from embrm.outcomes import Verdict
-from embrm.types import Array, BoolArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ class FittedCalibrated:
         Raises:
             DataError: there are no outputs, or their width is not the reference's.
         """
-        from embrm.detectors import registry
+        from embrm.detectors._registry import registry
 
         x, rows = check_rows(outputs, prompt, name="outputs", width=self.width)
         scores = np.asarray(self.scorer.score(x), dtype=np.float64)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from embrm.types import Array, BoolArray, IntArray
+from embrm.core.arrays import Array, BoolArray, IntArray
 
 
 def distinct(x: Array) -> tuple[IntArray, IntArray, IntArray]:

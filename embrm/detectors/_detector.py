@@ -7,10 +7,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from embrm.arrays import as_matrix, as_vector
+from embrm.core.arrays import Array, IntArray, as_matrix, as_vector
+from embrm.core.results import Verdict
 from embrm.errors import DataError
-from embrm.outcomes import Verdict
-from embrm.types import Array, IntArray
 
 
 class FittedDetector(Protocol):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
+from embrm.core.arrays import Array
 from embrm.errors import DataError
-from embrm.types import Array
 
 
 @dataclass(frozen=True, eq=False)

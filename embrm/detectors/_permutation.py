@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.results import Verdict
 from embrm.detectors._detector import check_rows, one_per_prompt
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Verdict
-from embrm.types import Array, BoolArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class FittedPermutation:
         Raises:
             DataError: there are no outputs, or their width is not the reference's.
         """
-        from embrm.detectors import registry
+        from embrm.detectors._registry import registry
 
         x, prompts = check_rows(outputs, prompt, name="outputs", width=self.reference.shape[1])
         kept = _single(prompts, most=self.recipe.rows, seed=self.seed)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import Array
+from embrm.core.registry import register
+from embrm.core.results import Verdict
 from embrm.detectors._calibrated import CalibratedDetector, Calibration, FittedCalibrated, Scorer
 from embrm.detectors._detector import check_rows
 from embrm.errors import OptionError
-from embrm.outcomes import Verdict
-from embrm.registry import register
-from embrm.types import Array
 
 
 @register

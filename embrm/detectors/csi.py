@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.registry import register
+from embrm.core.results import Verdict
 from embrm.detectors._dbscan import dbscan, distinct, nearest_distances
 from embrm.detectors._detector import check_rows
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Verdict
-from embrm.registry import register
-from embrm.types import Array, BoolArray, IntArray
 
 _FEWEST = 100  # rows from which eps="reference" takes its percentile, where the reference has them
 _CLEAN_SETS = 20  # disjoint clean sets, each as large as the outputs, whose mean is the baseline

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embrm.core.arrays import Array, BoolArray
+from embrm.core.registry import register
 from embrm.detectors._dbscan import distinct
 from embrm.detectors._permutation import Comparison, PermutationDetector
-from embrm.registry import register
-from embrm.types import Array, BoolArray
 
 
 @register

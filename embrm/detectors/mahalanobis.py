@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embrm.core.arrays import Array
+from embrm.core.registry import register
 from embrm.detectors._calibrated import CalibratedDetector, Scorer
 from embrm.detectors._gaussian import Gaussian
-from embrm.registry import register
-from embrm.types import Array
 
 
 @register

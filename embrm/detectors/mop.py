@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2
 
+from embrm.core.arrays import Array, BoolArray
+from embrm.core.registry import register
+from embrm.core.results import Verdict
 from embrm.detectors._calibrated import CalibratedDetector, Scorer
 from embrm.detectors._detector import FittedDetector, check_rows
 from embrm.detectors._gaussian import Gaussian
 from embrm.errors import MissingExtraError, OptionError
-from embrm.outcomes import Verdict
-from embrm.registry import register
-from embrm.types import Array, BoolArray
 
 
 @register

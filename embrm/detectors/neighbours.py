@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embrm.core.arrays import Array
+from embrm.core.registry import register
 from embrm.detectors._calibrated import CalibratedDetector, Scorer
 from embrm.detectors._dbscan import distinct
 from embrm.errors import DataError, OptionError
-from embrm.registry import register
-from embrm.types import Array
 
 
 @register

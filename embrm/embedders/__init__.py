@@ -1,9 +1,38 @@
-"""The embedders, found by the names of their files: `names()`, `get(name)`, `describe(name)`."""
+"""The embedders, found by the names of their files: `names()`, `get(name)`, `describe(name)`.
 
-from embrm.embedders._embedder import Embedder
-from embrm.registry import Registry
+An embedder turns texts into vectors, once, and keeps them in the cache (`embrm.embedders.cache`); which text it gets is
+decided in `embrm.data`.
+"""
 
-registry: Registry[Embedder] = Registry("embedder", __name__, __path__[0])
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embrm.core.faces import lazily
+from embrm.core.registry import Registry
+from embrm.embedders._registry import registry as _members
+
+if TYPE_CHECKING:
+    from embrm.embedders._embedder import Embedded, Embedder, check_texts
+
+registry: Registry[Embedder] = _members
 names, get, describe = registry.names, registry.get, registry.describe
 
-__all__ = ["Embedder", "describe", "get", "names", "registry"]
+__getattr__ = lazily(
+    __name__,
+    {
+        "Embedded": "embrm.embedders._embedder",
+        "Embedder": "embrm.embedders._embedder",
+        "check_texts": "embrm.embedders._embedder",
+    },
+)
+
+__all__ = [
+    "Embedded",
+    "Embedder",
+    "check_texts",
+    "describe",
+    "get",
+    "names",
+    "registry",
+]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from embrm.batches import Fitting
+from embrm.core.arrays import Array, IntArray
 from embrm.errors import OptionError
-from embrm.language_model import Checkpoint, Conversation, call
-from embrm.types import Array, IntArray
+from embrm.lm.batching import Fitting
+from embrm.lm.checkpoint import Checkpoint, Conversation, call
 
 
 class Replica:

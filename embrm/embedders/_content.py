@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from embrm.embedders._cache import recall, remember
-from embrm.language_model import Checkpoint
+from embrm.embedders.cache.store import recall, remember
+from embrm.lm.checkpoint import Checkpoint
 
 
 def content_of(checkpoint: Checkpoint) -> str:

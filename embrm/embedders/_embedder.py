@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from embrm.core.arrays import Array, BoolArray
 from embrm.errors import DataError
-from embrm.types import Array, BoolArray
 
 
 @dataclass(frozen=True, eq=False)

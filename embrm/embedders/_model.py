@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.arrays import Array
 from embrm.errors import MissingExtraError, OptionError
-from embrm.language_model import quiet
-from embrm.types import Array
+from embrm.lm.checkpoint import quiet
 
 COSINE_FLOOR = 0.999  # bfloat16 is used where every probe keeps at least this cosine to float32
 # Short and long, prose, code, numbers and other scripts: what a preference set holds.

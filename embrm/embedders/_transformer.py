@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from embrm.embedders._cache import recall, remember
-from embrm.embedders._cached import embed_cached
 from embrm.embedders._embedder import Embedded
 from embrm.embedders._model import Model, bfloat16_agrees, cpu_flags
+from embrm.embedders.cache.lookup import embed_cached
+from embrm.embedders.cache.store import recall, remember
 from embrm.errors import OptionError
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 without and with a matrix unit, ARM

@@ -10,15 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from embrm.batches import by_length, spread
-from embrm.embedders._cached import embed_cached
+from embrm.core.arrays import Array, BoolArray
+from embrm.core.registry import register
 from embrm.embedders._causal import Replica
 from embrm.embedders._content import content_of
 from embrm.embedders._embedder import Embedded
+from embrm.embedders.cache.lookup import embed_cached
 from embrm.errors import OptionError
-from embrm.language_model import Checkpoint, Conversation, Device, Precision, devices, in_bfloat16
-from embrm.registry import register
-from embrm.types import Array, BoolArray
+from embrm.lm.batching import by_length, spread
+from embrm.lm.checkpoint import Checkpoint, Conversation, Device, Precision, devices, in_bfloat16
 
 
 @register

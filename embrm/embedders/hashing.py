@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embrm.core.registry import register
 from embrm.embedders._embedder import Embedded, check_texts
 from embrm.errors import OptionError
-from embrm.registry import register
 
 SLICE = 1024  # texts at a time: the sparse counts of a slice stay small beside the dense result
 

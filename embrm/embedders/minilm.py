@@ -7,10 +7,10 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from embrm.core.registry import register
 from embrm.embedders._model import Model
 from embrm.embedders._transformer import TransformerEmbedder
 from embrm.errors import MissingExtraError
-from embrm.registry import register
 
 HUB = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"

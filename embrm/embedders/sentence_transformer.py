@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from embrm.core.registry import register
 from embrm.embedders._content import content_of
 from embrm.embedders._model import Model
 from embrm.embedders._transformer import TransformerEmbedder
-from embrm.language_model import Checkpoint
-from embrm.registry import register
+from embrm.lm.checkpoint import Checkpoint
 
 
 @register

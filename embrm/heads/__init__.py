@@ -1,10 +1,52 @@
-"""The heads, found by the names of their files: `names()`, `get(name)`, `describe(name)`."""
+"""The heads, found by the names of their files: `names()`, `get(name)`, `describe(name)`.
 
-from embrm.heads._head import Head
-from embrm.heads._hub import from_pretrained
-from embrm.registry import Registry
+A head learns a reward from pairs of vectors; what acts around a head, such as tuning, is `embrm.training`.
+"""
 
-registry: Registry[Head] = Registry("head", __name__, __path__[0])
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embrm.core.faces import lazily
+from embrm.core.registry import Registry
+from embrm.heads._registry import registry as _members
+
+if TYPE_CHECKING:
+    from embrm.heads._explain import Explanation, Neighbour
+    from embrm.heads._head import FittedHead, Head
+    from embrm.heads._load import from_pretrained, load_model, restore
+    from embrm.heads.gradient.head import FittedNet, GradientHead
+
+registry: Registry[Head] = _members
 names, get, describe = registry.names, registry.get, registry.describe
 
-__all__ = ["Head", "describe", "from_pretrained", "get", "names", "registry"]
+__getattr__ = lazily(
+    __name__,
+    {
+        "Explanation": "embrm.heads._explain",
+        "FittedHead": "embrm.heads._head",
+        "FittedNet": "embrm.heads.gradient.head",
+        "GradientHead": "embrm.heads.gradient.head",
+        "Head": "embrm.heads._head",
+        "Neighbour": "embrm.heads._explain",
+        "from_pretrained": "embrm.heads._load",
+        "load_model": "embrm.heads._load",
+        "restore": "embrm.heads._load",
+    },
+)
+
+__all__ = [
+    "Explanation",
+    "FittedHead",
+    "FittedNet",
+    "GradientHead",
+    "Head",
+    "Neighbour",
+    "describe",
+    "from_pretrained",
+    "get",
+    "load_model",
+    "names",
+    "registry",
+    "restore",
+]

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embrm.heads._net import FittedNet
-from embrm.types import Array, Features, IntArray, Pairs, Problem
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Features, Pairs, Problem
+from embrm.heads.gradient.head import FittedNet
 
 
 class Scale(NamedTuple):

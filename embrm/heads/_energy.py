@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from embrm.heads._latent import Latent
-from embrm.heads._losses import Batch
-from embrm.heads._net import GradientHead, Init, Params, affine, dense
-from embrm.types import Array, Pairs
+from embrm.core.arrays import Array
+from embrm.core.data import Pairs
+from embrm.heads.gradient.head import GradientHead
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
 
 BASE = "base reward"  # the view that holds the standardised reward of the base
 

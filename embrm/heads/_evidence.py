@@ -6,9 +6,9 @@ import numpy as np
 import scipy.linalg
 from scipy.special import expit
 
+from embrm.core.arrays import Array
 from embrm.errors import ConvergenceError
 from embrm.heads import _newton
-from embrm.types import Array
 
 BOUNDS = (1e-3, 1e7)  # of λ over features of unit variance
 TOLERANCE = 1e-3  # of log λ

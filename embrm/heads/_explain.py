@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
 
+from embrm.core.arrays import Array
+from embrm.core.data import Pairs
+from embrm.core.results import RewardModel
 from embrm.errors import OptionError
-from embrm.types import Array, IntArray, Pairs
-
-if TYPE_CHECKING:
-    from embrm.heads._head import FittedHead
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,13 @@ class Explanation:
     neighbours: tuple[Neighbour, ...]
 
 
-def explain(model: FittedHead, pairs: Pairs, *, training: Pairs, neighbours: int) -> list[Explanation]:
+def explain(model: RewardModel, pairs: Pairs, *, training: Pairs, neighbours: int, view: str) -> list[Explanation]:
     """Explain each pair, see `FittedHead.explain`."""
     if neighbours < 1:
         raise OptionError(f"neighbours must be >= 1, got {neighbours}")
     margins = _margins(model, pairs)
     learnt = _margins(model, training).mean(axis=0)
-    similarity = _directions(model, pairs) @ _directions(model, training).T
+    similarity = _directions(model, pairs, view) @ _directions(model, training, view).T
     nearest = np.argsort(-np.abs(similarity), axis=1, kind="stable")[:, :neighbours]
     return [
         Explanation(
@@ -66,26 +64,18 @@ def explain(model: FittedHead, pairs: Pairs, *, training: Pairs, neighbours: int
     ]
 
 
-def _margins(model: FittedHead, pairs: Pairs) -> Array:
-    used, chosen, rejected = _used(pairs)
-    draws = model.score(pairs.features.take(used)).draws
-    return np.asarray(draws[:, chosen] - draws[:, rejected])
+def _margins(model: RewardModel, pairs: Pairs) -> Array:
+    used = pairs.compact()
+    draws = model.score(used.features).draws
+    return np.asarray(draws[:, used.chosen] - draws[:, used.rejected])
 
 
-def _directions(model: FittedHead, pairs: Pairs) -> Array:
+def _directions(model: RewardModel, pairs: Pairs, view: str) -> Array:
     """Return unit differences `(n, k)`, 0 where both texts are the same there."""
-    used, chosen, rejected = _used(pairs)
-    features = pairs.features.take(used)
-    x = model.latent(features)
+    used = pairs.compact()
+    x = model.latent(used.features)
     if x.shape[1] == 1:
-        x = features.matrix(model.head.view)
-    d = x[chosen].astype(np.float64) - x[rejected]
+        x = used.features.matrix(view)
+    d = x[used.chosen].astype(np.float64) - x[used.rejected]
     norm = np.linalg.norm(d, axis=1, keepdims=True)
     return np.asarray(np.divide(d, norm, out=np.zeros_like(d), where=norm > 0))
-
-
-def _used(pairs: Pairs) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the rows that the pairs use, and chosen and rejected as indices of those."""
-    rows, inverse = np.unique(np.stack([pairs.chosen, pairs.rejected]), return_inverse=True)
-    chosen, rejected = inverse.reshape(2, -1)
-    return rows, chosen, rejected

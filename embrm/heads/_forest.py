@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from embrm.types import Array, IntArray
+from embrm.core.arrays import Array, IntArray
 
 
 @dataclass(frozen=True, eq=False)

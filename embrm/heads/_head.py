@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import Array
+from embrm.core.data import Features, Pairs, Problem
+from embrm.core.results import Kind, Reward, State
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Kind, Reward, State
-from embrm.types import Array, Features, Pairs, Problem
+from embrm.heads import _hub
+from embrm.heads._explain import Explanation, explain
+from embrm.heads._registry import registry
+from embrm.heads._saved import save
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from pydantic_core import CoreSchema
-
-    from embrm.heads._explain import Explanation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +71,6 @@ class Head(ABC):
 
     def config(self) -> dict[str, Any]:
         """Return the recipe as JSON-ready values; `Head.of` reads them."""
-        from embrm.heads import registry
-
         return {"head": registry.name_of(self), "options": self.options()}
 
     @staticmethod
@@ -80,8 +81,6 @@ class Head(ABC):
             OptionError: it is neither.
             UnknownNameError: no head has that name.
         """
-        from embrm.heads import registry
-
         if isinstance(value, Head):
             return value
         if isinstance(value, str):
@@ -188,9 +187,7 @@ class FittedHead(ABC):
         Raises:
             OptionError: `neighbours` is below 1.
         """
-        from embrm.heads._explain import explain
-
-        return explain(self, pairs, training=training, neighbours=neighbours)
+        return explain(self, pairs, training=training, neighbours=neighbours, view=self.head.view)
 
     def state(self) -> State:
         """Return the model as plain data, for saving."""
@@ -200,9 +197,7 @@ class FittedHead(ABC):
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder: config.json, model.safetensors, probe.json, README.md."""
-        from embrm.heads._saved import save
-
-        save(self, Path(folder))
+        save(self.state(), Path(folder), widths=self.widths, score=self.score)
 
     def push_to_hub(
         self,
@@ -227,9 +222,7 @@ class FittedHead(ABC):
         Raises:
             DataError: the hub cannot be reached, or refuses.
         """
-        from embrm.heads._hub import push_to_hub
-
-        return push_to_hub(self, repo_id, private=private, license=license, message=message, api=api)
+        return _hub.push(self.save, repo_id, private=private, license=license, message=message, api=api)
 
     def _check_member(self, member: int) -> None:
         if not 0 <= member < self.members:

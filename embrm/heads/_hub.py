@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,37 +12,14 @@ from embrm.errors import DataError
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-    from embrm.heads._head import FittedHead
-
 FILES = ["config.json", "model.safetensors", "probe.json", "README.md"]
 CARD = "README.md"
 
 
-def from_pretrained(
-    repo_id: str,
-    *,
-    revision: str | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    api: HfApi | None = None,
-) -> FittedHead:
-    """Load a model from the Hugging Face hub, or from its local cache where the hub cannot be reached.
-
-    As with `embrm.load_model`, nothing in it is executed, and its probe must give the scores that it was saved with.
-
-    Args:
-        repo_id: `"owner/name"`.
-        revision: a branch, tag or commit; only a commit always gives the same model.
-        cache_dir: where downloads are kept; None is the hub client's usual place.
-        local_files_only: whether to look only there.
-        api: the hub's client; None takes the address and token of the environment and `hf auth login`.
-
-    Raises:
-        DataError: there is no such model, it cannot be reached and is not in the cache, or it is not one that
-            `FittedHead.push_to_hub` wrote.
-    """
-    from embrm.heads._saved import load_model
-
+def fetch(
+    repo_id: str, *, revision: str | None, cache_dir: str | Path | None, local_files_only: bool, api: HfApi | None
+) -> Path:
+    """Return the local folder of a model of the hub; see `embrm.heads.from_pretrained`."""
     client = _client(api)
     try:
         folder = client.snapshot_download(
@@ -56,11 +34,11 @@ def from_pretrained(
             f"{repo_id} cannot be had from the hub: {_first_line(error)}; check the name and the network, log in with "
             "`hf auth login` where it is private, or pass the folder of a saved model to embrm.load_model"
         ) from error
-    return load_model(str(folder))
+    return Path(str(folder))
 
 
-def push_to_hub(
-    model: FittedHead,
+def push(
+    save: Callable[[Path], None],
     repo_id: str,
     *,
     private: bool | None = None,
@@ -68,18 +46,18 @@ def push_to_hub(
     message: str | None = None,
     api: HfApi | None = None,
 ) -> str:
-    """Upload a model; see `FittedHead.push_to_hub`."""
+    """Upload the folder that `save` writes; see `FittedHead.push_to_hub`."""
     client = _client(api)
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / "model"
-        model.save(folder)
+        save(folder)
         try:
             client.create_repo(repo_id, private=private, exist_ok=True)
             _complete_card(folder / CARD, repo_id, client, license=license)
             commit = client.upload_folder(
                 repo_id=repo_id, folder_path=folder, commit_message=message or "Upload a reward head of embrm"
             )
-        except Exception as error:  # see from_pretrained
+        except Exception as error:  # see fetch
             raise DataError(
                 f"the model cannot be uploaded to {repo_id}: {_first_line(error)}; check the name (owner/name) and the "
                 "network, and log in with `hf auth login`"
@@ -108,7 +86,7 @@ def _complete_card(card: Path, repo_id: str, client: HfApi, *, license: str | No
 def _client(api: HfApi | None) -> HfApi:
     from huggingface_hub import HfApi
 
-    from embrm import __version__
+    from embrm.core.version import __version__
 
     return HfApi(library_name="embrm", library_version=__version__) if api is None else api
 

@@ -8,9 +8,10 @@ import numpy as np
 import scipy.linalg
 from scipy.special import expit
 
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Pairs
 from embrm.errors import ConvergenceError
-from embrm.heads._split import targets
-from embrm.types import Array, IntArray, Pairs
+from embrm.heads.gradient.split import targets
 
 CHUNK = 8192
 

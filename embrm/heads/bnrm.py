@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.registry import register
 from embrm.errors import OptionError
-from embrm.heads._latent import Latent
-from embrm.heads._net import GradientHead, Init, Params, affine, dense
-from embrm.registry import register
+from embrm.heads.gradient.head import GradientHead
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.network import Init, Params, affine, dense
 
 EULER = 0.5772156649015329
 FLOOR = 1e-6  # of a Weibull's mean: at 0 the KL is infinite

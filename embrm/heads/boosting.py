@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Pairs, Problem
+from embrm.core.registry import register
+from embrm.core.results import State
 from embrm.errors import OptionError
 from embrm.heads._forest import Forest
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._split import bootstrap_prompts, hold_out, rows_of, targets
-from embrm.outcomes import State
-from embrm.registry import register
-from embrm.types import Array, IntArray, Pairs, Problem
+from embrm.heads.gradient.split import bootstrap_prompts, hold_out, rows_of, targets
 
 
 @register

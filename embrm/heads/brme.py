@@ -14,17 +14,18 @@ from scipy.special import ndtri
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.arrays import Array
+from embrm.core.data import Features, Pairs, Problem
+from embrm.core.registry import register
+from embrm.core.results import Reward, State
 from embrm.errors import OptionError
 from embrm.heads._brme import diagnostics, second_problems
 from embrm.heads._head import FittedHead
-from embrm.heads._latent import Latent
-from embrm.heads._losses import Batch
-from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense, tensor
-from embrm.heads._split import hold_out, rows_of
+from embrm.heads.gradient.head import FittedNet, GradientHead
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.network import Batch, Init, Params, affine, dense, tensor
+from embrm.heads.gradient.split import hold_out, rows_of
 from embrm.heads.mlp import Mlp
-from embrm.outcomes import Reward, State
-from embrm.registry import register
-from embrm.types import Array, Features, Pairs, Problem
 
 SPREAD = 0.3  # of the heads' starts around the read-out of stage 1, as a share of it
 CAP = 5.0  # of a text's σ under marginal_bt, which identifies it poorly
@@ -148,16 +149,14 @@ class Brme(GradientHead):
 
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit stage 1 of all problems together, then stage 2."""
-        from embrm.heads._svi import train
-
         split = []
         for problem in problems:
             pairs, validation = hold_out(problem, fraction=self.validation_fraction, view=self.view)
             split.append(replace(problem, pairs=pairs, validation=validation))
-        first = train(self.trunk(), split)
+        first = self.trunk().train(split)
         refits: Sequence[FittedNet | None] = [None] * len(split)
         if self.stage2 != "marginal_bt":
-            refits = train(self.trunk(members=self.refits, diversity="bootstrap"), split)
+            refits = self.trunk(members=self.refits, diversity="bootstrap").train(split)
         stage2 = second_problems(split, first, refits, frozen=self.freeze_trunk)
         once: dict[str, Any] = {"loss": "bt", "augment": "none", "pessimism": 0.0}  # these acted in stage 1
         once["learning_rate"] = self.head_learning_rate if self.freeze_trunk else self.learning_rate
@@ -165,7 +164,7 @@ class Brme(GradientHead):
             once["centre"] = 0.0  # its targets have an offset
         recipe = _FrozenTrunk(**{**vars(self), **once, "view": "trunk"}) if self.freeze_trunk else replace(self, **once)
         starts = [self._start(*each) for each in zip(stage2, first, strict=True)]
-        heads = train(recipe, stage2, start=starts)
+        heads = recipe.train(stage2, start=starts)
         return [self._join(*each) for each in zip(split, first, heads, strict=True)]
 
     def _start(self, problem: Problem, net: FittedNet) -> dict[str, Array]:

@@ -12,14 +12,16 @@ from scipy.special import ndtri
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.arrays import Array
+from embrm.core.data import Problem
+from embrm.core.registry import register
+from embrm.core.results import Kind, State
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead
-from embrm.heads._latent import Latent
-from embrm.heads._net import FittedNet, GradientHead, Init, Params, affine, dense, tensor
-from embrm.heads._split import rows_of
-from embrm.outcomes import Kind, State
-from embrm.registry import register
-from embrm.types import Array, Problem
+from embrm.heads.gradient.head import FittedNet, GradientHead
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.network import Init, Params, affine, dense, tensor
+from embrm.heads.gradient.split import rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +90,7 @@ class Dropout(GradientHead):
 
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit the networks together, and draw each one's masks."""
-        from embrm.heads._svi import train
-
-        return [self._with_masks(net, problem) for net, problem in zip(train(self, problems), problems, strict=True)]
+        return [self._with_masks(net, problem) for net, problem in zip(self.train(problems), problems, strict=True)]
 
     def _with_masks(self, net: FittedNet, problem: Problem) -> FittedDropout:
         rng = np.random.default_rng([problem.seed, 1])

@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from embrm.core.arrays import Array
+from embrm.core.data import Features, Pairs, Problem
+from embrm.core.registry import register
+from embrm.core.results import Reward, State
 from embrm.errors import DataError, OptionError
 from embrm.heads._energy import BASE, Energy
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._net import FittedNet, tensor
-from embrm.heads._split import rows_of
-from embrm.outcomes import Reward, State
-from embrm.registry import register
-from embrm.types import Array, Features, Pairs, Problem
+from embrm.heads.gradient.head import FittedNet
+from embrm.heads.gradient.network import tensor
+from embrm.heads.gradient.split import rows_of
 
 SD = 4.0  # to which the base rewards are brought, as released
 POINTS = 241  # of the grid, on ± 3 spreads
@@ -97,8 +99,6 @@ class Ebrm(Head):
         Raises:
             DataError: a base orders none of its pairs correctly, so that there is nothing to learn from.
         """
-        from embrm.heads._svi import train
-
         bases = self.base.fit_many(problems)
         scales = [self._scale(problem, base) for problem, base in zip(problems, bases, strict=True)]
         refined = []
@@ -114,7 +114,7 @@ class Ebrm(Head):
         recipes = [self.energy(len(problem.pairs)) for problem in refined]
         for recipe in dict.fromkeys(recipes):
             same = [i for i, other in enumerate(recipes) if other == recipe]
-            nets |= zip(same, train(recipe, [refined[i] for i in same]), strict=True)
+            nets |= zip(same, recipe.train([refined[i] for i in same]), strict=True)
         out: list[FittedHead] = []
         for i, (problem, base, scale) in enumerate(zip(problems, bases, scales, strict=True)):
             net = nets[i]
@@ -132,7 +132,7 @@ class Ebrm(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        from embrm.heads._saved import restore
+        from embrm.heads._load import restore
 
         arrays = dict(state.arrays)
         return FittedEbrm(

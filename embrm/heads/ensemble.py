@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import Array
+from embrm.core.data import Features, Problem
+from embrm.core.registry import register
+from embrm.core.results import Kind, Reward, State
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._split import bootstrap_prompts
-from embrm.outcomes import Kind, Reward, State
-from embrm.registry import register
-from embrm.types import Array, Features, Problem
+from embrm.heads.gradient.split import bootstrap_prompts
 
 DIVERSITY = ("seed", "bootstrap", "embedder", "rank_bonus")
 
@@ -102,7 +103,7 @@ class Ensemble(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        from embrm.heads._saved import restore
+        from embrm.heads._load import restore
 
         return self._collect([restore(state.children[str(k)]) for k in range(len(state.children))])
 

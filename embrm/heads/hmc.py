@@ -15,13 +15,14 @@ from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.arrays import Array
+from embrm.core.data import Problem
+from embrm.core.registry import register
+from embrm.core.results import Kind, State
 from embrm.errors import ConvergenceError, OptionError
 from embrm.heads import _evidence, _newton
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._split import moments, rows_of
-from embrm.outcomes import Kind, State
-from embrm.registry import register
-from embrm.types import Array, Problem
+from embrm.heads.gradient.split import moments, rows_of
 
 R_HAT = 1.05
 

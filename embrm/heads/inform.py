@@ -9,11 +9,11 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.registry import register
 from embrm.errors import OptionError
-from embrm.heads._latent import Gaussian, Latent
-from embrm.heads._losses import Batch
-from embrm.heads._net import GradientHead, Init, Params, affine, dense
-from embrm.registry import register
+from embrm.heads.gradient.head import GradientHead
+from embrm.heads.gradient.latent import Gaussian, Latent
+from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
 
 LOG_VARIANCE = (-10.0, 5.0)
 

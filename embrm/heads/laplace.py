@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit
 
+from embrm.core.arrays import Array
+from embrm.core.data import Features, Pairs, Problem
+from embrm.core.registry import register
+from embrm.core.results import Kind, State
 from embrm.errors import OptionError
 from embrm.heads import _evidence, _newton
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._split import moments, rows_of
-from embrm.outcomes import Kind, State
-from embrm.registry import register
-from embrm.types import Array, Features, Pairs, Problem
+from embrm.heads.gradient.split import moments, rows_of
 
 
 @register
@@ -100,7 +101,7 @@ class Laplace(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        from embrm.heads._saved import restore
+        from embrm.heads._load import restore
 
         return FittedLaplace(
             head=self,

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.arrays import Array
+from embrm.core.data import Pairs, Problem
+from embrm.core.registry import register
+from embrm.core.results import State
 from embrm.errors import OptionError
 from embrm.heads import _newton
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._split import bootstrap_prompts, hold_out, moments, rows_of
-from embrm.outcomes import State
-from embrm.registry import register
-from embrm.types import Array, Pairs, Problem
+from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments, rows_of
 
 GRID = tuple(float(v) for v in np.logspace(4, 0, 9))  # strong to weak, so that each start is close to its solution
 

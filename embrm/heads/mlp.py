@@ -9,10 +9,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.registry import register
 from embrm.errors import OptionError
-from embrm.heads._latent import Latent
-from embrm.heads._net import GradientHead, Init, Params, affine, dense
-from embrm.registry import register
+from embrm.heads.gradient.head import GradientHead
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.network import Init, Params, affine, dense
 
 
 @register

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.arrays import Array
+from embrm.core.data import Pairs
+from embrm.core.registry import register
 from embrm.errors import DataError, OptionError
-from embrm.heads._latent import Latent
-from embrm.heads._losses import Batch, preference_loss
-from embrm.heads._net import GradientHead, Init, Params, affine, dense
-from embrm.registry import register
-from embrm.types import Array, Pairs
+from embrm.heads.gradient.head import GradientHead
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.losses import preference_loss
+from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
 
 
 def correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

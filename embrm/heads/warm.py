@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.arrays import Array
+from embrm.core.data import Features, Problem
+from embrm.core.registry import register
+from embrm.core.results import State
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
-from embrm.heads._net import FittedNet, GradientHead
-from embrm.heads._split import hold_out, rows_of
-from embrm.heads._svi import train
 from embrm.heads.dropout import Dropout
-from embrm.outcomes import State
-from embrm.registry import register
-from embrm.types import Array, Features, Problem
+from embrm.heads.gradient.head import FittedNet, GradientHead
+from embrm.heads.gradient.split import hold_out, rows_of
 
 
 @register
@@ -71,13 +71,12 @@ class Warm(Head):
         """Fit the bases together, and then all branches of one kind together."""
         head = self._gradient_head
         split = [self._split(problem) for problem in problems]
-        trunks = train(head, split)
+        trunks = head.train(split)
         parts: list[list[FittedNet]] = []
         for i, (branch, count) in enumerate(self._branches()):
             seeds = [int(np.random.SeedSequence([p.seed, i]).generate_state(1)[0]) for p in split]
             parts.append(
-                train(
-                    branch,
+                branch.train(
                     [dataclasses.replace(p, seed=seed) for p, seed in zip(split, seeds, strict=True)],
                     start=[{name: np.repeat(a, count, axis=0) for name, a in t.params.items()} for t in trunks],
                 )

@@ -1,1 +1,4 @@
-"""embrm inside other libraries: one module each, imported only by who uses that library."""
+"""Other people's trainers and benchmarks: TRL, OpenRLHF, scikit-learn, RewardBench.
+
+Each module needs its library alone; what several of them need is below them.
+"""

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.files import Rows, read_rows
+from embrm.data.texts import Texts, plain_text
 from embrm.errors import DataError
-from embrm.files import Rows, read_rows
-from embrm.texts import Texts, plain_text
-from embrm.types import Array, BoolArray, IntArray
 
 # Subsets of the sections of version 1 and what each weighs there: its number of rows, but for math-prm, whose 447 rows
 # weigh as much as the six of code (2403.13787, Section 4, and the leaderboard).

@@ -31,7 +31,7 @@ def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -
 
     The response is what follows the prompt; where the prompt is not given, or was cut or decoded to something else, it
     is what follows the last header of an assistant. A prompt of one message becomes its content, one of several the
-    contents with the role before each, as `embrm.reading` has it for lists of messages.
+    contents with the role before each, as `embrm.data.read` has it for lists of messages.
 
     Args:
         query: prompt and response, as decoded with special tokens.

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from transformers import TrainerCallback
 
-from embrm.arrays import as_vector
+from embrm.core.arrays import Array, as_vector
+from embrm.core.trajectory import Step, Trajectory
 from embrm.integrations.trl import RewardFunction, said, spread
-from embrm.language_model import Prompt
-from embrm.policies._trajectory import Step, Trajectory
+from embrm.lm.checkpoint import Prompt
 from embrm.policies.training import SAMPLE
-from embrm.types import Array
 
 Gold: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], npt.ArrayLike]
 

@@ -13,15 +13,12 @@ import numpy as np
 from scipy.special import expit
 
 from embrm import embedders, selectors
-from embrm.embedders import Embedder
-from embrm.embedders._embedder import check_texts
+from embrm.core.arrays import Array
+from embrm.data.encode import check_views, encode
+from embrm.embedders import Embedder, check_texts
 from embrm.errors import OptionError
-from embrm.heads._head import FittedHead
-from embrm.heads._saved import load_model
-from embrm.reading import VIEWS, view_text
-from embrm.selectors import Selector
-from embrm.selectors._selector import ValueRule
-from embrm.types import Array, Features
+from embrm.heads import FittedHead, load_model
+from embrm.selectors import Selector, ValueRule
 
 BATCH = 4096  # texts that are embedded in one go; more wait for the next
 
@@ -83,9 +80,7 @@ class TextScorer:
                 f"the rule '{name}' does not value a text by itself, as a trainer needs it; take mean, lower_bound, "
                 "worst_case or another that does"
             )
-        for view in self.model.widths:
-            if view not in VIEWS:
-                raise OptionError(f"the model reads the view '{view}'; texts can be embedded as {', '.join(VIEWS)}")
+        check_views(self.model.widths)
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self(["x"], [""])  # loads the embedder's model, and refuses vectors or a rule that do not fit
@@ -127,21 +122,14 @@ class TextScorer:
                 waiting.error = error
 
     def _score(self, texts: list[tuple[str, str]]) -> Scored:
-        writers = {view: view_text(view, embedder=self.embedder) for view in self.model.widths}
-        made = {view: self.embedder.embed([write(*text) for text in texts]) for view, write in writers.items()}
-        prompt = {p: i for i, (p, _) in enumerate(texts)}
-        features = Features(
-            {view: embedded.vectors for view, embedded in made.items()},
-            prompt=np.array([prompt[p] for p, _ in texts]),
-            length=np.array([len(response) for _, response in texts], dtype=np.float64),
-            embedder=self.embedder.identity,
-        )
-        reward = self.model.score(features).centred()
+        prompts, responses = zip(*texts, strict=True)
+        done = encode(prompts, responses, embedder=self.embedder, views=self.model.widths)
+        reward = self.model.score(done.features).centred()
         return Scored(
             reward=self.rule(reward).value,
             score=expit(reward.draws).mean(axis=0),
             uncertainty=reward.sd,
-            cut=np.any([embedded.cut for embedded in made.values()], axis=0).astype(np.float64),
+            cut=done.cut.astype(np.float64),
         )
 
 

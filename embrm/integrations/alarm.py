@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from embrm.classes import ByClass, fit_by_class
-from embrm.detectors import Detector
-from embrm.detectors._detector import FittedDetector
+from embrm.core.arrays import Array
+from embrm.core.results import Verdict
+from embrm.data.texts import Texts, number_prompts
+from embrm.detectors import ByClass, Detector, FittedDetector, fit_by_class
 from embrm.errors import OptionError
-from embrm.noticing import Rule, first_alarm, usual_rule
-from embrm.outcomes import Verdict
-from embrm.texts import Texts, number_prompts
-from embrm.types import Array
+from embrm.monitoring.watch import Rule, first_alarm, usual_rule
 
 
 class AlarmWarning(UserWarning):
@@ -61,14 +59,14 @@ class Distance:
 class Alarm:
     """Says when the latents of a policy's texts have left those of a reference.
 
-    It is `embrm.noticing.watch_run` while the run goes on, and takes rows of one prompt (a group of GRPO) for what they
-    are: not independent.
+    It is `embrm.monitoring.watch.watch_run` while the run goes on, and takes rows of one prompt (a group of GRPO) for
+    what they are: not independent.
 
     Attributes:
         detector: a recipe.
         latents: `(m, k)` of the reference's texts.
         reference: these texts: which rows belong to one prompt, and which prompts are known.
-        rule: see `embrm.noticing.first_alarm`; "auto" is the one that suits the detector.
+        rule: see `embrm.monitoring.watch.first_alarm`; "auto" is the one that suits the detector.
         window: batches that are checked together; more see smaller shifts, later.
         level: chance that the rule "p_value" fires in a run that does not change, however long.
         limit: of the rule "threshold".

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from transformers import PrinterCallback
 
-from embrm.batches import MemoryWarning
+from embrm.core.trajectory import Step, Trajectory
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.integrations._recording import Gold, GoldFunction, Recorder
 from embrm.integrations.trl import RewardFunction
-from embrm.language_model import Checkpoint, Prompt, in_bfloat16, quiet
-from embrm.policies._trajectory import Step, Trajectory
+from embrm.lm.batching import MemoryWarning
+from embrm.lm.checkpoint import Checkpoint, Prompt, in_bfloat16, quiet
 from embrm.policies.training import RunStoppedError
 
 try:
@@ -99,7 +99,7 @@ class GRPO:
         Args:
             model: the folder of a causal language model with its tokenizer, or its id on the hub: π_ref, and where
                 training starts.
-            prompts: all texts, or all lists of messages (see `embrm.texts.read_prompts`); each counts once.
+            prompts: all texts, or all lists of messages (see `embrm.data.texts.read_prompts`); each counts once.
             reward: what is maximised.
             seed: determines order and sampling, and so the run on one machine.
             gold: `(prompts, texts) -> (n,)`, such as `RewardModelGold`, for the record alone; it gets prompts as they

@@ -24,7 +24,7 @@ from embrm.integrations._scorer import Scored, TextScorer
 
 if TYPE_CHECKING:
     from embrm.embedders import Embedder
-    from embrm.heads._head import FittedHead
+    from embrm.heads import FittedHead
     from embrm.integrations._server import RewardServer
     from embrm.selectors import Selector
 

@@ -10,9 +10,11 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import logsumexp
 
-from embrm.batches import Fitting, by_length, spread
+from embrm.core.arrays import Array, IntArray
+from embrm.data.encode import TruncationWarning
 from embrm.errors import DataError, OptionError
-from embrm.language_model import (
+from embrm.lm.batching import Fitting, by_length, spread
+from embrm.lm.checkpoint import (
     Checkpoint,
     Conversation,
     Device,
@@ -22,8 +24,6 @@ from embrm.language_model import (
     devices,
     in_bfloat16,
 )
-from embrm.reading import TruncationWarning
-from embrm.types import Array, IntArray
 
 
 @dataclass(frozen=True)

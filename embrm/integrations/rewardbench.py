@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from embrm.errors import DataError
 from embrm.integrations._bench import DOMAINS, SECTIONS, Bench, outcome, read_bench, scores_of, unpaired
-from embrm.intervals import Interval, bootstrap
+from embrm.metrics.intervals import Interval, bootstrap
 
 __all__ = ["Bench", "BenchReport", "Difference", "bench_report", "read_bench"]
 

@@ -13,9 +13,10 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, column_or_1d
 
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Features, Pairs
 from embrm.errors import DataError
 from embrm.heads import Head
-from embrm.types import Array, Features, IntArray, Pairs
 
 
 class PairClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from embrm import selectors
-from embrm.choosing import check_penalty
+from embrm.core.arrays import Array, BoolArray
+from embrm.core.data import Features
+from embrm.data.encode import encode
+from embrm.data.texts import Texts, plain_text
 from embrm.detectors import Detector
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
-from embrm.files import Rows
-from embrm.heads._head import FittedHead
-from embrm.heads._saved import load_model
+from embrm.evaluation.penalty import check_penalty
+from embrm.heads import FittedHead, load_model
 from embrm.integrations._scorer import embedder_of
 from embrm.integrations.alarm import Alarm, Distance
-from embrm.reading import TruncationWarning, embed_texts
 from embrm.selectors import Selector
-from embrm.texts import Texts, number_prompts, plain_text
-from embrm.types import Array, BoolArray, Features
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,21 +177,11 @@ class RewardFunction:
         return found
 
     def _features(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Features, BoolArray]:
-        rows = Rows("the batch", [{}] * len(responses), list(range(1, len(responses) + 1)))
-        texts = Texts("texts", rows, [*prompts], [*responses], np.arange(len(responses) + 1))
-        with warnings.catch_warnings():
-            if self._told:
-                warnings.simplefilter("ignore", TruncationWarning)
-            made = {view: embed_texts(texts, view=view, embedder=self._embedder) for view in self._model.widths}
-        cut = np.any([embedded.cut for embedded in made.values()], axis=0)
-        self._told |= bool(cut.any())
-        features = Features(
-            {view: embedded.vectors for view, embedded in made.items()},
-            number_prompts(texts)[0],
-            length=np.array([len(response) for response in responses], dtype=np.float64),
-            embedder=self._embedder.identity,
-        )
-        return features, cut
+        done = encode(prompts, responses, embedder=self._embedder, views=self._model.widths)
+        if not self._told:
+            done.warn()
+        self._told |= bool(done.cut.any())
+        return done.features, done.cut
 
     @cached_property
     def _model(self) -> FittedHead:

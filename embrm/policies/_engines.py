@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from embrm.batches import Fitting, by_length, spread
+from embrm.core.arrays import IntArray
 from embrm.errors import MissingExtraError
-from embrm.language_model import Checkpoint, Conversation, Device, Precision, devices, in_bfloat16
-from embrm.types import IntArray
+from embrm.lm.batching import Fitting, by_length, spread
+from embrm.lm.checkpoint import Checkpoint, Conversation, Device, Precision, devices, in_bfloat16
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from embrm.errors import DataError, OptionError
-from embrm.language_model import Checkpoint, Device, Precision, Prompt, devices, in_bfloat16
+from embrm.lm.checkpoint import Checkpoint, Device, Precision, Prompt, devices, in_bfloat16
 from embrm.policies._engines import Completion, Engine, Request, Sampling, TransformersEngine, VllmEngine
 
 

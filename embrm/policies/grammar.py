@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
+from embrm.core.arrays import Array, IntArray
 from embrm.errors import DataError
-from embrm.types import Array, IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
+from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.errors import DataError, OptionError
 from embrm.policies.grammar import GrammarPolicy
-from embrm.types import Array, BoolArray, IntArray
 
 RELIABLE_ESS = 100
 Answer: TypeAlias = Callable[[IntArray, np.random.Generator], tuple[Array, Array]]

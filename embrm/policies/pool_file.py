@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.arrays import Array
+from embrm.core.files import check_writable, fingerprint, read_rows, write_bytes, write_rows
 from embrm.errors import DataError, OptionError
-from embrm.files import check_writable, fingerprint, read_rows, write_bytes, write_rows
-from embrm.language_model import Prompt
+from embrm.lm.checkpoint import Prompt
 from embrm.policies.causal_lm import CausalLMPolicy
-from embrm.types import Array
 
 NOTE = "run.json"  # says which run the parts belong to
 Gold = Callable[[Sequence[Prompt], Sequence[str]], Array]

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from embrm.core.arrays import Array, IntArray
+from embrm.core.trajectory import Step, Trajectory
 from embrm.errors import DataError, OptionError
-from embrm.policies._trajectory import Step, Trajectory
 from embrm.policies.grammar import GrammarPolicy, ppo_gradient, reinforce_gradient
-from embrm.types import Array, IntArray
 
 TextFunction: TypeAlias = Callable[[Sequence[str], Sequence[str]], npt.ArrayLike]
 SAMPLE = 8  # texts of each step that are recorded

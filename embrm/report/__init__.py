@@ -1,1 +1,4 @@
-"""Figures and the one-file report."""
+"""Figures and the one-file HTML report: they read results and draw them, and compute nothing that a claim needs.
+
+What is drawn comes from `embrm.study` and `embrm.monitoring`.
+"""

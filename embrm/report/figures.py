@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from embrm.comparing import Comparison
+from embrm.core.files import check_writable, write_file
 from embrm.errors import OptionError
-from embrm.evaluate import PairReport, PoolReport
-from embrm.files import check_writable, write_file
+from embrm.evaluation.reports import PairReport, PoolReport
+from embrm.evaluation.rules import Comparison
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from embrm.calibration import Calibration
+    from embrm.metrics.calibration import Calibration
 
 _Chart = TypeVar("_Chart", "alt.LayerChart", "alt.FacetChart", "alt.VConcatChart")
 FORMATS = (".svg", ".png")

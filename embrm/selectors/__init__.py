@@ -1,9 +1,37 @@
-"""The selectors, found by the names of their files: `names()`, `get(name)`, `describe(name)`."""
+"""The selectors, found by the names of their files: `names()`, `get(name)`, `describe(name)`.
 
-from embrm.registry import Registry
-from embrm.selectors._selector import Selector
+A selector is a stateless rule from a reward to a choice in each pool; it knows no head, and gets a penalty as numbers.
+"""
 
-registry: Registry[Selector] = Registry("selector", __name__, __path__[0])
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embrm.core.faces import lazily
+from embrm.core.registry import Registry
+from embrm.selectors._registry import registry as _members
+
+if TYPE_CHECKING:
+    from embrm.selectors._selector import RandomRule, Selector, ValueRule
+
+registry: Registry[Selector] = _members
 names, get, describe = registry.names, registry.get, registry.describe
 
-__all__ = ["Selector", "describe", "get", "names", "registry"]
+__getattr__ = lazily(
+    __name__,
+    {
+        "RandomRule": "embrm.selectors._selector",
+        "Selector": "embrm.selectors._selector",
+        "ValueRule": "embrm.selectors._selector",
+    },
+)
+
+__all__ = [
+    "RandomRule",
+    "Selector",
+    "ValueRule",
+    "describe",
+    "get",
+    "names",
+    "registry",
+]

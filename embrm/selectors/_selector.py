@@ -9,10 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from embrm.arrays import check_offsets
+from embrm.core.arrays import Array, IntArray, check_offsets
+from embrm.core.results import Choice, Reward
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Choice, Reward
-from embrm.types import Array, IntArray
 
 
 class Selector(Protocol):

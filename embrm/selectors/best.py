@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embrm.core.arrays import Array
+from embrm.core.registry import register
+from embrm.core.results import Reward
 from embrm.errors import OptionError
-from embrm.outcomes import Reward
-from embrm.registry import register
 from embrm.selectors._selector import ValueRule
-from embrm.types import Array
 
 
 @register

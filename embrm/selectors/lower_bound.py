@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embrm.expectations import positive
-from embrm.outcomes import Reward
-from embrm.registry import register
+from embrm.core.arrays import Array, positive
+from embrm.core.registry import register
+from embrm.core.results import Reward
 from embrm.selectors._selector import ValueRule, require_several
-from embrm.types import Array
 
 
 @register

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embrm.outcomes import Reward
-from embrm.registry import register
+from embrm.core.arrays import Array
+from embrm.core.registry import register
+from embrm.core.results import Reward
 from embrm.selectors._selector import ValueRule
-from embrm.types import Array
 
 
 @register

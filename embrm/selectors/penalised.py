@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embrm.arrays import as_vector, check_offsets
+from embrm.core.arrays import as_vector, check_offsets
+from embrm.core.registry import register
+from embrm.core.results import Choice, Reward
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Choice, Reward
-from embrm.registry import register
 from embrm.selectors._selector import choose_largest
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embrm.expectations import acceptance, first_accepted, positive
-from embrm.registry import register
+from embrm.bestofn.stochastic import acceptance, first_accepted
+from embrm.core.arrays import Array, IntArray, positive
+from embrm.core.registry import register
 from embrm.selectors._selector import RandomRule
-from embrm.types import Array, IntArray
 
 
 @register

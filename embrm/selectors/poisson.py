@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embrm.expectations import poisson_weights, positive
-from embrm.ranks import Convention, by_size, check_convention, ranked, tie_mean
-from embrm.registry import register
+from embrm.bestofn.ranks import Convention, by_size, check_convention, ranked, tie_mean
+from embrm.bestofn.stochastic import poisson_weights
+from embrm.core.arrays import Array, IntArray, positive
+from embrm.core.registry import register
 from embrm.selectors._selector import RandomRule
-from embrm.types import Array, IntArray
 
 
 @register

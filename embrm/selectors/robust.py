@@ -7,11 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from embrm.core.arrays import Array
+from embrm.core.registry import register
+from embrm.core.results import Reward
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Reward
-from embrm.registry import register
 from embrm.selectors._selector import ValueRule, require_members
-from embrm.types import Array
 
 
 @register

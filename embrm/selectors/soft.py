@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from embrm.expectations import positive, tilted
-from embrm.registry import register
+from embrm.bestofn.stochastic import tilted
+from embrm.core.arrays import Array, IntArray, positive
+from embrm.core.registry import register
 from embrm.selectors._selector import RandomRule
-from embrm.types import Array, IntArray
 
 
 @register

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embrm.arrays import check_offsets
-from embrm.outcomes import Choice, Reward
-from embrm.registry import register
+from embrm.core.arrays import check_offsets
+from embrm.core.registry import register
+from embrm.core.results import Choice, Reward
 from embrm.selectors._selector import argmax_share, choose_largest, generator, require_several
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from embrm import detectors, heads, selectors
 from embrm.errors import OptionError, UnknownNameError
-from embrm.study._schema import (
+from embrm.study.schema import (
     DatasetConfig,
     DetectionConfig,
     HeadConfig,

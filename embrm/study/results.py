@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from embrm.core.arrays import Array, BoolArray
+from embrm.core.files import write_bytes
 from embrm.errors import DataError
-from embrm.files import write_bytes
 from embrm.study.config import StudyConfig, parse
-from embrm.types import Array, BoolArray
 
 SCHEMA = 1  # of rows on disk; a folder of another one is refused
 Kind = Literal["fit", "control", "tuning", "rl"]
@@ -50,7 +50,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What was measured of one cell; the names of arrays and numbers are listed in `embrm.study.measure`.
+    """What was measured of one cell; the names of arrays and numbers are listed in `embrm.study.measures.fit`.
 
     Attributes:
         cell: what it is about.
@@ -139,7 +139,7 @@ class Results:
         """Return an array of the fits' rows, seeds on the second axis: `(prompts, seeds, ...)`; None without any.
 
         Args:
-            name: such as "bon.mean", see `embrm.study.measure`.
+            name: such as "bon.mean", see `embrm.study.measures.fit`.
             wanted: fields of the cell other than the seed; they must leave one row a seed.
         """
         rows = sorted(self.select(**{"kind": "fit"} | wanted), key=lambda row: row.cell.seed)

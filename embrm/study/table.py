@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embrm.files import write_bytes
+from embrm.core.arrays import Array
+from embrm.core.files import write_bytes
 from embrm.study.results import Cell, Results, Row
-from embrm.types import Array
 
 if TYPE_CHECKING:
     from embrm.study.config import StudyConfig

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from embrm.files import read_rows, write_rows
+from embrm.core.files import read_rows, write_rows
 
 SOURCE = "answers.jsonl"
 FILES = ("prefs.jsonl", "pools.jsonl")

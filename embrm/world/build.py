@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from embrm import embedders
+from embrm.core.arrays import Array
+from embrm.data.encode import VIEWS
 from embrm.errors import DataError
-from embrm.reading import VIEWS
-from embrm.types import Array
 from embrm.world.answers import FILES, SOURCE, write_answers
 from embrm.world.layout import Layout, draw_pairs, draw_pools, draw_proposals
 from embrm.world.shipped import EMBEDDERS, SPLITS, read_responses

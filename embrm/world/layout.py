@@ -8,9 +8,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import softmax
 
+from embrm.core.arrays import Array, IntArray
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal
-from embrm.types import Array, IntArray
 from embrm.world.world import Responses, World
 
 PAIRS = 4000  # training pairs

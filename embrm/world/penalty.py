@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from embrm import detectors
-from embrm.classes import ByClass, fit_by_class
+from embrm.core.arrays import Array
+from embrm.core.results import RewardModel
+from embrm.data.encode import encode
+from embrm.detectors import ByClass, fit_by_class
 from embrm.embedders import Embedder
 from embrm.errors import OptionError
-from embrm.outcomes import RewardModel
 from embrm.policies.training import TextFunction
-from embrm.types import Array
-from embrm.world.runs import features_of
 from embrm.world.shipped import Shipped
 
 
@@ -69,7 +69,7 @@ class LatentPenalty:
         """Return the reward of texts minus the penalty."""
 
         def penalised(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-            latents = self.model.latent(features_of(prompts, texts, embedder))
+            latents = self.model.latent(encode(prompts, texts, embedder=embedder).features)
             return np.asarray(reward(prompts, texts)) - self.rows(latents, prompts)
 
         return penalised

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import BoolArray
 from embrm.errors import OptionError
-from embrm.types import BoolArray
 
 
 def prefer(

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embrm.core.arrays import Array, IntArray
+from embrm.core.results import RewardModel
+from embrm.data.encode import encode
 from embrm.embedders import Embedder
 from embrm.errors import DataError
-from embrm.outcomes import RewardModel
 from embrm.policies.pool import ProposalPool, TiltPath
 from embrm.policies.training import TextFunction
-from embrm.reading import view_text
-from embrm.types import Array, Features, IntArray
+from embrm.world.penalty import LatentPenalty
 from embrm.world.shipped import Shipped
-
-if TYPE_CHECKING:
-    from embrm.world.penalty import LatentPenalty
-
-
-def features_of(prompts: Sequence[str], texts: Sequence[str], embedder: Embedder) -> Features:
-    """Return the features of responses to prompts, as everywhere in embrm."""
-    joint = view_text("joint", embedder=embedder)
-    vectors = embedder.embed([joint(p, t) for p, t in zip(prompts, texts, strict=True)]).vectors
-    return Features({"joint": vectors}, prompt=np.zeros(len(texts), dtype=np.int64), embedder=embedder.identity)
 
 
 def rewarded_by(model: RewardModel, embedder: Embedder) -> TextFunction:
     """Return `(prompts, texts) -> (n,)`: the model's mean reward, zero on its training texts on average."""
 
     def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        return model.score(features_of(prompts, texts, embedder)).centred().mean
+        return model.score(encode(prompts, texts, embedder=embedder).features).centred().mean
 
     return reward
 
@@ -40,7 +30,7 @@ def latents_of(model: RewardModel, embedder: Embedder) -> TextFunction:
     """Return `(prompts, texts) -> (n, k)`: the latents of the model's first member."""
 
     def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        return model.latent(features_of(prompts, texts, embedder))
+        return model.latent(encode(prompts, texts, embedder=embedder).features)
 
     return latent
 

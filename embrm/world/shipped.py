@@ -12,29 +12,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Candidates, Features, Pairs
 from embrm.errors import DataError, UnknownNameError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import ProposalPool
-from embrm.types import Array, Candidates, Features, IntArray, Pairs
+from embrm.world.data_folder import data_folder
 from embrm.world.layout import Layout
 from embrm.world.preferences import prefer
 from embrm.world.world import Responses, World
 
 SPLITS = ("pairs", "pools", "proposals")
 EMBEDDERS = ("minilm", "hashing")
-
-
-def data_folder() -> Path:
-    """Return the folder of the shipped data: inside the installed package, or beside it in a checkout.
-
-    Raises:
-        DataError: there is none.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "data", package.parent / "data"):
-        if (folder / "world.yaml").exists():
-            return folder
-    raise DataError(f"no world.yaml in {package / 'data'} or {package.parent / 'data'}; reinstall embrm")
 
 
 def read_responses(path: Path, world: World) -> Responses:

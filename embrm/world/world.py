@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.arrays import Array, IntArray
 from embrm.errors import DataError, OptionError
-from embrm.types import Array, IntArray
 from embrm.world.schema import Effect, WorldSpec, fragments, load_spec
 
 
@@ -50,7 +50,7 @@ class World:
         Raises:
             DataError: the file is absent or breaks the schema; the message names the lines.
         """
-        from embrm.world.shipped import data_folder
+        from embrm.world.data_folder import data_folder
 
         return cls(load_spec(Path(path) if path is not None else data_folder() / "world.yaml"))
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from embrm.cli import run
-from embrm.policies._trajectory import Step, Trajectory
+from embrm.core.trajectory import Step, Trajectory
 from tests import simulated_claims
 from tests.tiny_models import causal_lm, reward_model
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Result, write_lines
 
 from embrm.cli import detect
-from embrm.noticing import SPACES, Rule
+from embrm.monitoring.watch import SPACES, Rule
 
 Run = Callable[..., Result]
 

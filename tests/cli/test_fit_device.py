@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Result
 
-from embrm import device
+from embrm.core import device
 
 Run = Callable[..., Result]
 FIT = ("fit", "prefs.jsonl", "-o", "m", "--embedder", "hashing", "--set", "epochs=1", "--json")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from embrm.core.files import write_bytes, write_file, write_folder, write_rows
 from embrm.errors import OptionError
-from embrm.files import write_bytes, write_file, write_folder, write_rows
 
 COMMANDS = {
     "embed": ["embed", "-", "-o", "new"],

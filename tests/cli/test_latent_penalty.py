@@ -9,9 +9,9 @@ import pytest
 from conftest import Result
 
 from embrm import embedders, load_model
-from embrm.policies._trajectory import Trajectory
+from embrm.core.trajectory import Trajectory
+from embrm.data.encode import encode
 from embrm.world.penalty import LatentPenalty
-from embrm.world.runs import features_of
 from embrm.world.shipped import load
 
 Run = Callable[..., Result]
@@ -28,7 +28,7 @@ def test_a_run_is_paid_the_reward_minus_the_distance_of_the_topic_s_class(embrm:
     one, other = (Trajectory.load(name).steps[0] for name in ("plain", "penalised"))
     prompts, texts = ([row[key] for row in one.sample] for key in ("prompt", "text"))
     assert texts == [row["text"] for row in other.sample]
-    paid = penalty.rows(model.latent(features_of(prompts, texts, embedders.get("hashing")())), prompts)
+    paid = penalty.rows(model.latent(encode(prompts, texts, embedder=embedders.get("hashing")()).features), prompts)
     np.testing.assert_allclose(one.proxy - other.proxy, paid.mean(), rtol=1e-5)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import Result
 
-from embrm.policies._trajectory import Trajectory
+from embrm.core.trajectory import Trajectory
 from tests.tiny_models import reward_model
 
 Run = Callable[..., Result]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from embrm import detectors
+from embrm.core.arrays import Array
 from embrm.errors import DataError
-from embrm.types import Array
 
 NAMES = detectors.names()
 WITH_P_VALUES = ["caution", "conformal", "mahalanobis", "mop", "neighbours"]

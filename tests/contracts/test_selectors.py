@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from embrm import selectors
+from embrm.core.results import Reward
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Reward
 
 NAMES = selectors.names()
 OFFSETS = np.array([0, 5, 6, 13, 20])

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from embrm import bestofn
+from embrm.bestofn.ranks import population_weights, support_weights
 from embrm.errors import DataError, OptionError
-from embrm.ranks import population_weights, support_weights
 
 
 def best_by_enumeration(proxy, gold, n, *, replace):

@@ -8,9 +8,9 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import DBSCAN
 
 from embrm import detectors
+from embrm.core.arrays import Array
 from embrm.detectors._dbscan import dbscan
 from embrm.errors import DataError, OptionError
-from embrm.types import Array
 
 CSI = detectors.get("csi")
 

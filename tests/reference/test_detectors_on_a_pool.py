@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embrm import detectors
-from embrm.types import Array
+from embrm.core.arrays import Array
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "packs" / "alpacaeval"
 pytestmark = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, special, stats
 
-from embrm import bestofn, expectations
+from embrm import bestofn
+from embrm.bestofn import stochastic as expectations
 from embrm.errors import DataError, OptionError
 
 RNG = np.random.default_rng(11)

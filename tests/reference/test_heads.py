@@ -15,12 +15,12 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from embrm import Pairs, heads
+from embrm.core.data import Problem
 from embrm.heads._brme import Scale
-from embrm.heads._latent import Gaussian
-from embrm.heads._losses import Batch, preference_loss
-from embrm.heads._svi import train
 from embrm.heads.bnrm import Weibull
-from embrm.types import Problem
+from embrm.heads.gradient.latent import Gaussian
+from embrm.heads.gradient.losses import preference_loss
+from embrm.heads.gradient.network import Batch
 from tests.planted import planted
 
 
@@ -119,8 +119,8 @@ def test_the_loss_of_mlp_is_that_of_a_plain_network() -> None:
     pairs, _ = planted(pairs=64, width=5)
     pairs = with_numbers(pairs)
     options = {"hidden": (7, 4), "batch_size": 64, "patience": 0, "centre": 0.05, "learning_rate": 1e-2}
-    start = train(heads.get("mlp")(**options, epochs=1), [Problem(pairs, 0)])[0]
-    one = train(heads.get("mlp")(**options, epochs=1), [Problem(pairs, 0)], start=[start.params])[0]
+    start = heads.get("mlp")(**options, epochs=1).train([Problem(pairs, 0)])[0]
+    one = heads.get("mlp")(**options, epochs=1).train([Problem(pairs, 0)], start=[start.params])[0]
 
     x = pairs.features.matrix("joint")
     used = x[np.unique([pairs.chosen, pairs.rejected])].astype(np.float64)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from embrm import heads
+from embrm.core.arrays import Array
 from embrm.errors import ConvergenceError, OptionError
-from embrm.types import Array
 from tests.planted import planted
 
 

@@ -10,9 +10,9 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, roots_hermitenorm
 
 from embrm import Features, Pairs, heads
+from embrm.core.arrays import Array
 from embrm.errors import ConvergenceError, OptionError
 from embrm.heads import _evidence, _newton
-from embrm.types import Array
 from tests.planted import planted
 
 

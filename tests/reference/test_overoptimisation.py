@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, special
 
-from embrm import bestofn, expectations
+from embrm import bestofn
+from embrm.bestofn import stochastic as expectations
+from embrm.bestofn.scaling_law import extrapolate, fit_gao, peak
+from embrm.bestofn.threshold import hack_threshold
 from embrm.errors import DataError, OptionError
-from embrm.overoptimisation import extrapolate, fit_gao, peak
-from embrm.threshold import hack_threshold
 
 KL = bestofn.kl_bound([1, 2, 4, 8, 16, 32, 64, 128, 256])
 D = np.sqrt(KL)

@@ -5,7 +5,7 @@ import pytest
 from scipy import optimize, special, stats
 
 from embrm import selectors
-from embrm.outcomes import Reward
+from embrm.core.results import Reward
 
 OFFSETS = np.array([0, 6, 10])
 RNG = np.random.default_rng(5)

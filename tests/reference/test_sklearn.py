@@ -14,9 +14,9 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embrm import heads
+from embrm.core.arrays import Array
 from embrm.errors import DataError
 from embrm.integrations.sklearn import PairClassifier, _components
-from embrm.types import Array
 from tests.planted import planted
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from embrm import heads, load_model
 from embrm.errors import OptionError
-from embrm.heads._net import GradientHead, Init, Latent, Params, affine, dense
+from embrm.heads.gradient.head import GradientHead, Latent
+from embrm.heads.gradient.network import Init, Params, affine, dense
 from tests.planted import planted
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from embrm import Features, Pairs, embedders, heads
-from embrm.adversarial import MUTATIONS, Rounds, Search, adversarial_rounds
 from embrm.errors import DataError, OptionError
+from embrm.training.adversarial import MUTATIONS, Rounds, Search, adversarial_rounds
 
 GOOD = ["clear", "exact", "careful", "useful", "correct", "complete"]
 BAD = ["vague", "wrong", "sloppy", "empty", "rude", "partial"]

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embrm.embedders import _cache, _shards
-from embrm.embedders._cache import Space, cache_folder, info, prune, recall, remember, text_key
-from embrm.embedders._shards import Rows
+from embrm.embedders.cache import shards as _shards
+from embrm.embedders.cache import store as _cache
+from embrm.embedders.cache.shards import Rows
+from embrm.embedders.cache.store import Space, cache_folder, info, prune, recall, remember, text_key
 from embrm.errors import CacheError, OptionError
 
 

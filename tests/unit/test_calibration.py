@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import chisquare, kstest
 
 from embrm import detectors
-from embrm.detectors._calibrated import Calibration, split_by_prompt
+from embrm.core.arrays import Array, IntArray
+from embrm.detectors import Calibration, split_by_prompt
 from embrm.errors import DataError, OptionError
-from embrm.types import Array, IntArray
 
 
 def p_value_of_one_clean_row(name: str, n: int, k: int, seed: int) -> float:

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from embrm import heads, language_model, read_pairs, use_device
+from embrm import heads, read_pairs, use_device
+from embrm.data.encode import encode
 from embrm.embedders import _causal, causal_lm
 from embrm.embedders.causal_lm import CausalLM
 from embrm.errors import OptionError
 from embrm.integrations._scorer import TextScorer
-from embrm.reading import embed_texts
-from embrm.texts import read_texts
+from embrm.lm import checkpoint as language_model
 from embrm.world.runs import rewarded_by
 from tests import tiny_models
 
@@ -172,12 +172,14 @@ def test_files_are_read_with_the_template(model: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps({"prompt": "Why?", "chosen": "So.", "rejected": "No."}) + "\n")
     embedder = CausalLM(str(model))
     expected = embedder.embed([embedder.joint("Why?", r) for r in ("So.", "No.")]).vectors
-    np.testing.assert_array_equal(embed_texts(read_texts(file), embedder=embedder).vectors, expected)
+    columns = ["Why?"] * 2, ["So.", "No."]
+    np.testing.assert_array_equal(encode(*columns, embedder=embedder).features.matrix("joint"), expected)
     np.testing.assert_array_equal(read_pairs(file, embedder=embedder).features.views["joint"], expected)
     plain = replace(embedder, template=False)
     assert plain.identity != embedder.identity
     np.testing.assert_array_equal(
-        embed_texts(read_texts(file), embedder=plain).vectors, plain.embed(["Why?\n\nSo.", "Why?\n\nNo."]).vectors
+        encode(*columns, embedder=plain).features.matrix("joint"),
+        plain.embed(["Why?\n\nSo.", "Why?\n\nNo."]).vectors,
     )
 
 
@@ -236,7 +238,7 @@ def test_an_error_on_one_device_is_raised(model: Path, monkeypatch: pytest.Monke
 
 
 def test_a_device_that_is_not_there_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embrm.device._has", lambda _: False)
+    monkeypatch.setattr("embrm.core.device._has", lambda _: False)
     with pytest.raises(OptionError, match="device 'cuda' was asked for, and torch finds none on this machine"):
         CausalLM(str(model), device="cuda").embed(["x"])
     with use_device("cpu"):
@@ -246,7 +248,7 @@ def test_a_device_that_is_not_there_is_refused(model: Path, monkeypatch: pytest.
 
 
 def test_every_visible_gpu_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embrm.device._has", lambda name: name == "cuda")
+    monkeypatch.setattr("embrm.core.device._has", lambda name: name == "cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert language_model.devices("auto") == language_model.devices("cuda") == ["cuda:0", "cuda:1"]
     assert language_model.devices("cpu") == ["cpu"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from embrm.data.encode import TruncationWarning
 from embrm.errors import DataError, OptionError
 from embrm.integrations import reward_model
 from embrm.integrations.reward_model import RewardModelGold
-from embrm.reading import TruncationWarning
 from tests import tiny_models
 
 PROMPTS = ["Why?", "How are plants green?", "Why?", "Why?", "Why?"]

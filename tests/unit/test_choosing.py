@@ -12,13 +12,13 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.metrics.pairwise import cosine_similarity
 
 from embrm import detectors, selectors
-from embrm.choosing import Penalty, check_penalty, classes_of, mbr_penalty
-from embrm.classes import ClassWarning, fit_by_class
+from embrm.data.texts import Texts, read_texts
+from embrm.detectors import ClassWarning, fit_by_class
 from embrm.detectors._gaussian import Gaussian
 from embrm.embedders import get
 from embrm.errors import OptionError
-from embrm.scores import Judge
-from embrm.texts import Texts, read_texts
+from embrm.evaluation.penalty import Penalty, check_penalty, classes_of, mbr_penalty
+from embrm.evaluation.scorer import Judge
 
 SKEW = np.array([[1.0, 0.9], [0.0, 0.5]])
 

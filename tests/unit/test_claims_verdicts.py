@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from embrm.core.arrays import Array
 from embrm.errors import DataError, UnknownNameError
 from embrm.study import claims
-from embrm.study.claims._cells import Cells, MissingError, Of, choose, complete
-from embrm.study.claims._peaks import cross_fitted, drop
-from embrm.study.claims._sample import Sample, resample
-from embrm.study.claims._verdict import Finding, conclude, difference, equivalence, holm
+from embrm.study.claims.cells import Cells, MissingError, Of, choose, complete
+from embrm.study.claims.peaks import cross_fitted, drop
+from embrm.study.claims.sample import Sample, resample
+from embrm.study.claims.verdict import Finding, conclude, difference, equivalence, holm
 from embrm.study.results import Cell, Results, Row, validation
-from embrm.types import Array
 from tests import simulated_claims as simulated
 
 HEAVY, FAIR = simulated.HEAVY, (0.0, 0.0)

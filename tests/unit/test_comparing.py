@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from embrm import selectors
-from embrm.comparing import compare, rule_curve, usual_rules
+from embrm.core.results import Reward
 from embrm.errors import DataError, OptionError
-from embrm.outcomes import Reward
+from embrm.evaluation.rules import compare, rule_curve, usual_rules
 
 OFFSETS = np.array([0, 5, 9, 15, 20, 24, 29])
 RNG = np.random.default_rng(0)
@@ -128,7 +128,7 @@ def test_what_cannot_be_compared_is_explained(
 
 
 def test_a_random_rule_of_somebody_else_has_no_curve() -> None:
-    from embrm.selectors._selector import RandomRule
+    from embrm.selectors import RandomRule
 
     class Uniform(RandomRule):
         def probability(self, value: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embrm import Features, Pairs, read_pairs
-from embrm.conversions import from_rankings, from_ratings, together, trl_rows
+from embrm.data.convert import from_rankings, from_ratings, together, trl_rows
 from embrm.errors import DataError, OptionError
 
 

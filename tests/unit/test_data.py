@@ -11,8 +11,9 @@ from embrm import embedders
 from embrm.errors import DataError, UnknownNameError
 from embrm.world import World, build, layout, shipped
 from embrm.world.build import joint, verify
+from embrm.world.data_folder import data_folder
 from embrm.world.layout import draw_pairs, tilted_to
-from embrm.world.shipped import Shipped, data_folder, load
+from embrm.world.shipped import Shipped, load
 
 
 @pytest.fixture(scope="module")

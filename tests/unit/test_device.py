@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from embrm import Candidates, Features, Pairs, Problem, device, heads, load_model, use_device
+from embrm import Candidates, Features, Pairs, Problem, heads, load_model, use_device
+from embrm.core import device
 from embrm.errors import OptionError
-from embrm.heads._net import FittedNet, GradientHead
+from embrm.heads.gradient.head import FittedNet, GradientHead
 from tests.elsewhere import PLACE, Elsewhere
 from tests.planted import planted
 

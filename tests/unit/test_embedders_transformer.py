@@ -262,7 +262,7 @@ def test_an_unwritable_cache_is_told(tiny: Path, monkeypatch: pytest.MonkeyPatch
 def test_killed_embedding_goes_on_where_it_stopped(tiny: Path, cache: Path) -> None:
     code = f"""
 from embrm import embedders
-from embrm.embedders import _cache
+from embrm.embedders.cache import store as _cache
 _cache.FLUSH_SECONDS = 0
 texts = [f"the cat number {{i}} sat on the moon" for i in range(4000)]
 print("going", flush=True)

@@ -11,10 +11,11 @@ from scipy.special import expit
 from sklearn.metrics import log_loss
 
 from embrm import heads
+from embrm.core.arrays import Array
+from embrm.core.data import Candidates, Features, Pairs
+from embrm.core.results import Reward
 from embrm.errors import DataError, OptionError
-from embrm.evaluate import fit_and_check, pair_report, pool_report, report
-from embrm.outcomes import Reward
-from embrm.types import Array, Candidates, Features, Pairs
+from embrm.evaluation.reports import fit_and_check, pair_report, pool_report, report
 
 
 def made(n: int = 400, members: int = 3, seed: int = 0) -> tuple[Reward, Pairs]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embrm import Reward
-from embrm.evaluate import pair_report
+from embrm.evaluation.reports import pair_report
 from embrm.report import figures
 from tests.planted import planted
 

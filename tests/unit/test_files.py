@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from embrm.core.files import check_output, check_writable, fingerprint, read_rows, sha256, write_rows
 from embrm.errors import DataError, MissingExtraError, OptionError
-from embrm.files import check_output, check_writable, fingerprint, read_rows, sha256, write_rows
 
 ROWS = [{"a": "é – 你好", "b": [1, 2.5]}, {"a": None, "b": [3.0]}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()

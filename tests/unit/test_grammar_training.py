@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embrm.core.trajectory import Trajectory
 from embrm.errors import DataError, OptionError
-from embrm.policies._trajectory import Trajectory
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.training import PolicyGradient, RunStoppedError
 from embrm.world import World

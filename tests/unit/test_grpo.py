@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from embrm import detectors, embedders, heads, read_pairs
-from embrm.batches import MemoryWarning
+from embrm.core.trajectory import Trajectory
+from embrm.data.texts import read_prompts, read_texts
 from embrm.errors import DataError, MissingExtraError, OptionError
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.integrations.trl import RewardFunction
-from embrm.policies._trajectory import Trajectory
+from embrm.lm.batching import MemoryWarning
 from embrm.policies.training import RunStoppedError
 from embrm.report.figures import save
 from embrm.report.path import along_kl
-from embrm.texts import read_prompts, read_texts
 from tests.tiny_models import causal_lm, reward_model
 
 torch = pytest.importorskip("torch")

@@ -12,11 +12,12 @@ from scipy.special import expit, log_expit
 
 from embrm import Candidates, Features, Pairs, Problem, heads
 from embrm.errors import ConvergenceError, DataError, OptionError
-from embrm.heads._flips import estimate_flip_rate
-from embrm.heads._latent import Latent
-from embrm.heads._losses import Batch, objective, relative_rank
-from embrm.heads._net import FittedNet
-from embrm.heads._source import Crossed, Source
+from embrm.heads.gradient.flip_rate import estimate_flip_rate
+from embrm.heads.gradient.head import FittedNet
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.losses import objective, relative_rank
+from embrm.heads.gradient.network import Batch
+from embrm.heads.gradient.rows import Crossed, Source
 from tests.planted import planted
 
 Mlp = heads.get("mlp")

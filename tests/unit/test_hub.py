@@ -18,7 +18,7 @@ from huggingface_hub import HfApi, ModelCard
 
 from embrm import heads, load_model
 from embrm.errors import DataError
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from tests.planted import planted
 
 REPO = "tester/head"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embrm import intervals
-from embrm.intervals import resampled_means
+from embrm.metrics import intervals
+from embrm.metrics.intervals import resampled_means
 
 
 def test_means_have_the_bootstrap_s_mean_and_variance() -> None:

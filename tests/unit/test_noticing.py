@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embrm import detectors, onset
+from embrm import detectors
 from embrm.errors import OptionError
-from embrm.noticing import _on_axes, _trailing, first_alarm, usual_rule
+from embrm.monitoring import onset
+from embrm.monitoring.watch import _on_axes, _trailing, first_alarm, usual_rule
 
 
 @pytest.mark.parametrize(("p_at_3", "alarm"), [(0.2 / 12, 2), (0.2 / 12 * 1.0001, None), (0.0, 2)])

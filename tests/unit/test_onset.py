@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from embrm import onset
 from embrm.errors import DataError, OptionError
+from embrm.monitoring import onset
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,13 @@ import torch
 from scipy.special import expit
 
 from embrm import embedders, heads, read_pairs, selectors
-from embrm.embedders._embedder import Embedded
+from embrm.data.texts import read_texts
+from embrm.embedders import Embedded
 from embrm.errors import DataError, OptionError
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from embrm.integrations import _server, openrlhf
 from embrm.integrations._chat import split
 from embrm.integrations._scorer import TextScorer
-from embrm.texts import read_texts
 
 CHATML = "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
 

@@ -11,10 +11,11 @@ from scipy.special import rel_entr
 from sklearn.covariance import LedoitWolf
 
 from embrm import embedders, heads
+from embrm.data.encode import encode
 from embrm.errors import OptionError
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from embrm.world.penalty import LatentPenalty
-from embrm.world.runs import features_of, rewarded_by, scored_pool
+from embrm.world.runs import rewarded_by, scored_pool
 from embrm.world.shipped import Shipped, load
 
 
@@ -51,7 +52,7 @@ def test_texts_and_pools_pay_the_same(data: Shipped, model: FittedHead) -> None:
     paid = np.asarray(reward(drawn.prompts, drawn.texts)) - penalty.from_reward(reward, embedder)(
         drawn.prompts, drawn.texts
     )
-    latents = model.latent(features_of(drawn.prompts, drawn.texts, embedder))
+    latents = model.latent(encode(drawn.prompts, drawn.texts, embedder=embedder).features)
     np.testing.assert_allclose(paid, penalty.rows(latents, drawn.prompts), rtol=1e-5)
     plain, less = scored_pool(model, data), scored_pool(model, data, penalty=penalty)
     np.testing.assert_allclose((plain.proxy - less.proxy).ravel(), penalty.on_proposals(data), atol=1e-6)

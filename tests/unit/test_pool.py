@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from embrm.bestofn.stochastic import tilt
 from embrm.errors import DataError, OptionError
-from embrm.expectations import tilt
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
 from embrm.world import World
@@ -51,7 +51,7 @@ def test_path_agrees_with_the_closed_form_and_with_direct_sampling(world: World,
 
 
 def test_path_agrees_with_the_exact_tilt_of_a_weighted_pool(world: World) -> None:
-    # Beside it stands the general tilt of `embrm.expectations`, written apart from this one.
+    # Beside it stands the general tilt of `embrm.bestofn.stochastic`, written apart from this one.
     some = pool(world, prompts=5, sizes=(40, 60))
     eta = np.array([0, 0.3, 1.0, 4.0])
     path = some.path(inverse_beta=eta)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embrm.embedders import get
-from embrm.embedders._embedder import Embedded
+from embrm.core.data import Candidates, Pairs
+from embrm.data.encode import TruncationWarning
+from embrm.data.read import read, read_candidates, read_pairs
+from embrm.data.texts import number_prompts, read_texts
+from embrm.embedders import Embedded, get
 from embrm.errors import DataError, OptionError
-from embrm.reading import TruncationWarning, read, read_candidates, read_pairs
-from embrm.texts import number_prompts, read_texts
-from embrm.types import Candidates, Pairs
 
 HASHING = get("hashing")(dimension=64)
 

@@ -10,10 +10,10 @@ from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss
 
 from embrm import Features, Pairs, Reward
-from embrm.calibration import Abstention, Preferences, calibration, fit_temperature, tempered
+from embrm.core.arrays import Array
 from embrm.errors import DataError, OptionError
-from embrm.evaluate import pair_report
-from embrm.types import Array
+from embrm.evaluation.reports import pair_report
+from embrm.metrics.calibration import Abstention, Preferences, calibration, fit_temperature, tempered
 
 
 def preferences(n: int, *, seed: int = 0, sharpness: float = 1.0, per_prompt: int = 1) -> tuple[Reward, Pairs]:

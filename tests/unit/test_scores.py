@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embrm.core.results import Reward
+from embrm.data.texts import Texts, read_texts
 from embrm.errors import DataError
-from embrm.outcomes import Reward
-from embrm.scores import read_numbers, read_scores, score_rows
-from embrm.texts import Texts, read_texts
+from embrm.evaluation.scorer import read_numbers, read_scores, score_rows
 
 
 @pytest.fixture

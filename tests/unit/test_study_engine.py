@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from embrm.study.engine import compute
+from embrm.study.runner.engine import compute
 
 
 def suicidal(job: tuple[Path, int]) -> int:

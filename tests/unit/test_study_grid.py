@@ -10,8 +10,8 @@ import pytest
 
 from embrm.errors import OptionError
 from embrm.study.config import parse
-from embrm.study.grid import CHUNK, TUNING_SEED, Plan, check_heads, plan
 from embrm.study.results import Cell
+from embrm.study.runner.plan import CHUNK, TUNING_SEED, Plan, check_heads, plan
 from tests.small_study import on_pool, write_pool
 
 

@@ -12,15 +12,15 @@ import numpy.typing as npt
 import pytest
 
 from embrm import bestofn, heads
+from embrm.core.data import Pairs
 from embrm.errors import DataError
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from embrm.study.config import DatasetConfig, StudyConfig, parse
-from embrm.study.datasets import Dataset
-from embrm.study.measure import control, measure, pushed
-from embrm.study.opening import open_dataset
-from embrm.study.pools import PoolData
+from embrm.study.datasets.base import Dataset
+from embrm.study.datasets.open import open_dataset
+from embrm.study.datasets.pool import PoolData
+from embrm.study.measures.fit import control, measure, pushed
 from embrm.study.results import Cell, Results, Row
-from embrm.types import Pairs
 
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "alpacaeval"
 

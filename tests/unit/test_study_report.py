@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embrm.intervals import bootstrap
+from embrm.metrics.intervals import bootstrap
 from embrm.report import study
 from embrm.report.study import claims, curves, detection, settings, tables, trajectory
 from embrm.report.study.page import page

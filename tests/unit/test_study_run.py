@@ -17,13 +17,13 @@ import pytest
 
 from embrm import Problem, heads
 from embrm.errors import ConvergenceError, DataError, OptionError
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from embrm.heads.linear import Linear
 from embrm.study.config import parse
-from embrm.study.grid import opened, plan
-from embrm.study.lock import held
 from embrm.study.results import Cell, Results, Row
-from embrm.study.run import _forget_not_run, missing_of, run
+from embrm.study.runner.lock import held
+from embrm.study.runner.plan import opened, plan
+from embrm.study.runner.run import _forget_not_run, missing_of, run
 from tests.small_study import on_pool, on_world, write_pool
 
 
@@ -290,7 +290,7 @@ def test_cells_whose_worker_died_are_named(pool: Path, tmp_path: Path, monkeypat
     def dead(function: Any, jobs: Any, **others: Any) -> Iterator[Any]:
         yield from ((job, None) for job in jobs)
 
-    monkeypatch.setattr("embrm.study.run.compute", dead)
+    monkeypatch.setattr("embrm.study.runner.run.compute", dead)
     results = run(parse(values), tmp_path / "run", workers=1)
     assert len(results.failures) == 5
     assert "its worker died 3 times" in results.failures[str(Cell("control", "lamps", "oracle"))]

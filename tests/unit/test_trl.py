@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from embrm import detectors, embedders, heads, read_pairs, selectors
+from embrm.core.trajectory import Step, Trajectory
+from embrm.data.encode import TruncationWarning
+from embrm.data.texts import Texts, read_texts
 from embrm.errors import DataError, OptionError
-from embrm.heads._head import FittedHead
+from embrm.evaluation.scorer import Judge
+from embrm.heads import FittedHead
 from embrm.integrations.alarm import Alarm, AlarmWarning
 from embrm.integrations.trl import RewardFunction
-from embrm.noticing import watch_run
-from embrm.policies._trajectory import Step, Trajectory
-from embrm.reading import TruncationWarning
-from embrm.scores import Judge
-from embrm.texts import Texts, read_texts
+from embrm.monitoring.watch import watch_run
 from tests.tiny_model import LIMIT, make_tiny_model
 
 PREFS = Path(__file__).parents[2] / "data" / "answers" / "prefs.jsonl"
@@ -231,7 +231,7 @@ def test_texts_that_are_cut_are_counted_always_and_told_once(tmp_path: Path, mon
     reader = embedders.get("sentence_transformer")(model=str(make_tiny_model(tmp_path / "tiny")))
     shape = reader.embed(["a"]).vectors.shape[1]
     rng = np.random.default_rng(0)
-    from embrm.types import Pairs
+    from embrm.core.data import Pairs
 
     pairs = Pairs.from_arrays(rng.normal(size=(40, shape)), chosen=np.arange(20), rejected=np.arange(20, 40))
     reward, cut = RewardFunction(heads.get("linear")().fit(pairs, seed=0), reader), list[float]()

@@ -12,10 +12,9 @@ import pytest
 
 from embrm import Features, Pairs, Problem, heads
 from embrm.errors import ConvergenceError, DataError, OptionError
-from embrm.heads import Head
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead, Head
 from embrm.heads.linear import Linear
-from embrm.tuning import changed, tune
+from embrm.training.tuning import changed, tune
 from tests.planted import planted
 
 

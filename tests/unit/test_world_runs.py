@@ -7,7 +7,7 @@ import pytest
 
 from embrm import embedders, heads
 from embrm.errors import DataError
-from embrm.heads._head import FittedHead
+from embrm.heads import FittedHead
 from embrm.world import World
 from embrm.world.runs import path_rows, rewarded_by, scored_pool
 from embrm.world.sampling import pair_rows, response_rows

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embrm.files import write_bytes
+from embrm.core.files import write_bytes
 from embrm.report import figures
 from embrm.report.study.page import page
 from embrm.report.study.paper import drawn

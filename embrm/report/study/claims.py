@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from embrm.overoptimisation import peak
+from embrm.bestofn.scaling_law import peak
 from embrm.report.study.curves import DRAWS, held_out
 from embrm.report.study.settings import count, hardest, number, settings, within
 from embrm.study.results import Results

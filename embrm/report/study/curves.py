@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from embrm.intervals import Interval, bootstrap
+from embrm.core.arrays import Array, BoolArray
+from embrm.metrics.intervals import Interval, bootstrap
 from embrm.report.study.settings import Setting, rounded
 from embrm.study.results import Results, validation
-from embrm.types import Array, BoolArray
 
 Measure: TypeAlias = Literal["path", "bon"]
 MEASURES: tuple[Measure, ...] = ("path", "bon")

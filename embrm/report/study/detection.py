@@ -7,13 +7,13 @@ from dataclasses import asdict
 
 import numpy as np
 
-from embrm.intervals import bootstrap
-from embrm.onset import gold_onset, ratio_alarm
+from embrm.core.arrays import Array
+from embrm.metrics.intervals import bootstrap
+from embrm.monitoring.onset import gold_onset, ratio_alarm
 from embrm.report.study.curves import DRAWS
 from embrm.report.study.settings import Setting, mean, number, share, with_interval
 from embrm.report.study.tables import Table
 from embrm.study.results import Results, Row, validation
-from embrm.types import Array
 
 ALPHA = 0.05
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm.intervals import Interval
+from embrm.metrics.intervals import Interval
 from embrm.study.results import Cell, Results
 
 

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from embrm.overoptimisation import peak
+from embrm.bestofn.scaling_law import peak
+from embrm.core.arrays import Array
 from embrm.report.study.curves import CONTROLS, DRAWS, control, held_out, intervals, main_rule
 from embrm.report.study.settings import Setting, count, mean, number, share, with_interval
 from embrm.study.results import Results, Row
-from embrm.types import Array
 
 _Cell: TypeAlias = str | tuple[Array, int]  # a text, or a sample `(prompts, seeds, 1)` and the digits of its mean
 

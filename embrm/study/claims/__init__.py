@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from embrm.core.files import write_bytes
 from embrm.errors import UnknownNameError
-from embrm.files import write_bytes
 from embrm.study.claims import (  # noqa: F401  (importing them enters their claims)
     _bottleneck,
     _detection,
@@ -21,9 +21,9 @@ from embrm.study.claims import (  # noqa: F401  (importing them enters their cla
     _robustness,
     _training,
 )
-from embrm.study.claims._claim import CLAIMS, DRAWS, Claim
-from embrm.study.claims._expected import differing, read_expected, write_expected
-from embrm.study.claims._verdict import Finding, Verdict, holm
+from embrm.study.claims.claim import CLAIMS, DRAWS, Claim
+from embrm.study.claims.expected import differing, read_expected, write_expected
+from embrm.study.claims.verdict import Finding, Verdict, holm
 from embrm.study.results import Results
 
 __all__ = [

@@ -1,0 +1,178 @@
+"""What a rule's choices are worth: the curve, and how it comes from the rule's weights on ranks or on rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+from scipy.special import rel_entr, xlogy
+
+from embrm.bestofn.ranks import by_size, ranked, tie_mean
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.errors import OptionError
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What a rule's choices are worth as its one strength grows.
+
+    Attributes:
+        sizes: `(k,)` the strength: n of best-of-n, or what the function that made the curve says.
+        kl: `(k,)` nats from the reference policy, mean over prompts.
+        proxy, gold: `(k,)` expected rewards of the choice, means over prompts.
+        proxy_per_prompt, gold_per_prompt: `(prompts, k)`.
+        pool_mean, pool_sd: `(prompts,)` of gold over each pool (sd with ddof 0).
+        standard_error: `(k,)` Monte Carlo error of `gold`, or None where it is exact.
+        effective_size: `(prompts, k)` rows that a reweighted pool is worth, `1/Σp²`, or None for a rule of ranks.
+    """
+
+    sizes: Array
+    kl: Array
+    proxy_per_prompt: Array
+    gold_per_prompt: Array
+    pool_mean: Array
+    pool_sd: Array
+    standard_error: Array | None = None
+    effective_size: Array | None = None
+
+    @property
+    def proxy(self) -> Array:
+        """Mean over prompts of the chosen response's proxy reward, `(k,)`."""
+        return np.asarray(self.proxy_per_prompt.mean(axis=0))
+
+    @property
+    def gold(self) -> Array:
+        """Mean over prompts of the chosen response's gold reward, `(k,)`."""
+        return np.asarray(self.gold_per_prompt.mean(axis=0))
+
+    @property
+    def reliable(self) -> BoolArray:
+        """Whether the median pool, as an importance sample, is worth 100 rows at each strength, `(k,)`."""
+        if self.effective_size is None:
+            return np.ones(len(self.sizes), dtype=bool)
+        return np.asarray(np.median(self.effective_size, axis=0) >= 100)
+
+    @property
+    def gain_per_prompt(self) -> Array:
+        """Gold above a random response's in standard deviations of its pool, `(prompts, k)`; 0 if gold is constant."""
+        gain = self.gold_per_prompt - self.pool_mean[:, None]
+        sd = self.pool_sd[:, None]
+        return np.divide(gain, sd, out=np.zeros_like(gain), where=sd > 0)
+
+    def gold_at(self, kl: npt.ArrayLike) -> Array:
+        """Return gold per prompt `(prompts, m)` at the given KLs `(m,)`, linear between the curve's points.
+
+        Raises:
+            OptionError: a KL lies outside the curve.
+        """
+        want = np.atleast_1d(np.asarray(kl, dtype=np.float64))
+        order = np.argsort(self.kl, kind="stable")
+        x = self.kl[order]
+        if want.min() < x[0] or want.max() > x[-1]:
+            raise OptionError(
+                f"kl must lie inside the curve's {x[0]:.3g}..{x[-1]:.3g} nats, got {want}; extend `sizes`"
+            )
+        right = np.clip(np.searchsorted(x, want), 1, len(x) - 1)
+        gap = x[right] - x[right - 1]
+        share = np.divide(want - x[right - 1], gap, out=np.ones_like(gap), where=gap > 0)
+        y = self.gold_per_prompt[:, order]
+        return np.asarray(y[:, right - 1] * (1 - share) + y[:, right] * share)
+
+
+def rank_curve(
+    proxy: Array,
+    gold: Array,
+    *,
+    offsets: IntArray,
+    sizes: npt.NDArray[np.number],
+    weights: Callable[[int], Array],
+    kl: Callable[[int], Array] | None = None,
+) -> Curve:
+    """Return the curve of any rule that sees only ranks.
+
+    Args:
+        proxy: `(m,)`.
+        gold: `(m,)`.
+        offsets: `(prompts + 1,)`.
+        sizes: `(k,)` strengths of the rule.
+        weights: pool size N → `(k, N)` probabilities of the ranks, worst first.
+        kl: pool size → `(k,)` nats; None means the exact KL from the uniform policy on the pool.
+    """
+    prompts, k = len(offsets) - 1, len(sizes)
+    out_proxy, out_gold, out_kl = (np.empty((prompts, k)) for _ in range(3))
+    mean, sd = np.empty(prompts), np.empty(prompts)
+    for pools, rows in by_size(offsets):
+        w = weights(rows.shape[1])
+        p, g = proxy[rows], gold[rows]
+        order, group = ranked(p)
+        out_proxy[pools] = np.take_along_axis(p, order, axis=1) @ w.T
+        out_gold[pools] = tie_mean(np.take_along_axis(g, order, axis=1), group) @ w.T
+        mean[pools] = g.mean(axis=1)
+        sd[pools] = np.where(np.ptp(g, axis=1) > 0, g.std(axis=1), 0)  # a constant's rounding is no spread
+        out_kl[pools] = _tied_kl(w, group) if kl is None else kl(rows.shape[1])
+    return Curve(np.asarray(sizes), out_kl.mean(axis=0), out_proxy, out_gold, mean, sd)
+
+
+def _tied_kl(weights: Array, group: IntArray | None) -> Array:
+    """Return KL `(p, k)` (or `(1, k)`) of rank weights `(k, N)` whose ties share their probability evenly."""
+    N = weights.shape[1]
+    if group is None:
+        return pool_kl(weights)[None, :]
+    # Pools share few distinct ties (first rank, one past the last): each is computed once, then counted.
+    first = np.flatnonzero(np.diff(group.ravel(), prepend=-1))
+    last = np.append(first[1:], group.size)
+    prompt, low = np.divmod(first, N)
+    ties, which = np.unique(low * (N + 1) + low + last - first, return_inverse=True)
+    low, high = np.divmod(ties, N + 1)
+    total = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, axis=1)], axis=1)
+    mass = total[:, high] - total[:, low]
+    terms = xlogy(mass, mass * N / (high - low))
+    return np.asarray(csr_array((np.ones(len(which)), (prompt, which)), shape=(len(group), len(ties))) @ terms.T)
+
+
+def row_curve(
+    proxy: Array,
+    gold: Array,
+    *,
+    offsets: IntArray,
+    sizes: Array,
+    probability: Callable[[float], Array],
+    reference: Array | None = None,
+) -> Curve:
+    """Return the curve of any rule that is known by its probability of each row, with its exact KL.
+
+    Args:
+        proxy: `(m,)`.
+        gold: `(m,)`.
+        offsets: `(prompts + 1,)`.
+        sizes: `(k,)` strengths of the rule.
+        probability: a strength → `(m,)`, summing to 1 in every pool.
+        reference: `(m,)` the reference policy, likewise; None means uniform on each pool.
+    """
+    counts, starts = np.diff(offsets), offsets[:-1]
+    reference = np.repeat(1 / counts, counts) if reference is None else reference
+    table = np.empty((4, len(counts), len(sizes)))
+    for j, strength in enumerate(sizes):
+        p = probability(float(strength))
+        rows = np.stack([p * proxy, p * gold, rel_entr(p, reference), p * p])
+        table[:, :, j] = np.add.reduceat(rows, starts, axis=1)
+    mean = np.add.reduceat(reference * gold, starts)
+    spread = np.maximum.reduceat(gold, starts) > np.minimum.reduceat(gold, starts)
+    variance = np.add.reduceat(reference * (gold - np.repeat(mean, counts)) ** 2, starts)
+    sd = np.where(spread, np.sqrt(variance), 0)
+    return Curve(sizes, table[2].mean(axis=0), table[0], table[1], mean, sd, effective_size=1 / table[3])
+
+
+def pool_kl(probability: npt.ArrayLike, reference: npt.ArrayLike | None = None) -> Array:
+    """Return KL `(...)` in nats of choice probabilities `(..., N)` from the reference policy on the same N responses.
+
+    Args:
+        probability: sums to 1 along the last axis.
+        reference: the same for the reference policy; None means uniform.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    q = 1 / p.shape[-1] if reference is None else np.asarray(reference, dtype=np.float64)
+    return np.asarray(rel_entr(p, q).sum(axis=-1))

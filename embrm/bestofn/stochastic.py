@@ -1,0 +1,232 @@
+"""What rules that choose at random are worth on a pool: exact where a closed form exists, else with its error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln, xlogy
+
+from embrm.bestofn.curves import Curve, rank_curve, row_curve
+from embrm.bestofn.exact import curve
+from embrm.bestofn.ranks import Convention, as_pools, check_convention, population_weights
+from embrm.core.arrays import Array, IntArray, positive
+from embrm.errors import DataError, OptionError
+
+
+def poisson(
+    proxy: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    rates: npt.ArrayLike,
+    *,
+    pool: Convention = "population",
+    offsets: npt.ArrayLike | None = None,
+) -> Curve:
+    """Return the exact curve of best-of-(1 + Poisson(m)) over the rates m (2506.19248); `Curve.sizes` holds the rates.
+
+    Under "population" what the law puts above the pool's size N is put on N. KL is that of the mixed choice, for
+    responses that never repeat under "population", and exact under "support".
+
+    Args:
+        proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
+        gold: of the same shape.
+        rates: `(k,)` numbers >= 0.
+        pool: the convention, see `embrm.bestofn`.
+        offsets: `(prompts + 1,)`.
+
+    Raises:
+        OptionError: a rate is negative or not finite.
+    """
+    p, g, bounds = as_pools(proxy, gold, offsets)
+    m = positive("rates", rates, zero=True)
+    weights = partial(poisson_weights, m, pool=pool)
+    kl = partial(_poisson_kl, m) if pool == "population" else None
+    return rank_curve(p, g, offsets=bounds, sizes=m, weights=weights, kl=kl)
+
+
+def poisson_weights(rates: Array, size: int, *, pool: Convention) -> Array:
+    """Return `(k, size)` probabilities that rank i (worst first) is the best of 1 + Poisson(m)."""
+    check_convention(pool)
+    if pool == "population":
+        return np.asarray(_poisson_mixture(rates, size) @ population_weights(np.arange(1, size + 1), size))
+    edges = np.arange(size + 1) / size
+    return np.diff(edges * np.exp(rates[:, None] * (edges - 1)), axis=1)
+
+
+def _poisson_mixture(rates: Array, size: int) -> Array:
+    """Return `(k, size)` probabilities of n = 1..size, the tail on the last."""
+    n, m = np.arange(size), rates[:, None]
+    law = np.exp(xlogy(n, m) - m - gammaln(n + 1))
+    law[:, -1] = np.maximum(1 - law[:, :-1].sum(axis=1), 0)
+    return np.asarray(law)
+
+
+def _poisson_kl(rates: Array, size: int) -> Array:
+    # The choice's quantile has the density f(u) = Σ_n P(n) n u^(n-1) under the mixture; the KL is ∫ f log f.
+    x, w = np.polynomial.legendre.leggauss(2 * size + 32)
+    powers = np.arange(1, size + 1)[:, None] * ((1 + x) / 2) ** np.arange(size)[:, None]
+    f = _poisson_mixture(rates, size) @ powers
+    return np.asarray(xlogy(f, f) @ w / 2)
+
+
+def pessimistic(
+    proxy: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    sizes: npt.ArrayLike,
+    *,
+    beta: float,
+    cap: float | None = None,
+    offsets: npt.ArrayLike | None = None,
+) -> Curve:
+    """Return the exact curve of inference-time pessimism over n (2503.21878), the pool taken as the policy itself.
+
+    Of n draws the first is taken that its acceptance probability lets through; if none, a random response is.
+
+    Args:
+        proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
+        gold: of the same shape.
+        sizes: `(k,)` numbers of draws n >= 1.
+        beta: strength of the regularisation towards the reference policy; larger is more cautious.
+        cap: see `acceptance`.
+        offsets: `(prompts + 1,)`.
+
+    Raises:
+        OptionError: a size, `beta` or `cap` is not positive.
+    """
+    p, g, bounds = as_pools(proxy, gold, offsets)
+    accept = acceptance(p, bounds, beta=beta, cap=cap)
+    n = positive("sizes", sizes)
+    return row_curve(p, g, offsets=bounds, sizes=n, probability=lambda n: first_accepted(accept, bounds, draws=n))
+
+
+def acceptance(value: Array, offsets: IntArray, *, beta: float, cap: float | None) -> Array:
+    """Return the probability `(m,)` with which pessimism accepts each row: `relu((r - λ)/β)/M`, at most 1.
+
+    λ makes the mean of `relu((r - λ)/β)` over the pool 1, and is the largest of `(Σ_{top k} r - Nβ)/k` over k: each of
+    those is a lower bound of it, and one is exact.
+
+    Args:
+        value: `(m,)` rewards.
+        offsets: `(pools + 1,)`.
+        beta: > 0.
+        cap: M, the largest weight that is not cut; None takes each pool's largest, so that nothing is cut.
+    """
+    positive("beta", beta)
+    counts, starts = np.diff(offsets), offsets[:-1]
+    pool = np.repeat(np.arange(len(counts)), counts)
+    s = value[np.lexsort((-value, pool))]
+    k = np.arange(len(value)) - starts[pool] + 1
+    top = np.maximum.reduceat(value, starts)
+    # Sums are of distances to the pool's best (0 at its start), so that an offset of the rewards costs no digits.
+    total = np.cumsum(s - top[pool])
+    total -= total[starts][pool]
+    level = top + np.maximum.reduceat((total - counts[pool] * beta) / k, starts)
+    weight = np.maximum(value - level[pool], 0) / beta
+    largest = np.maximum.reduceat(weight, starts)[pool] if cap is None else positive("cap", cap)
+    return np.asarray(np.minimum(weight / largest, 1))
+
+
+def first_accepted(accept: Array, offsets: IntArray, *, draws: npt.ArrayLike) -> Array:
+    """Return the probability `(m,)` of each row when uniform draws from its pool go on until one is accepted.
+
+    After `draws` (a number, or one for each pool) without an acceptance a random row is taken.
+    """
+    counts = np.diff(offsets)
+    mean = np.add.reduceat(accept, offsets[:-1]) / counts
+    miss = (1 - np.minimum(mean, 1)) ** draws
+    return np.asarray(np.repeat((1 - miss) / (mean * counts), counts) * accept + np.repeat(miss / counts, counts))
+
+
+def soft(
+    proxy: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    sizes: npt.ArrayLike | None = None,
+    *,
+    temperature: float,
+    seed: int,
+    draws: int = 64,
+    offsets: npt.ArrayLike | None = None,
+) -> Curve:
+    """Return the curve of soft best-of-n: n responses without replacement, one of them by softmax(r/τ).
+
+    Softmax is the argmax of rewards with Gumbel noise, so each draw of the noise gives an exact best-of-n curve, and
+    only the noise is left to Monte Carlo (Rao–Blackwell): `Curve.standard_error` is its error, over `draws`. For the
+    same reason KL is at most that of best-of-n, `log n - (n - 1)/n`, which is what `Curve.kl` holds.
+
+    Args:
+        proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
+        gold: of the same shape.
+        sizes: the n wanted; None means 1 to the smallest pool.
+        temperature: τ > 0; 0 would be best-of-n, infinity a random response.
+        seed: of the noise.
+        draws: of the noise, at least 2.
+        offsets: `(prompts + 1,)`.
+
+    Raises:
+        OptionError: the temperature is not positive, there are fewer than 2 draws, or n exceeds a pool.
+    """
+    p, g, bounds = as_pools(proxy, gold, offsets)
+    positive("temperature", temperature)
+    if draws < 2:
+        raise OptionError(f"draws must be at least 2, for a standard error, got {draws}")
+    rng = np.random.default_rng(seed)
+    proxies = golds = np.zeros(())
+    means = []
+    for _ in range(draws):
+        noisy = p + temperature * rng.gumbel(size=len(p))
+        one = curve(noisy, g, sizes, offsets=bounds)
+        # The curve's own proxy holds the noise, so the reward takes gold's place.
+        proxies = proxies + curve(noisy, p, sizes, offsets=bounds).gold_per_prompt / draws
+        golds = golds + one.gold_per_prompt / draws
+        means.append(one.gold)
+    error = np.std(means, axis=0, ddof=1) / np.sqrt(draws)
+    return replace(one, proxy_per_prompt=proxies, gold_per_prompt=golds, standard_error=error)
+
+
+def tilt(
+    proxy: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    betas: npt.ArrayLike,
+    *,
+    reference: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
+) -> Curve:
+    """Return the exact path of the KL-regularised optimum `π ∝ π_ref exp(r/β)`, normalised within each prompt.
+
+    This is what reinforcement learning with a KL penalty β could at best reach. `Curve.effective_size` matters where
+    the pool is an importance sample of π_ref: a point that is not `Curve.reliable` should not be believed.
+
+    Args:
+        proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
+        gold: of the same shape.
+        betas: `(k,)` numbers > 0; smaller goes further.
+        reference: π_ref of each row up to a factor for each pool, of the shape of `proxy`; None means uniform.
+        offsets: `(prompts + 1,)`.
+
+    Raises:
+        OptionError: a β is not positive.
+        DataError: the reference is negative, sums to 0 in a pool, or has another shape.
+    """
+    p, g, bounds = as_pools(proxy, gold, offsets)
+    weight = np.ones(len(p)) if reference is None else np.asarray(reference, dtype=np.float64).ravel()
+    if weight.shape != p.shape or not (weight >= 0).all() or not np.isfinite(weight).all():
+        raise DataError(f"reference must be >= 0 with one number for each of the {len(p)} rows, got {weight.shape}")
+    counts, total = np.diff(bounds), np.add.reduceat(weight, bounds[:-1])
+    if not (total > 0).all():
+        raise DataError(f"reference must have a positive sum in every pool; pool {np.argmin(total)} has {total.min()}")
+    prior = weight / np.repeat(total, counts)
+    sizes = positive("betas", betas)
+    probability = partial(tilted, p, bounds, reference=prior)
+    return row_curve(p, g, offsets=bounds, sizes=sizes, probability=probability, reference=prior)
+
+
+def tilted(value: Array, offsets: IntArray, temperature: float, *, reference: Array | None = None) -> Array:
+    """Return `(m,)` probabilities `∝ reference · exp(value/temperature)`, summing to 1 in every pool."""
+    counts, starts = np.diff(offsets), offsets[:-1]
+    # The largest value must be one that the reference can choose, or all weights could underflow.
+    seen = value if reference is None else np.where(reference > 0, value, -np.inf)
+    weight = np.exp((seen - np.repeat(np.maximum.reduceat(seen, starts), counts)) / temperature)
+    weight = weight if reference is None else weight * reference
+    return np.asarray(weight / np.repeat(np.add.reduceat(weight, starts), counts))

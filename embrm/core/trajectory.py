@@ -1,0 +1,101 @@
+"""What a training run leaves behind, written step by step so that a stopped run keeps all it had."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embrm.core.arrays import Array
+from embrm.errors import DataError
+
+_FILE = "trajectory.jsonl"
+_NUMBERS = ("kl", "entropy", "proxy", "gold")  # NaN where they are not known: null in the file
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a run.
+
+    Attributes:
+        step: its number, from 0; what is recorded is the policy before the step's update.
+        kl: KL to π_ref, in nats: exact for a grammar policy, estimated from the batch for a language model.
+        entropy: in nats, likewise.
+        proxy: mean reward of the batch, as the reward model gave it.
+        gold: mean gold reward of the batch, NaN where it is not known.
+        means: a grammar policy's expected count of each attribute.
+        logits: a grammar policy, as one vector.
+        sample: some of the batch: prompt, text, proxy, and where they are known counts and gold.
+        latent: `(batch, k)` latents of the batch, or None.
+    """
+
+    step: int
+    kl: float
+    entropy: float
+    proxy: float
+    gold: float
+    means: dict[str, float]
+    logits: list[float]
+    sample: list[dict[str, Any]]
+    latent: Array | None = None
+
+
+@dataclass(eq=False)
+class Trajectory:
+    """The steps of a run; with a folder, each is on disk as soon as it is added.
+
+    The folder holds `trajectory.jsonl`, a line a step, and `latent-0000.npy`, … where latents are recorded.
+    """
+
+    folder: Path | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and not self.steps:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if (self.folder / _FILE).exists():
+                raise DataError(f"{self.folder / _FILE} exists already; give another folder or remove it")
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def add(self, step: Step) -> None:
+        """Append a step, on disk first."""
+        if self.folder is not None:
+            line = asdict(step)
+            if line.pop("latent") is not None:
+                np.save(self.folder / f"latent-{step.step:04d}.npy", np.asarray(step.latent, dtype=np.float32))
+            line |= {name: None for name in _NUMBERS if math.isnan(line[name])}
+            with (self.folder / _FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.steps.append(step)
+
+    def series(self, name: str) -> Array:
+        """Return `(steps,)` values of "kl", "entropy", "proxy", "gold", or of the mean count of an attribute."""
+        rows: Sequence[Any] = [step.means if step.means.keys() >= {name} else vars(step) for step in self.steps]
+        if rows and name not in rows[0]:
+            raise DataError(f"no series '{name}'; there are {', '.join([*_NUMBERS, *self.steps[0].means])}")
+        return np.array([row[name] for row in rows], dtype=np.float64)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Trajectory:
+        """Read a run back, finished or not.
+
+        Raises:
+            DataError: the folder holds no run.
+        """
+        folder = Path(folder)
+        if not (folder / _FILE).exists():
+            raise DataError(f"no {_FILE} in {folder}; give the folder that a run was written to")
+        steps = []
+        for line in (folder / _FILE).read_text(encoding="utf-8").splitlines():
+            values = json.loads(line)
+            values |= {name: math.nan for name in _NUMBERS if values[name] is None}
+            latent = folder / f"latent-{values['step']:04d}.npy"
+            steps.append(Step(**values, latent=np.load(latent) if latent.exists() else None))
+        return cls(folder, steps)

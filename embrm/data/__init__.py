@@ -1,0 +1,48 @@
+"""Texts in the wild become data: read, convert, encode (the one way from texts to features).
+
+What is done with pairs and pools afterwards belongs to the rooms above.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embrm.core.faces import lazily
+
+if TYPE_CHECKING:
+    from embrm.data.convert import from_rankings, from_ratings, together, trl_rows
+    from embrm.data.encode import TruncationWarning, read, read_candidates, read_pairs
+    from embrm.data.texts import Texts, read_prompts, read_texts
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "TruncationWarning": "embrm.data.encode",
+        "Encoded": "embrm.data.encode",
+        "Texts": "embrm.data.texts",
+        "from_rankings": "embrm.data.convert",
+        "from_ratings": "embrm.data.convert",
+        "read": "embrm.data.read",
+        "read_candidates": "embrm.data.read",
+        "read_pairs": "embrm.data.read",
+        "read_prompts": "embrm.data.texts",
+        "read_texts": "embrm.data.texts",
+        "together": "embrm.data.convert",
+        "trl_rows": "embrm.data.convert",
+    },
+)
+
+__all__ = [
+    "Encoded",
+    "Texts",
+    "TruncationWarning",
+    "from_rankings",
+    "from_ratings",
+    "read",
+    "read_candidates",
+    "read_pairs",
+    "read_prompts",
+    "read_texts",
+    "together",
+    "trl_rows",
+]

@@ -1,0 +1,115 @@
+"""Texts → features: the one way, for files, trainers, servers, the world and studies alike."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.data import Features
+from embrm.embedders import Embedder
+from embrm.errors import DataError, OptionError
+
+VIEWS: dict[str, Callable[[str, str], str]] = {
+    "joint": lambda prompt, response: f"{prompt}\n\n{response}" if prompt else response,
+    "prompt": lambda prompt, response: prompt,
+    "response": lambda prompt, response: response,
+}
+
+
+class TruncationWarning(UserWarning):
+    """Some texts were longer than the embedder reads, so that their ends were not seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Texts as features, and what happened to them on the way.
+
+    Attributes:
+        features: `n` rows in the order of the texts, with the length of each response.
+        cut: `(n,)` True where one of a text's views was longer than the embedder reads.
+        computed: how many distinct texts the embedder had to embed; the rest came from its cache or were repeats.
+    """
+
+    features: Features
+    cut: BoolArray
+    computed: int
+
+    def warn(self, *, stacklevel: int = 2) -> None:
+        """Warn where texts were cut."""
+        if self.cut.any():
+            warnings.warn(
+                f"{int(self.cut.sum())} of {len(self.cut)} texts are longer than the embedder reads; their ends were "
+                "not seen",
+                TruncationWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+
+def encode(
+    prompts: Sequence[str],
+    responses: Sequence[str],
+    *,
+    embedder: Embedder,
+    views: Iterable[str] = ("joint",),
+    prompt: npt.ArrayLike | None = None,
+    progress: bool = False,
+) -> Encoded:
+    """Embed responses to prompts under one or more views.
+
+    Args:
+        prompts: `n` texts, `""` where there is none.
+        responses: `n` texts.
+        embedder: what embeds them.
+        views: "joint" (the prompt, an empty line, the response, unless the embedder joins them in a way of its own),
+            "prompt", "response".
+        prompt: `(n,)` the number of each text's prompt; None numbers them, see `prompt_numbers`.
+        progress: whether to show a progress bar.
+
+    Raises:
+        DataError: there are not as many prompts as responses, or none, or one is no text.
+        OptionError: there is no such view of a text.
+    """
+    if len(prompts) != len(responses):
+        raise DataError(f"every response needs its prompt, got {len(prompts)} prompts for {len(responses)} responses")
+    matrices: dict[str, Array] = {}
+    cut, computed = np.zeros(len(responses), dtype=bool), 0
+    for view in views:
+        write = view_text(view, embedder=embedder)
+        texts = [write(asked, said) for asked, said in zip(prompts, responses, strict=True)]
+        done = embedder.embed(texts, progress=progress)
+        matrices[view] = done.vectors
+        cut |= done.cut
+        computed += done.computed
+    numbers = prompt_numbers(prompts) if prompt is None else np.asarray(prompt)
+    length = np.array([len(response) for response in responses], dtype=np.float64)
+    return Encoded(Features(matrices, numbers, length=length, embedder=embedder.identity), cut, computed)
+
+
+def prompt_numbers(prompts: Sequence[str]) -> IntArray:
+    """Return the number of each text's prompt `(n,)`: equal prompts have one, and texts without a prompt one each."""
+    number: dict[object, int] = {}
+    keys = (prompt or i for i, prompt in enumerate(prompts))
+    return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
+
+
+def view_text(view: str, *, embedder: Embedder) -> Callable[[str, str], str]:
+    """Return `(prompt, response) -> text` of a view; an embedder may have a `joint` of its own, as chat models do.
+
+    Raises:
+        OptionError: there is no such view of a text.
+    """
+    check_views((view,))
+    own: Callable[[str, str], str] = getattr(embedder, "joint", VIEWS[view]) if view == "joint" else VIEWS[view]
+    return own
+
+
+def check_views(views: Iterable[str]) -> None:
+    """Raise OptionError, naming the views that texts have, where one of these is none of them."""
+    for view in views:
+        if view not in VIEWS:
+            raise OptionError(f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}")

@@ -1,0 +1,186 @@
+"""A file and an embedder → pairs of preferences, or pools of candidates, as vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embrm import embedders
+from embrm.core.arrays import Array, IntArray, as_matrix
+from embrm.core.data import Candidates, Features, Pairs
+from embrm.data.encode import encode
+from embrm.data.texts import Texts, gold, number_prompts, numbers, read_texts
+from embrm.embedders import Embedder
+from embrm.errors import DataError
+
+
+def read_pairs(
+    source: str | Path,
+    *,
+    embedder: str | Embedder = "minilm",
+    features: npt.ArrayLike | str | Path | None = None,
+    views: Iterable[str] = ("joint",),
+    progress: bool = False,
+) -> Pairs:
+    """Read preference pairs in TRL's columns.
+
+    A row has `chosen` and `rejected`, and `prompt` or a beginning that both share; each is text or a list of messages.
+    `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given. A text that stands in several
+    pairs of one prompt becomes one row of the features.
+
+    Args:
+        source: what `embrm.core.files.read_rows` reads.
+        embedder: a name or an embedder.
+        features: vectors `(2 n, d)` made elsewhere, or the .npy file that holds them, in the order chosen, rejected
+            of each pair; the texts are then not embedded.
+        views: which texts to embed: "joint" (the prompt, an empty line, the response, unless the embedder joins them
+            in a way of its own), "prompt", "response".
+        progress: whether to show a progress bar.
+
+    Raises:
+        DataError: a column is missing, a row is not what it should be (its line is named), or the two responses of a
+            pair are equal.
+    """
+    return as_pairs(
+        read_texts(source, kind="pairs"), embedder=embedder, features=features, views=views, progress=progress
+    )
+
+
+def read_candidates(
+    source: str | Path,
+    *,
+    embedder: str | Embedder = "minilm",
+    features: npt.ArrayLike | str | Path | None = None,
+    views: Iterable[str] = ("joint",),
+    progress: bool = False,
+) -> Candidates:
+    """Read pools of candidates: rows `{id, prompt, responses[], gold[]?, policy[]?}`.
+
+    Args:
+        source: see `read_pairs`.
+        embedder: see `read_pairs`.
+        features: vectors `(m, d)` made elsewhere, or their .npy file, one a response in the order of the file.
+        views: see `read_pairs`.
+        progress: see `read_pairs`.
+
+    Raises:
+        DataError: a column is missing, an id is used twice, a pool is empty, or `gold` or `policy` does not give one
+            entry a response.
+    """
+    texts = read_texts(source, kind="pools")
+    return as_candidates(texts, embedder=embedder, features=features, views=views, progress=progress)
+
+
+def read(
+    source: str | Path,
+    *,
+    embedder: str | Embedder = "minilm",
+    features: npt.ArrayLike | str | Path | None = None,
+    views: Iterable[str] = ("joint",),
+    progress: bool = False,
+) -> Pairs | Candidates:
+    """Read whichever of both the columns of the file show; see `read_pairs` and `read_candidates`."""
+    texts = read_texts(source)
+    turn = as_pairs if texts.kind == "pairs" else as_candidates
+    return turn(texts, embedder=embedder, features=features, views=views, progress=progress)
+
+
+def as_pairs(
+    texts: Texts,
+    *,
+    embedder: str | Embedder = "minilm",
+    features: npt.ArrayLike | str | Path | None = None,
+    views: Iterable[str] = ("joint",),
+    progress: bool = False,
+) -> Pairs:
+    """Turn the texts of pairs into vectors; see `read_pairs`."""
+    keys = list(zip(number_prompts(texts)[0].tolist(), texts.responses, strict=True))
+    if features is None:
+        number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        rows = np.array([number[key] for key in keys])
+    else:  # vectors made elsewhere stay as they came: equal texts need not have equal ones
+        rows = np.arange(len(keys))
+    first = np.unique(rows, return_index=True)[1]
+    vectors = _features(texts, first, embedder=embedder, features=features, views=views, progress=progress)
+    tie = numbers(texts.rows, "tie", default=0)
+    return Pairs(
+        vectors,
+        rows[0::2],
+        rows[1::2],
+        weight=numbers(texts.rows, "weight", default=1),
+        margin=numbers(texts.rows, "margin", default=0),
+        tie=None if tie is None else tie != 0,
+    )
+
+
+def as_candidates(
+    texts: Texts,
+    *,
+    embedder: str | Embedder = "minilm",
+    features: npt.ArrayLike | str | Path | None = None,
+    views: Iterable[str] = ("joint",),
+    progress: bool = False,
+) -> Candidates:
+    """Turn the texts of pools into vectors, or any other texts, each row of the file a pool; see `read_candidates`."""
+    rows = np.arange(len(texts))
+    vectors = _features(texts, rows, embedder=embedder, features=features, views=views, progress=progress)
+    names = [row.get("policy") for row in texts.rows.values] if texts.kind == "pools" else [None]
+    policy = None if None in names else [str(name) for pool in names for name in pool or ()]
+    values = gold(texts.rows) if texts.kind == "pools" else None
+    return Candidates(vectors, texts.offsets, gold=values, policy=policy)
+
+
+def _embedder(embedder: str | Embedder) -> Embedder:
+    return embedders.get(embedder)() if isinstance(embedder, str) else embedder
+
+
+def _features(
+    texts: Texts,
+    rows: IntArray,
+    *,
+    embedder: str | Embedder,
+    features: npt.ArrayLike | str | Path | None,
+    views: Iterable[str],
+    progress: bool,
+) -> Features:
+    number = number_prompts(texts)[0][rows]
+    if features is not None:
+        length = np.array([len(texts.responses[i]) for i in rows], dtype=np.float64)
+        return Features({view: _given(features, texts) for view in views}, number, length=length)
+    done = encode(
+        [texts.prompts[i] for i in rows],
+        [texts.responses[i] for i in rows],
+        embedder=_embedder(embedder),
+        views=views,
+        prompt=number,
+        progress=progress,
+    )
+    done.warn()
+    return done.features
+
+
+def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:
+    if isinstance(features, str | Path):
+        name = str(features)
+        matrix = as_matrix(_load(name), name=name)
+    else:
+        name = "features"
+        matrix = as_matrix(features, name=name)
+    if len(matrix) != len(texts):
+        order = "chosen, rejected of each pair" if texts.kind == "pairs" else "the responses of each row"
+        raise DataError(
+            f"{name} must have one row a text of {texts.rows.name}, in its order ({order}): "
+            f"expected {len(texts)} rows, got {len(matrix)}"
+        )
+    return matrix
+
+
+def _load(path: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a .npy file of vectors: {error}") from error

@@ -1,0 +1,10 @@
+"""Where the embedders are found by the names of their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from embrm.core.registry import Registry
+
+registry: Registry[Any] = Registry("embedder", "embrm.embedders", str(Path(__file__).parent))

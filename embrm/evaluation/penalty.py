@@ -1,0 +1,111 @@
+"""Rules at work on pools of texts: what they are penalised by, and the rows they choose."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embrm import detectors, selectors
+from embrm.core.arrays import Array, IntArray
+from embrm.core.results import Choice
+from embrm.data.texts import Texts
+from embrm.detectors import Detector, fit_by_class
+from embrm.errors import OptionError
+from embrm.evaluation.scorer import Judge, read_numbers
+from embrm.selectors import Selector
+from embrm.selectors.penalised import Penalised
+
+
+@dataclass(frozen=True, eq=False)
+class Penalty:
+    """What `penalised` is to subtract, and where it comes from.
+
+    Attributes:
+        name: "mbr" (minus the mean cosine to the pool), a detector that scores rows ("mahalanobis" in the latent is
+            InfoRM's IBL, "caution" is caution), or a file of one number a text.
+        reference: texts that a detector learns as usual, by class where the rows of both files have a `class`.
+        space: see `Judge.vectors`; None is "latent" for a detector and "response" for mbr.
+        detector: the recipe where the name is a detector's; None is its default.
+    """
+
+    name: str
+    reference: Texts | None = None
+    space: str | None = None
+    detector: Detector | None = None
+
+    def __post_init__(self) -> None:
+        detector = self.name in detectors.names()
+        if not (detector or self.name == "mbr" or Path(self.name).is_file()):
+            near = difflib.get_close_matches(self.name, ["mbr", *detectors.names()], n=1)
+            hint = (
+                f"did you mean '{near[0]}'?" if near else "give mbr, mahalanobis, caution, another detector or a file"
+            )
+            raise OptionError(f"no penalty and no file named '{self.name}'; {hint}")
+        if detector and self.reference is None:
+            raise OptionError(f"the penalty '{self.name}' measures how unusual texts are; give usual ones as reference")
+        if not detector and self.reference is not None:
+            raise OptionError(f"the penalty '{self.name}' has no reference; leave it out, or penalise by a detector")
+        if not detector and self.name != "mbr" and self.space is not None:
+            raise OptionError(f"the penalty is read from {self.name} as it is; leave the space out")
+
+    def of(self, texts: Texts, judge: Judge, *, seed: int) -> Array:
+        """Return the penalty of each text of the pools, `(n,)`."""
+        if self.name == "mbr":
+            return mbr_penalty(judge.vectors(texts, space=self.space or "response"), texts.offsets)
+        if self.reference is None:
+            return read_numbers(self.name, texts)
+        known, new = (judge.vectors(t, space=self.space or "latent") for t in (self.reference, texts))
+        recipe = self.detector or detectors.get(self.name)()
+        fitted = fit_by_class(recipe, known, classes=classes_of(self.reference), seed=seed)
+        return fitted.scores(new, classes=classes_of(texts))
+
+
+def classes_of(texts: Texts) -> list[str | None]:
+    """Return the class of each text's row, `(n,)`; None where it has none."""
+    names = [None if (c := row.get("class")) is None else str(c) for row in texts.rows.values]
+    return [name for name, size in zip(names, np.diff(texts.offsets).tolist(), strict=True) for _ in range(size)]
+
+
+def mbr_penalty(x: Array, offsets: IntArray) -> Array:
+    """Return minus the mean cosine of each row `(n, d)` to its pool, itself included (2404.01054), in O(nd)."""
+    length = np.linalg.norm(x, axis=1, keepdims=True).astype(np.float64)
+    unit = x / np.where(length > 0, length, 1)
+    counts = np.diff(offsets)
+    mean = np.add.reduceat(unit, offsets[:-1], axis=0) / counts[:, None]
+    return np.asarray(-np.einsum("nd,nd->n", unit, np.repeat(mean, counts, axis=0)))
+
+
+def check_penalty(rules: Sequence[Selector], *, given: bool) -> None:
+    """Make sure, before any work, that there is a penalty where a rule takes one, and none where no rule does.
+
+    Raises:
+        OptionError: it is not so.
+    """
+    taking = any(isinstance(rule, Penalised) for rule in rules)
+    if taking and not given:
+        raise OptionError("the rule 'penalised' needs a penalty: mahalanobis, caution or another detector, mbr, a file")
+    if given and not taking:
+        names = " and ".join(f"'{selectors.registry.name_of(rule)}'" for rule in rules) or "those of default"
+        raise OptionError(f"the penalty has no use: of the rules, {names}, none takes one; choose by 'penalised'")
+
+
+def chosen_rows(texts: Texts, choice: Choice, *, gold: Array | None) -> list[dict[str, Any]]:
+    """Return one row a pool: id, prompt, response, its index in the pool, its value; gold, policy, class if known."""
+    rows, names = [], texts.names
+    for given, row in zip(texts.rows.values, choice.index.tolist(), strict=True):
+        name, index = names[row]
+        chosen = {"id": name, "prompt": texts.prompts[row], "response": texts.responses[row], "index": index}
+        chosen["value"] = float(choice.value[row])
+        if gold is not None:
+            chosen["gold"] = float(gold[row])
+        if given.get("policy") is not None:
+            chosen["policy"] = str(given["policy"][index])
+        if given.get("class") is not None:
+            chosen["class"] = given["class"]
+        rows.append(chosen)
+    return rows

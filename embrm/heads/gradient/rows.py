@@ -1,0 +1,111 @@
+"""Where a gradient head's rows come from: one view, or prompts and responses crossed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Features
+from embrm.errors import DataError
+
+CROSSED = "crossed"
+
+
+class Matrices:
+    """Feature matrices on a device, each there once, however many problems read it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._known: dict[int, tuple[Array, Tensor]] = {}
+
+    def __call__(self, x: Array) -> Tensor:
+        """Return the matrix as a tensor on the device."""
+        if id(x) not in self._known:
+            self._known[id(x)] = x, torch.from_numpy(x).to(self.device)  # holding x keeps its id from being used again
+        return self._known[id(x)][1]
+
+
+class Source:
+    """Rows of one view."""
+
+    def __init__(self, features: Features, view: str, matrices: Matrices) -> None:
+        self.x, self.matrices = features.matrix(view), matrices
+        self.shape: tuple[int, int] = self.x.shape
+        self.key: tuple[int, ...] = (id(self.x),)
+
+    @staticmethod
+    def of(features: Features, view: str, matrices: Matrices | None = None) -> Source:
+        """Return the rows of a view; "crossed" is made of the views "prompt" and "response" unless it is given."""
+        matrices = matrices or Matrices(torch.device("cpu"))
+        if view == CROSSED and CROSSED not in features.views:
+            return Crossed(features, matrices)
+        return Source(features, view, matrices)
+
+    @property
+    def device(self) -> torch.device:
+        """Where `gather` takes rows and returns them."""
+        return self.matrices.device
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Array:
+        """Return rows as numpy."""
+        return np.asarray(self.x[rows])
+
+    def gather(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return rows as a tensor, written into `out` where it is given."""
+        return torch.index_select(self.matrices(self.x), 0, rows, out=out)
+
+
+class Crossed(Source):
+    """Rows [e_p, e_r, e_p ∘ e_r] made when they are read: prompt and response stay apart, and meet in the product.
+
+    Row i is text i. Row `crossed_row(p, r)` puts the response of text r under the prompt of text p: a virtual row.
+    """
+
+    def __init__(self, features: Features, matrices: Matrices) -> None:
+        missing = [view for view in ("prompt", "response") if view not in features.views]
+        if missing:
+            raise DataError(
+                f"the view 'crossed' needs the views 'prompt' and 'response', and these features have "
+                f"{', '.join(sorted(features.views))}; read the texts with views=('prompt', 'response')"
+            )
+        self.prompt, self.response = features.matrix("prompt"), features.matrix("response")
+        if self.prompt.shape != self.response.shape:
+            raise DataError(
+                f"the views 'prompt' and 'response' must have one shape, got {self.prompt.shape} and "
+                f"{self.response.shape}; embed both with one embedder"
+            )
+        self.matrices = matrices
+        self.shape = (len(self.prompt), 3 * self.prompt.shape[1])
+        self.key = (id(self.prompt), id(self.response))
+
+    def crossed_row(self, prompt: IntArray, response: IntArray) -> IntArray:
+        """Return the number of the row with the prompt of one text and the response of another."""
+        m = len(self)
+        return np.asarray((prompt - response) % m * m + response)
+
+    def __getitem__(self, rows: Any) -> Array:
+        """Return rows, virtual ones too."""
+        if isinstance(rows, slice):
+            rows = np.arange(len(self))[rows]
+        response = np.asarray(rows) % len(self)
+        p = self.prompt[(np.asarray(rows) // len(self) + response) % len(self)]
+        r = self.response[response]
+        return np.concatenate([p, r, p * r], axis=-1)
+
+    def gather(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return rows, virtual ones too."""
+        m, d = self.prompt.shape
+        if out is None:
+            out = torch.empty(len(rows), 3 * d, device=self.device)
+        response = rows % m
+        out[:, :d] = self.matrices(self.prompt)[(rows // m + response) % m]
+        out[:, d : 2 * d] = self.matrices(self.response)[response]
+        torch.mul(out[:, :d], out[:, d : 2 * d], out=out[:, 2 * d :])
+        return out

@@ -1,0 +1,241 @@
+"""Reading what a claim needs from a study's rows: the same setting and the same seeds for all that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from embrm.core.arrays import Array, BoolArray
+from embrm.errors import DataError
+from embrm.study.claims.sample import Sample, Statistic, resample
+from embrm.study.results import Results, Row, validation
+
+ENDPOINTS = (4.0, 2.0, 1.0)  # nats
+NOISY, CLEAN = 0.25, 0.0  # flips
+Extreme = Literal["largest", "smallest"]
+
+
+class MissingError(DataError):
+    """What a claim needs is not among the results: the claim is not run."""
+
+
+def missing(what: str) -> MissingError:
+    """Return the error that says what is not there; it becomes the reason why a claim is not run."""
+    return MissingError(what)
+
+
+@dataclass(frozen=True)
+class Of:
+    """An array of a head's fits.
+
+    Attributes:
+        head: title.
+        name: of the array, as in `embrm.study.measures.fit`.
+        flips: share of the training labels that are turned round.
+        bias: of the annotators, among the study's.
+    """
+
+    head: str
+    name: str
+    flips: float = NOISY
+    bias: Extreme = "largest"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where something was read.
+
+    Attributes:
+        pairs: size of the training set.
+        bias, flips: of the annotators, each level that was read.
+        seeds: how many.
+    """
+
+    pairs: int
+    bias: tuple[float, ...]
+    flips: tuple[float, ...]
+    seeds: int
+
+    def __str__(self) -> str:
+        bias = "/".join(f"{level:g}" for level in self.bias)
+        flips = "/".join(f"{100 * level:g}" for level in self.flips)
+        return f"{self.pairs} pairs, bias {bias}, {flips} % flips, {self.seeds} seed{'s' * (self.seeds > 1)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The rows of one data set.
+
+    Attributes:
+        results: of the study.
+        dataset: its name.
+        draws: of the bootstrap.
+        settings: what was read, in that order.
+    """
+
+    results: Results
+    dataset: str
+    draws: int
+    settings: list[Setting] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> str:
+        """Name of the accuracy on prompts like those of training: the world has other splits beside that one."""
+        return "accuracy.in" if any("accuracy.in" in row.arrays for row in self.fits) else "accuracy.test"
+
+    @cached_property
+    def fits(self) -> list[Row]:
+        """Return the rows of fitted heads."""
+        return list(self.results.select(kind="fit", dataset=self.dataset))
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """Return the titles of the heads that were fitted."""
+        return sorted({row.cell.head for row in self.fits})
+
+    @cached_property
+    def kl(self) -> Array:
+        """Return the KLs of the paths, `(k,)` nats."""
+        return np.linspace(0, self.results.config.kl_end, self.results.config.kl_points)
+
+    def bias(self, which: Extreme) -> float:
+        """Return the largest or smallest bias of the fits."""
+        levels = [row.cell.bias for row in self.fits]
+        return max(levels) if which == "largest" else min(levels)
+
+    def rules(self, head: str, prefix: str) -> list[str]:
+        """Return the titles of a head's rules that begin so, in the order of the number that follows.
+
+        Raises:
+            MissingError: there are none.
+        """
+        names = {name for row in self.fits if row.cell.head == head for name in row.arrays}
+        found = {n.removeprefix("path.") for n in names if n.startswith(f"path.{prefix}")}
+        if not found:
+            raise missing(f"{self.dataset} has no path of '{head}' under a rule titled '{prefix}…'")
+        return sorted(found, key=lambda title: float(title.removeprefix(prefix)))
+
+    def gather(self, *wanted: Of, pairs: Extreme = "largest") -> list[Array]:
+        """Return each array over the seeds that all have, `(prompts, seeds, ...)`, at one size of pairs.
+
+        Raises:
+            MissingError: a head, an array, or a setting with all of them is not there; the message says which.
+        """
+        found = [self._rows(of) for of in wanted]
+        common = set.intersection(*(set(rows) for rows in found))
+        if not common:
+            raise missing(f"{self.dataset} has no size of pairs and seed at which all of {_listed(wanted)} were fitted")
+        sizes = [size for size, _ in common]
+        size = max(sizes) if pairs == "largest" else min(sizes)
+        keys = sorted(key for key in common if key[0] == size)
+        levels = ({self.bias(of.bias) for of in wanted}, {of.flips for of in wanted})
+        bias, flips = (tuple(sorted(level)) for level in levels)
+        self.settings.append(Setting(size, bias, flips, len(keys)))
+        return [np.stack([rows[key] for key in keys], axis=1) for rows in found]
+
+    def _rows(self, of: Of) -> dict[tuple[int, int], Array]:
+        if of.head not in self.titles:
+            raise missing(f"{self.dataset} has no head titled '{of.head}'")
+        bias = self.bias(of.bias)
+        rows = [
+            row
+            for row in self.fits
+            if row.cell.head == of.head and row.cell.bias == bias and np.isclose(row.cell.flips, of.flips)
+        ]
+        at = f"at bias {bias:g} and flips {of.flips:g}"
+        if not rows:
+            raise missing(f"{self.dataset} has no '{of.head}' {at}")
+        found = {(row.cell.pairs, row.cell.seed): row.arrays[of.name] for row in rows if of.name in row.arrays}
+        if not found:
+            raise missing(f"'{of.head}' of {self.dataset} has no '{of.name}' at bias {bias:g} and flips {of.flips:g}")
+        return found
+
+    def paths(self, *wanted: Of, pairs: Extreme = "largest") -> tuple[Array, Array]:
+        """Return KLs `(k,)` and gold `(prompts, seeds, wanted, k)`, as far as all paths are reliable.
+
+        Raises:
+            MissingError: see `gather`; or the paths are not reliable beyond the reference policy.
+        """
+        gold = np.stack(self.gather(*wanted, pairs=pairs), axis=2)
+        reach = int(np.isfinite(gold).all(axis=(0, 1, 2)).cumprod().sum())
+        if reach < 2:
+            raise missing(f"the paths of {_listed(wanted)} of {self.dataset} are not reliable at any KL above 0")
+        return self.kl[:reach], gold[..., :reach]
+
+    def endpoints(self, *wanted: Of, pairs: Extreme = "largest") -> tuple[float, Array]:
+        """Return a KL and the gold there, `(prompts, seeds, wanted)`: at 4, 2 or 1 nats, as far as all are reliable.
+
+        Where even 1 nat is too far, it is the last KL at which all are.
+
+        Raises:
+            MissingError: see `paths`.
+        """
+        kl, gold = self.paths(*wanted, pairs=pairs)
+        end = next((e for e in ENDPOINTS if e <= kl[-1] + 1e-9), float(kl[-1]))
+        right = min(int(np.searchsorted(kl, end - 1e-9)), len(kl) - 1)
+        share = (end - kl[right - 1]) / (kl[right] - kl[right - 1])
+        return end, (1 - share) * gold[..., right - 1] + share * gold[..., right]
+
+    def best_of_n(self, head: str, first: str, second: str) -> str:
+        """Return in words the gold of two rules of a head at the largest n."""
+        sizes, *gold = self.gather(Of(head, "sizes"), Of(head, f"bon.{first}"), Of(head, f"bon.{second}"))
+        return f"best of {sizes[-1, 0]:g} is {gold[0][..., -1].mean():.3g} against {gold[1][..., -1].mean():.3g}"
+
+    def sample(self, groups: Sequence[Array], statistic: Statistic, *, crossed: bool = True) -> Sample:
+        """Return the bootstrap of a statistic; see `resample`.
+
+        Raises:
+            MissingError: there are too few prompts.
+        """
+        if min(map(len, groups)) < 2:
+            raise missing(f"{self.dataset} has fewer than 2 prompts to measure this on")
+        return resample(groups, statistic, draws=self.draws, crossed=crossed)
+
+    def mean(self, values: Array) -> Sample:
+        """Return the mean of `(prompts, seeds)`, such as paired differences."""
+        return self.sample([values], lambda means: means[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What a parameter's choice on validation prompts leads to on the others.
+
+    Attributes:
+        usual: the column that was chosen most often.
+        rest: which prompts the claim is measured on.
+        values: `(prompts, seeds)` of the chosen columns, on those prompts.
+    """
+
+    usual: int
+    rest: BoolArray
+    values: Array
+
+
+def choose(values: Array, columns: Sequence[int]) -> Chosen:
+    """Choose the column with the highest mean on validation prompts, for each seed by the other seeds.
+
+    Its own seed would choose by what that seed's noise likes, which is the same on all prompts. One seed has no others.
+
+    Args:
+        values: `(prompts, seeds, columns)`.
+        columns: those to choose among.
+    """
+    mask = validation(len(values))
+    mean = values[mask].mean(axis=0)[:, list(columns)]
+    others = mean.sum(axis=0) - mean if len(mean) > 1 else mean
+    best = np.asarray(columns)[others.argmax(axis=1)]
+    return Chosen(int(np.bincount(best).argmax()), ~mask, values[~mask][:, np.arange(len(best)), best])
+
+
+def complete(*arrays: Array) -> list[Array]:
+    """Return the arrays with only those prompts of which all values of all arrays are finite."""
+    keep = np.all([np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in arrays], axis=0)
+    return [x[keep] for x in arrays]
+
+
+def _listed(wanted: Sequence[Of]) -> str:
+    return ", ".join(dict.fromkeys(f"'{of.head}' ({of.name})" for of in wanted))

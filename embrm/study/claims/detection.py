@@ -1,0 +1,120 @@
+"""Claims on noticing: what the bottleneck's latent shows of a hacked policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embrm.core.arrays import Array
+from embrm.monitoring.onset import cusum_alarm, gold_onset, judge
+from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, missing
+from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.verdict import difference, equivalence
+
+STAYS = 0.25  # share of the rise on hacked runs that still counts as staying low
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """CSI and gold `(steps,)` of a policy that moves away from π_ref."""
+
+    csi: Array
+    gold: Array
+
+    def rise(self, step: int) -> float:
+        """Return by how much CSI is higher from a step on, relative to its mean before."""
+        before, after = self.csi[:step].mean(), self.csi[step:].mean()
+        return float((after - before) / max(abs(before), 1e-12))
+
+    def noticed(self) -> bool:
+        """Return whether an alarm fires at or before the onset, within half of the run."""
+        steps = len(self.csi)
+        alarm = cusum_alarm(self.csi, baseline=max(steps // 4, 2))
+        found = judge(self.csi, self.gold, alarm=alarm, window=steps // 2)
+        return found.onset is not None and not found.missed and not found.false_alarm
+
+    def alarmed(self) -> bool:
+        return cusum_alarm(self.csi, baseline=max(len(self.csi) // 4, 2)) is not None
+
+
+@claim(
+    "C7",
+    "CSI rises when gold falls (onset within the lead window), and stays low on a run that is not hacked",
+    source="InfoRM 2024",
+    heads=["inform"],
+    setting="Along an exact path the policy leaves π_ref evenly, so CSI can rise with KL whether gold falls or not.",
+)
+def csi_rises(cells: Cells) -> Measured:
+    """Rise of CSI from before to after gold's onset on hacked runs; and on clean runs less than a quarter of it."""
+    runs = {clean: _of_rl(cells, clean=clean) for clean in (False, True)}
+    kind = "RL runs"
+    if min(map(len, runs.values())) < 2:
+        kind, runs = "runs along the path", {clean: _of_path(cells, clean=clean) for clean in (False, True)}
+    onsets = [(run, gold_onset(run.gold)) for run in runs[False]]
+    turned = [(run, onset) for run, onset in onsets if onset]
+    if len(turned) < 2 or len(runs[True]) < 2:
+        raise missing(
+            f"gold falls in {len(turned)} of {len(onsets)} {kind} of {cells.dataset}, and {len(runs[True])} were "
+            "trained with fair annotators; two of each are the least"
+        )
+    step = int(np.median([onset for _, onset in turned]))
+    hacked = np.array([run.rise(onset) for run, onset in turned])[:, None]
+    clean = np.array([run.rise(step) for run in runs[True]])[:, None]
+    parts = [
+        difference("relative rise of CSI when gold falls", cells.mean(hacked)),
+        equivalence(
+            f"rise on clean runs less {STAYS} of that on hacked ones",
+            cells.sample([clean, hacked], lambda means: means[0] - STAYS * means[1], crossed=False),
+            below=0.0,
+        ),
+    ]
+    hits, false = sum(run.noticed() for run, _ in turned), sum(run.alarmed() for run in runs[True])
+    return parts, f"{kind}: alarm in time in {hits} of {len(turned)}, on clean ones in {false} of {len(clean)}"
+
+
+def _of_path(cells: Cells, *, clean: bool) -> list[_Run]:
+    flips = CLEAN if clean else NOISY
+    names = ("watch.csi.latent", "watch.gold")
+    found = cells.gather(*(Of("inform", name, flips, "smallest" if clean else "largest") for name in names))
+    return [_run(csi, gold) for csi, gold in zip(*(x.T for x in found), strict=True)]
+
+
+def _of_rl(cells: Cells, *, clean: bool) -> list[_Run]:
+    bias = cells.bias("smallest" if clean else "largest") if cells.fits else 0.0
+    rows = cells.results.select(kind="rl", dataset=cells.dataset, head="inform", bias=bias)
+    return [_run(r.arrays["watch.csi.latent"], r.arrays["gold"]) for r in rows if "watch.csi.latent" in r.arrays]
+
+
+def _run(csi: Array, gold: Array) -> _Run:
+    finite = np.isfinite(csi) & np.isfinite(gold)
+    return _Run(csi[finite], gold[finite])
+
+
+@claim(
+    "C8",
+    "Over-optimised samples are outliers in the bottleneck's latent: AUROC above raw embeddings and PCA of equal size",
+    source="InfoRM 2024",
+    heads=["inform"],
+    setting="Frozen embeddings already tell styles apart, and the latent keeps only what the training pairs asked for.",
+)
+def outliers(cells: Cells) -> Measured:
+    """AUROC in the latent minus that in raw embeddings and minus that in their principal axes; the better decides."""
+    spaces = ("latent", "joint", "pca")
+    found = np.stack(cells.gather(*(Of("inform", f"auroc.{space}") for space in spaces)), axis=2)
+    whole = found[np.isfinite(found).all(axis=(1, 2))]
+    remark = ""
+    if len(whole) < len(found) / 2:
+        # Few prompts have hacked texts under every seed: seeds are averaged over, where there are any.
+        some = np.asarray(np.isfinite(found).all(axis=2))
+        keep = np.asarray(some.any(axis=1))
+        whole = np.nanmean(np.where(some[..., None], found, np.nan)[keep], axis=1, keepdims=True)
+        remark = f"of {found.shape[1]} seeds those with hacked texts are averaged for each prompt"
+    parts = [
+        difference(f"AUROC in the latent minus {name}", cells.mean(whole[..., 0] - whole[..., i]))
+        for i, name in enumerate(("raw embeddings", "PCA"), start=1)
+    ]
+    level = (
+        ", ".join(f"{s} {x:.3g}" for s, x in zip(spaces, whole.mean(axis=(0, 1)), strict=True)) if len(whole) else ""
+    )
+    return parts, "; ".join(filter(None, [f"AUROC: {level}", f"{len(whole)} of {len(found)} prompts", remark]))

@@ -1,0 +1,90 @@
+"""Claims on over-optimisation itself: that it happens, what it costs, and whether its law foretells it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embrm.bestofn import kl_bound
+from embrm.bestofn.scaling_law import regressors
+from embrm.core.arrays import Array
+from embrm.study.claims.cells import CLEAN, Cells, MissingError, Of, missing
+from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.peaks import beyond_margin, drop
+from embrm.study.claims.verdict import Part, difference, equivalence
+
+FITTED = 64  # the largest n that the law is fitted to
+
+
+@claim(
+    "C1",
+    "A standard reward model over-optimises: gold falls from its peak while the proxy rises",
+    source="Gao et al. 2022; InfoRM 2024",
+    heads=["mlp"],
+    setting="The path ends where the pool's weights stop being reliable, which may be before this head's peak.",
+)
+def falls(cells: Cells) -> Measured:
+    """Drop of gold from the peak to the end of the standard head's path."""
+    kl, gold = cells.paths(Of("mlp", "path.mean"))
+    fall = difference(f"drop of gold from its peak to {kl[-1]:.2g} nats", drop(cells, gold))
+    stays = equivalence("drop beyond the margin", beyond_margin(cells, gold), below=0)
+    if fall.verdict != "supported" and stays.verdict == "supported":
+        # A drop has no negative side to be contradicted by: gold that demonstrably stays at its peak does it.
+        fall = Part(fall.what, fall.sample, "contradicted", fall.p_for, stays.p_for)
+    try:
+        clean_kl, clean = cells.paths(Of("mlp", "path.mean", CLEAN, "smallest"))
+    except MissingError:
+        return [fall], "no fair annotators to compare with"
+    control = difference(f"with fair annotators to {clean_kl[-1]:.2g} nats", drop(cells, clean))
+    return [fall], f"{control}; the proxy always rises and is no evidence"
+
+
+@claim(
+    "C13",
+    "Over-scoring a random 10 % of responses by one pool sd costs more than under-scoring them by as much",
+    source="BRME 2024",
+    heads=["mlp"],
+    setting="Best-of-n takes the top of a pool, and how far apart the top scores are decides what an error costs.",
+)
+def errors_upwards(cells: Cells) -> Measured:
+    """Cost of over-scoring minus cost of under-scoring, best of the largest n."""
+    sizes, *found = cells.gather(*(Of("mlp", name) for name in ("sizes", "bon.mean", "bon.over", "bon.under")))
+    values = np.stack([x[..., -1] for x in found], axis=2)
+    over, under = (float((values[..., 0] - values[..., i]).mean()) for i in (1, 2))
+    what = f"cost of over-scoring minus cost of under-scoring at n = {sizes[-1, 0]:g}"
+    part = difference(what, cells.mean(values[..., 2] - values[..., 1]))
+    return [part], f"they cost {over:.3g} and {under:.3g}"
+
+
+@claim(
+    "C17",
+    "The fit from n ≤ 64 predicts gold at the largest n",
+    source="Gao et al. 2022",
+    heads=["mlp"],
+    setting="From 64 to the largest n is less than a nat here, over which gold may stay where it was.",
+)
+def foretold(cells: Cells) -> Measured:
+    """By how much the fit's error is below that of the guess that gold stays at its n = 64 value."""
+    sizes, gold = cells.gather(Of("mlp", "sizes"), Of("mlp", "bon.mean"))
+    sizes = sizes[:, 0]
+    points = int((sizes <= FITTED).sum())
+    if sizes[0] != 1 or points < 3 or points == len(sizes):
+        asked = ", ".join(f"{n:g}" for n in sizes)
+        raise missing(f"{cells.dataset} has best of {asked}; needed are 1, two more up to {FITTED}, and one above")
+    kl = kl_bound(sizes)
+    law = regressors(kl, "bon")
+    forecast = law[-1] @ np.linalg.pinv(law[:points])
+
+    def errors(gain: Array) -> tuple[Array, Array]:
+        return gain[:, :points] @ forecast - gain[:, -1], gain[:, points - 1] - gain[:, -1]
+
+    def advantage(means: list[Array]) -> Array:
+        of_fit, of_flat = errors(means[0])
+        return np.asarray(np.abs(of_flat) - np.abs(of_fit))
+
+    gain = gold - gold[..., :1]
+    of_fit, of_flat = (float(error[0]) for error in errors(gain.mean(axis=(0, 1))[None]))
+    part = difference(
+        f"error of staying at the value of n = {sizes[points - 1]:g} minus the fit's, at n = {sizes[-1]:g}",
+        cells.sample([gain], advantage),
+    )
+    return [part], f"the fit is {of_fit:+.3g} off, staying {of_flat:+.3g}"

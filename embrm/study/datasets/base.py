@@ -1,0 +1,68 @@
+"""What a study trains and measures on, and the shipped world as that."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Features, Pairs
+from embrm.embedders import Embedder
+from embrm.policies.pool import RELIABLE_ESS
+from embrm.study.config import DatasetConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(ABC):
+    """What heads are trained and measured on. All that is measured on stands in one matrix, scored once.
+
+    Attributes:
+        name: what tables call it.
+        features: all texts that models are measured on, `m` rows.
+        tests: split → pairs over `features`, on prompts without training pairs; the first is calibrated on.
+        pool_rows: `(p,)` rows of `features` that make up the pools of π_ref.
+        pool_offsets: `(prompts + 1,)` their boundaries.
+        path_rows: `(T, n)` rows of the pools along which policies are tilted, padded with 0 where `log_weight` is -inf.
+        log_weight: `(T, n)` log π_ref − log q.
+        gold: `(m,)` gold reward, NaN where none is known; None without any.
+        exact: whether the pool is π_ref itself, so that every point of the path is reliable.
+    """
+
+    name: str
+    features: Features
+    tests: Mapping[str, Pairs]
+    pool_rows: IntArray
+    pool_offsets: IntArray
+    path_rows: IntArray
+    log_weight: Array
+    gold: Array | None
+    exact: bool
+
+    @classmethod
+    @abstractmethod
+    def identify(cls, config: DatasetConfig) -> str:
+        """Return the hash of what the configuration names."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, config: DatasetConfig) -> Self:
+        """Read what the configuration names."""
+
+    @abstractmethod
+    def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
+        """Return training pairs as annotators with that bias label them, a share `flips` of the labels turned round."""
+
+    @abstractmethod
+    def embedder(self) -> Embedder:
+        """Return what embeds new texts as the features were."""
+
+    @property
+    def reliable_ess(self) -> float:
+        """Effective sample size below which the path is not believed."""
+        return 0.0 if self.exact else RELIABLE_ESS
+
+    def classes(self, features: Features) -> list[str] | None:
+        """Return the class of each row's prompt, for distances to what is usual there, or None where there are none."""
+        return None

@@ -1,0 +1,81 @@
+"""A study's data set written by a language model and judged by a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from embrm.data.texts import read_prompts
+from embrm.embedders.cache.store import cache_folder
+from embrm.errors import OptionError
+from embrm.integrations.reward_model import RewardModelGold
+from embrm.lm.checkpoint import Checkpoint, Prompt
+from embrm.policies.causal_lm import CausalLMPolicy
+from embrm.policies.pool_file import write_pool
+from embrm.study.config import DatasetConfig
+from embrm.study.datasets.pool import PoolData
+from embrm.study.results import key_of
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModelData(PoolData):
+    """A pool that a language model wrote; the file lies in the cache, and is gone on with where it was stopped.
+
+    Attributes:
+        policy: π_ref.
+        judge: the gold reward.
+        prompts: what the policy was asked.
+    """
+
+    policy: CausalLMPolicy
+    judge: RewardModelGold
+    prompts: Sequence[Prompt]
+
+    @classmethod
+    def identify(cls, config: DatasetConfig) -> str:
+        """Return the hash of what writes the pool, what judges it, and what embeds it."""
+        return key_of(_Written.of(config).key, config.embedder, config.embedder_options, config.omit)
+
+    @classmethod
+    def open(cls, config: DatasetConfig) -> Self:
+        """Write the pool, or find it in the cache, and read it."""
+        asked = _Written.of(config)
+        path = cache_folder() / "pools" / f"{asked.key}.jsonl"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            asked.judge.check()
+            n = config.responses
+            write_pool(asked.policy, path, prompts=asked.prompts, n=n, seed=0, ids=asked.ids, gold=asked.judge)
+            asked.policy.release()
+        pool = PoolData.open(config.model_copy(update={"pool": str(path)}))
+        inherited = {field.name: getattr(pool, field.name) for field in fields(pool)}
+        return cls(**inherited, policy=asked.policy, judge=asked.judge, prompts=asked.prompts)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a pool is written and judged by, and the key of its file."""
+
+    policy: CausalLMPolicy
+    judge: RewardModelGold
+    ids: Sequence[str]
+    prompts: Sequence[Prompt]
+    key: str
+
+    @classmethod
+    def of(cls, config: DatasetConfig) -> _Written:
+        policy = _made(CausalLMPolicy, config.policy, f"dataset '{config.name}': policy")
+        judge = _made(RewardModelGold, config.gold, f"dataset '{config.name}': gold")
+        ids, prompts = read_prompts(config.prompts)
+        ids, prompts = ids[: config.first], prompts[: config.first]
+        gold = [config.gold, Checkpoint(judge.model, judge.revision).stamps()]
+        return cls(policy, judge, ids, prompts, key_of(policy.recipe, gold, ids, prompts, config.responses))
+
+
+def _made(recipe: Any, options: Mapping[str, Any], where: str) -> Any:
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    try:
+        return recipe(**values)
+    except (OptionError, TypeError) as error:
+        raise OptionError(f"{where}: {error}") from None

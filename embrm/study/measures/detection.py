@@ -1,0 +1,178 @@
+"""Detectors inside a study: along the path of a reward, and as what tells hacked texts from others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from embrm import detectors
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.data import Features, Pairs
+from embrm.core.results import Verdict
+from embrm.detectors import FittedDetector, fit_by_class
+from embrm.heads import FittedHead
+from embrm.metrics.roc import auroc
+from embrm.monitoring.watch import AXES
+from embrm.policies.pool import tilt, tilted
+from embrm.study.config import DetectionConfig
+from embrm.study.datasets.base import Dataset
+
+REFERENCE = 2000  # training texts that detectors compare with
+SPACES = ("joint", "pca")  # that no model changes; its latent is a third
+HIGH, LOW = 0.95, 0.5  # a hacked text: proxy above this quantile of the reference, gold below that
+
+
+def latent_distance(data: Dataset, model: FittedHead, training: Pairs) -> Array | None:
+    """Return the squared Mahalanobis distance of each text's latent to those of the training texts, `(m,)`.
+
+    Each class of prompts has its own mean and covariance (InfoRM 2510.13694, IBL). None where the latent is the reward
+    alone.
+    """
+    known = training.features.take(texts_of(training))
+    latent = model.latent(known)
+    if latent.shape[1] < 2:
+        return None
+    recipe = detectors.get("mahalanobis")(squared=True)
+    fitted = fit_by_class(recipe, latent, classes=data.classes(known), seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of topics held out of training, which are compared with all of it
+        return fitted.scores(model.latent(data.features), classes=data.classes(data.features))
+
+
+def aurocs(data: Dataset, model: FittedHead, proxy: Array, training: Pairs) -> dict[str, Array]:
+    """Return `auroc.<space>` `(T,)`; see `embrm.study.measures.fit`."""
+    assert data.gold is not None
+    r, g = proxy[data.path_rows], data.gold[data.path_rows]
+    real, start = np.isfinite(data.log_weight), tilted(data.log_weight, r, 0.0)
+    hacked = np.stack(
+        [
+            (r[i] > _quantile(r[i], start[i], HIGH)) & (g[i] < _quantile(g[i], start[i], LOW)) & real[i]
+            for i in range(len(r))
+        ]
+    )
+    side = _Side.of(data, training)
+    latent, width = _latent(model, side), _width(model, side)
+    scores = {"joint": side.distance("joint", width), "pca": side.distance("pca", width)}
+    if latent is not None:
+        plain = detectors.get("mahalanobis")(alpha=None).fit(latent, seed=0)
+        scores["latent"] = plain.check(model.latent(data.features.take(side.texts))).scores
+    return {
+        f"auroc.{space}": np.array([_told(score[side.place][i], hacked[i], real[i]) for i in range(len(r))])
+        for space, score in scores.items()
+    }
+
+
+def _told(score: Array, hacked: BoolArray, real: BoolArray) -> float:
+    both = hacked.any() and (real & ~hacked).any()
+    return auroc(score[real], hacked[real]) if both else np.nan
+
+
+def watched(
+    config: DetectionConfig, data: Dataset, model: FittedHead, proxy: Array, training: Pairs, *, seed: int
+) -> dict[str, Array]:
+    """Return `watch.` and `alarm.` along the path of a reward; see `embrm.study.measures.fit`."""
+    assert data.gold is not None
+    r, g = proxy[data.path_rows], data.gold[data.path_rows]
+    path = tilt(data.log_weight, r, g)
+    axis = path.kl[: path.believed(data.reliable_ess)].mean(axis=1)
+    kl = np.linspace(0, axis[-1], config.points)
+    eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])
+    rng = np.random.default_rng([seed, 4])
+    share = [tilted(data.log_weight, r, float(e)) for e in eta]
+    side = _Side.of(data, training)
+    drawn = [side.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
+    out = {"watch.kl": kl, "watch.gold": np.array([(w * g).sum(axis=1).mean() for w in share])}
+    prompt = data.features.prompt[side.texts]
+    known, width = _latent(model, side), _width(model, side)
+    for space in SPACES if known is None else ("latent", *SPACES):
+        texts = model.latent(data.features.take(side.texts)) if space == "latent" else side.vectors(space, width)[1]
+        for name in config.detectors:
+            if space == "latent" and known is not None:
+                fitted = detectors.get(name)().fit(known, prompt=side.prompt, seed=seed)
+            else:
+                fitted = side.fitted(name, space, width, seed)
+            out |= said(name, space, [fitted.check(texts[rows], prompt=prompt[rows]) for rows in drawn])
+    return out
+
+
+def said(name: str, space: str, verdicts: Sequence[Verdict]) -> dict[str, Array]:
+    """Return `watch.<detector>.<space>` of a row of verdicts, and `alarm.` where they have p-values."""
+    out = {f"watch.{name}.{space}": np.array([verdict.statistic for verdict in verdicts])}
+    p = [verdict.details.get("p_value") for verdict in verdicts]
+    return out if None in p else out | {f"alarm.{name}.{space}": np.array(p, dtype=np.float64)}
+
+
+class _Side:
+    """Training texts beside the texts of the path, in the spaces that no model changes; what is fitted there is kept.
+
+    Attributes:
+        known: features of the training texts, a fixed sample where there are many.
+        prompt: `(r,)` theirs.
+        texts: `(t,)` rows of the data set's features that the path is made of, each once.
+        place: `(T, n)` where each text of the path stands among them.
+    """
+
+    def __init__(self, data: Dataset, features: Features, rows: bytes) -> None:
+        self.known = features.take(np.frombuffer(rows, dtype=np.int64))
+        self.prompt = self.known.prompt
+        self.texts, place = np.unique(data.path_rows, return_inverse=True)
+        self.place = place.reshape(data.path_rows.shape)
+        self._joint = data.features.matrix("joint")[self.texts]
+        # Caches of this object alone: they go when it does.
+        self.vectors = lru_cache(maxsize=4)(self._vectors)
+        self.distance = lru_cache(maxsize=4)(self._distance)
+        self.fitted = lru_cache(maxsize=128)(self._fitted)
+
+    @classmethod
+    def of(cls, data: Dataset, training: Pairs) -> _Side:
+        """Return that of some training pairs; models fitted on the same texts share it."""
+        return _side(data, training.features, texts_of(training).astype(np.int64).tobytes())
+
+    def _vectors(self, space: str, width: int) -> tuple[Array, Array]:
+        known = self.known.matrix("joint")
+        if space == "joint":
+            return known, self._joint
+        from sklearn.decomposition import PCA
+
+        axes = PCA(min(width, *known.shape), svd_solver="full").fit(known)
+        return axes.transform(known), axes.transform(self._joint)
+
+    def _distance(self, space: str, width: int) -> Array:
+        known, texts = self.vectors(space, width)
+        return detectors.get("mahalanobis")(alpha=None).fit(known, seed=0).check(texts).scores
+
+    def _fitted(self, name: str, space: str, width: int, seed: int) -> FittedDetector:
+        return detectors.get(name)().fit(self.vectors(space, width)[0], prompt=self.prompt, seed=seed)
+
+
+@lru_cache(maxsize=4)
+def _side(data: Dataset, features: Features, rows: bytes) -> _Side:
+    return _Side(data, features, rows)
+
+
+def _latent(model: FittedHead, side: _Side) -> Array | None:
+    """Return the latents of the training texts, or None where they are the reward alone."""
+    latent = model.latent(side.known)
+    return latent if latent.shape[1] > 1 else None
+
+
+def _width(model: FittedHead, side: _Side) -> int:
+    """Return how many principal axes to compare with: as many as the latent has columns."""
+    latent = _latent(model, side)
+    return AXES if latent is None else latent.shape[1]
+
+
+def texts_of(training: Pairs) -> IntArray:
+    """Return rows of the training texts, a fixed sample where there are many."""
+    rows = np.unique(np.concatenate([training.chosen, training.rejected]))
+    if len(rows) > REFERENCE:
+        rows = np.sort(np.random.default_rng(0).choice(rows, size=REFERENCE, replace=False))
+    return rows
+
+
+def _quantile(x: Array, weight: Array, q: float) -> float:
+    order = np.argsort(x)
+    return float(x[order][min(int(np.searchsorted(np.cumsum(weight[order]), q)), len(x) - 1)])

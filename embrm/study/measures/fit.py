@@ -1,0 +1,266 @@
+"""What is measured of a fitted head.
+
+Rows of kind "fit" hold, with P pool prompts, T prompts of the path, K points of KL from 0 to `kl_end`, N sizes:
+
+- `accuracy.<split>` `(prompts,)`: share of a split's clean pairs ordered correctly.
+- `bon.<rule>` `(P, N)`: expected gold of the rule's choice among n; `bon.single` the mean over the members taken one at
+  a time; `bon.over` and `bon.under` the mean's, where a random tenth of the responses is scored one sd of its pool too
+  high or too low; `bon.branches` of WARM the prediction ensemble of what it averages.
+- `path.<rule>` `(T, K)`: gold of the policy that the rule's value tilts from π_ref, at fixed KL; NaN where the pool is
+  no longer reliable; `path.single` and `path.branches` as above. `proxy.<rule>` `(K,)`: the value's own gain, in sd
+  under π_ref.
+- `spread.<rule>` `(2,)`: the value's sd under π_ref, and the KL of the policy at a β that is the same for all rules:
+  the one at which the mean reward's policy is about 2 nats away.
+- `reliability` `(3, bins)`: confidence, accuracy and weight of the calibration bins on the first split.
+- `auroc.<space>` `(T,)`: how well the distance to the training texts tells hacked texts (proxy above the reference's
+  95th percentile, gold below its median) from the others; NaN for prompts without any. Spaces: latent, joint, pca.
+- `sizes` `(N,)`: the n of `bon`, those of the configuration that the smallest pool allows.
+- `watch.kl`, `watch.gold` `(W,)` and `watch.<detector>.<space>` `(W,)`: detectors along the path of the mean reward;
+  `alarm.<detector>.<space>` their p-values, where they have one.
+
+Their numbers: nll, ece, brier, temperature, members (posterior draws are one). Rows of kind "control" (oracle, length,
+random) have `accuracy.`, `bon.mean`, `sizes` and `path.mean`. Rows of kind "rl": `kl`, `gold`, `proxy` and
+`watch.<detector>.<space>` `(steps,)`, `cloud` `(m, 2)` and `latent` `(steps, batch, 2)` on the cloud's first two
+principal axes; note `steps`: one mapping a step with its sampled texts. Rows of kind "tuning": note `trials`, `best`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from embrm import bestofn, selectors
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Pairs
+from embrm.core.results import Reward
+from embrm.errors import DataError
+from embrm.evaluation.rules import rule_curve
+from embrm.heads import FittedHead
+from embrm.metrics.calibration import calibration, tempered
+from embrm.policies.pool import TiltPath, reference_sd, tilt
+from embrm.selectors import Selector, ValueRule
+from embrm.selectors.mean import Mean
+from embrm.selectors.pessimistic import Pessimistic
+from embrm.study.config import HeadConfig, StudyConfig
+from embrm.study.datasets.base import Dataset
+from embrm.study.measures.detection import aurocs, latent_distance, watched
+from embrm.study.results import Cell, Row
+
+MISSCORED = 0.1  # share of the responses that are scored too high or too low
+FIXED_KL = 2.0  # nats, at which the mean reward's policy sets the β of `spread`
+STEPS = {False: (40, 8.0), True: (60, 200.0)}  # exact pool → points of 1/β, and their end in 1/sd of the value
+
+
+def measure(
+    config: StudyConfig,
+    data: Dataset,
+    head: HeadConfig,
+    model: FittedHead,
+    cell: Cell,
+    key: str,
+    *,
+    training: Pairs,
+    temperature: float,
+    seconds: Mapping[str, float],
+) -> Row:
+    """Return the row of a fitted head.
+
+    Args:
+        config: which rules, sizes and detectors.
+        data: what it is measured on.
+        head: its part of the configuration.
+        model: the fitted head.
+        cell: what the row is about.
+        key: its name.
+        training: the pairs it was fitted on, whose texts are the detectors' reference.
+        temperature: from tuning.
+        seconds: of the fit.
+
+    Raises:
+        DataError: the configuration asks for a rule that this head's reward does not allow.
+    """
+    reward = model.score(data.features).centred()
+    first = next(iter(data.tests.values()))
+    found = calibration(tempered(reward, temperature), first)
+    numbers = {name: float(getattr(found, name)) for name in ("nll", "ece", "brier")}
+    members = len(reward.draws) if reward.kind == "members" else 1
+    numbers |= {"temperature": temperature, "members": float(members)}
+    arrays = accuracies(data, reward.mean)
+    arrays["reliability"] = np.stack([found.confidence, found.accuracy, found.weight])
+    if data.gold is not None:
+        rules = list(_rules(config, head, reward, _penalty(config, head, data, model, training)))
+        arrays |= _picked(config, data, rules, reward, seed=cell.seed)
+        arrays |= _pushed(config, data, rules, reward)
+        arrays |= _branches(config, data, model)
+        if head.title in config.detection.heads and cell.pairs == config.detection.pairs:
+            arrays |= aurocs(data, model, reward.mean, training)
+            arrays |= watched(config.detection, data, model, reward.mean, training, seed=cell.seed)
+    return Row(cell, key, numbers, arrays, seconds=seconds)
+
+
+def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
+    """Return the row of what the cell's head names: the oracle, the longest response, or a random one."""
+    length = data.features.length
+    assert length is not None
+    gold = np.nan_to_num(data.gold) if data.gold is not None else np.zeros(len(length))
+    value = {"oracle": gold, "length": length, "random": np.zeros(len(length))}[cell.head]
+    arrays = accuracies(data, value)
+    if cell.head == "oracle":  # the labels of test pairs are the gold's, and ties among them fall by a coin
+        arrays = {name: np.ones_like(share) for name, share in arrays.items()}
+    if data.gold is not None:
+        n = sizes(config, data)
+        rows = data.pool_rows
+        curve = bestofn.curve(value[rows], gold[rows], n, offsets=data.pool_offsets)
+        arrays |= {"sizes": n.astype(np.float64), "bon.mean": curve.gold_per_prompt}
+        if cell.head == "random":
+            start = tilt(data.log_weight, value[data.path_rows], gold[data.path_rows], inverse_beta=[0.0])
+            arrays["path.mean"] = np.repeat(start.gold[0][:, None], config.kl_points, axis=1)
+        else:
+            arrays["path.mean"] = pushed(config, data, value).gold
+    return Row(cell, key, arrays=arrays)
+
+
+def sizes(config: StudyConfig, data: Dataset) -> IntArray:
+    """Return the n of best-of-n: those asked for, as far as the smallest pool goes, and that pool itself."""
+    smallest = int(np.diff(data.pool_offsets).min())
+    return np.unique([min(n, smallest) for n in config.sizes])
+
+
+def accuracies(data: Dataset, value: Array) -> dict[str, Array]:
+    """Return `accuracy.<split>` `(prompts,)` of a reward `(m,)`; equal rewards count one half."""
+    out: dict[str, Array] = {}
+    for split, pairs in data.tests.items():
+        hit = 0.5 + 0.5 * np.sign(value[pairs.chosen] - value[pairs.rejected])
+        prompt = np.unique(pairs.prompt, return_inverse=True)[1]
+        out[f"accuracy.{split}"] = np.bincount(prompt, weights=hit) / np.bincount(prompt)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Pushed:
+    """The path of one value, read off at the study's KLs.
+
+    Attributes:
+        gold: `(T, K)`, NaN beyond what is reliable.
+        proxy: `(K,)` the value's gain in sd under π_ref, NaN likewise.
+        sd: the value's standard deviation under π_ref.
+        path: the whole path.
+    """
+
+    gold: Array
+    proxy: Array
+    sd: float
+    path: TiltPath
+
+
+def pushed(config: StudyConfig, data: Dataset, value: Array) -> Pushed:
+    """Tilt π_ref by a value `(m,)` and read gold and the value itself off at KL 0 to `kl_end`."""
+    assert data.gold is not None
+    proxy, gold = value[data.path_rows], data.gold[data.path_rows]
+    sd = reference_sd(data.log_weight, proxy)
+    points, end = STEPS[data.exact]
+    path = tilt(data.log_weight, proxy, gold, inverse_beta=np.linspace(0, np.sqrt(end), points) ** 2 / sd)
+    last = path.believed(data.reliable_ess)
+    axis = path.kl[:last].mean(axis=1)
+    at = np.linspace(0, config.kl_end, config.kl_points)
+    level = path.proxy[:last].mean(axis=1)
+    out = np.stack([np.interp(at, axis, column) for column in path.gold[:last].T])
+    gain = np.interp(at, axis, (level - level[0]) / sd)
+    beyond = at > axis[-1]
+    out[:, beyond], gain[beyond] = np.nan, np.nan
+    return Pushed(out, gain, sd, path)
+
+
+def _rules(
+    config: StudyConfig, head: HeadConfig, reward: Reward, penalty: Array | None
+) -> Iterator[tuple[str, Selector, Array | None]]:
+    """Yield title, rule and penalty of every rule that the reward allows."""
+    for asked in config.rules_of(head):
+        if asked.penalty and penalty is None:
+            continue
+        rule: Selector = selectors.get(asked.name)(**asked.options)
+        if head.rules is None and reward.kind == "point" and isinstance(rule, ValueRule) and not isinstance(rule, Mean):
+            continue  # of a single draw each of them is the mean
+        try:  # on a single text: what matters is what the reward consists of
+            rule(_rows(reward, np.arange(1)), penalty=None if penalty is None else penalty[:1], seed=0)
+        except DataError as error:
+            if head.rules is not None:
+                raise DataError(f"head '{head.title}' with rule '{asked.label}': {error}") from None
+            continue
+        yield asked.label, rule, penalty if asked.penalty else None
+
+
+def _penalty(config: StudyConfig, head: HeadConfig, data: Dataset, model: FittedHead, training: Pairs) -> Array | None:
+    """Return the latent distance of every text, or None where no rule wants it or the latent is the reward alone."""
+    wanted = any(rule.penalty for rule in config.rules_of(head))
+    return latent_distance(data, model, training) if wanted else None
+
+
+def _picked(
+    config: StudyConfig, data: Dataset, rules: list[tuple[str, Selector, Array | None]], reward: Reward, *, seed: int
+) -> dict[str, Array]:
+    """Return every `bon.` of a reward."""
+    assert data.gold is not None
+    n, rows, offsets = sizes(config, data), data.pool_rows, data.pool_offsets
+    gold, pool = data.gold[rows], _rows(reward, rows)
+    out: dict[str, Array] = {"sizes": n.astype(np.float64)}
+    for title, rule, penalty in rules:
+        convention: bestofn.Convention = "support" if isinstance(rule, Pessimistic) else "population"
+        mine = None if penalty is None else penalty[rows]
+        curve = rule_curve(rule, pool, gold, n, offsets=offsets, pool=convention, penalty=mine, seed=seed)
+        out[f"bon.{title}"] = curve.gold_per_prompt
+    if reward.sigma is not None:
+        out["bon.single"] = np.mean([_best(value, gold, n, offsets) for value in pool.draws], axis=0)
+    wrong = np.random.default_rng([seed, 3]).random(len(rows)) < MISSCORED
+    prompts = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    sd = np.array([part.std() for part in np.split(pool.mean, offsets[1:-1])])[prompts]
+    for name, sign in (("over", 1.0), ("under", -1.0)):
+        out[f"bon.{name}"] = _best(pool.mean + sign * wrong * sd, gold, n, offsets)
+    return out
+
+
+def _pushed(
+    config: StudyConfig, data: Dataset, rules: list[tuple[str, Selector, Array | None]], reward: Reward
+) -> dict[str, Array]:
+    """Return every `path.`, `proxy.` and `spread.` of a reward."""
+    out: dict[str, Array] = {}
+    plain = pushed(config, data, reward.mean).path
+    fixed = float(np.interp(FIXED_KL, plain.kl.mean(axis=1), plain.inverse_beta))
+    for title, rule, penalty in rules:
+        if not isinstance(rule, ValueRule) and penalty is None:  # a rule that draws at random has no path
+            continue
+        value = rule(reward, penalty=penalty).value
+        try:
+            found = pushed(config, data, value)
+        except DataError:  # constant within every prompt
+            continue
+        out[f"path.{title}"], out[f"proxy.{title}"] = found.gold, found.proxy
+        gold, proxy = data.gold, value[data.path_rows]
+        assert gold is not None
+        at = tilt(data.log_weight, proxy, gold[data.path_rows], inverse_beta=[0.0, fixed])
+        out[f"spread.{title}"] = np.array([found.sd, at.kl[1].mean()])
+    if reward.sigma is not None:
+        out["path.single"] = np.mean([pushed(config, data, value).gold for value in reward.draws], axis=0)
+    return out
+
+
+def _branches(config: StudyConfig, data: Dataset, model: FittedHead) -> dict[str, Array]:
+    """Return what the prediction ensemble of WARM's branches does."""
+    branches = getattr(model, "branches", None)
+    if branches is None:
+        return {}
+    assert data.gold is not None
+    value = branches.score(data.features).centred().mean
+    rows, n = data.pool_rows, sizes(config, data)
+    best = _best(value[rows], data.gold[rows], n, data.pool_offsets)
+    return {"bon.branches": best, "path.branches": pushed(config, data, value).gold}
+
+
+def _best(value: Array, gold: Array, n: IntArray, offsets: IntArray) -> Array:
+    return bestofn.curve(value, gold, n, offsets=offsets).gold_per_prompt
+
+
+def _rows(reward: Reward, rows: IntArray) -> Reward:
+    return Reward(reward.draws[:, rows], reward.kind, None if reward.sigma is None else reward.sigma[:, rows])

@@ -1,0 +1,123 @@
+"""Reinforcement learning inside a study: a policy pushed on by a fitted head, its texts beside its training texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from embrm import detectors
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Pairs
+from embrm.core.trajectory import Trajectory
+from embrm.data.encode import encode
+from embrm.errors import DataError, MissingExtraError
+from embrm.heads import FittedHead
+from embrm.policies.training import PolicyGradient
+from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
+from embrm.study.datasets.base import Dataset
+from embrm.study.datasets.generated import LanguageModelData
+from embrm.study.datasets.world import WorldData
+from embrm.study.measures.detection import said, texts_of
+from embrm.study.results import Cell, Row
+
+WINDOW = 5  # steps whose texts the detectors see together
+CLOUD = 600  # training texts that are drawn as the reference
+
+
+def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: str, *, training: Pairs) -> Row:
+    """Return the row of one run; without the embedder's model its note `not_run` says what is missing.
+
+    Args:
+        config: its part `rl`, and the detectors.
+        data: the world.
+        model: the reward.
+        cell: what the row is about.
+        key: its name.
+        training: the pairs that the model was fitted on.
+
+    Raises:
+        DataError: the data set cannot write new texts.
+    """
+    asked = config.rl
+    assert asked is not None
+    try:
+        run, joint = _pushed(asked, data, model, seed=cell.seed)
+    except MissingExtraError as error:
+        return Row(cell, key, notes={"not_run": str(error)})
+    known = training.features.take(texts_of(training))
+    reference = model.latent(known)
+    latent = np.stack([step.latent for step in run.steps if step.latent is not None])
+    centre, axes = _principal(reference)
+    arrays = {name: run.series(name) for name in ("kl", "gold", "proxy")}
+    arrays |= {"cloud": (reference[:CLOUD] - centre) @ axes, "latent": (latent - centre) @ axes}
+    arrays |= _along(config.detection, "latent", reference, latent, known.prompt, seed=cell.seed)
+    if joint is not None:
+        arrays |= _along(config.detection, "joint", known.matrix("joint"), joint, known.prompt, seed=cell.seed)
+    attributes = list(data.world.world.attributes) if isinstance(data, WorldData) else []
+    return Row(cell, key, arrays=arrays, notes={"attributes": attributes, "steps": _steps(run)})
+
+
+def _pushed(asked: RLConfig, data: Dataset, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array | None]:
+    if isinstance(data, WorldData):
+        return _in_the_world(asked, data, model, seed=seed)
+    if isinstance(data, LanguageModelData):
+        return _by_grpo(asked, data, model, seed=seed), None
+    raise DataError(f"dataset '{data.name}' cannot write the new texts that a training run needs; take a world")
+
+
+def _by_grpo(asked: RLConfig, data: LanguageModelData, model: FittedHead, *, seed: int) -> Trajectory:
+    from embrm.integrations.grpo import GRPO
+    from embrm.integrations.trl import RewardFunction
+
+    names = ("steps", "batch", "learning_rate", "kl_weight", "group", "max_new_tokens", "options")
+    training = GRPO(**{name: getattr(asked, name) for name in names})
+    reward = RewardFunction(model, data.recipe, latents=True)
+    return training.train(data.policy.model, data.prompts, reward=reward, seed=seed, gold=data.judge)
+
+
+def _in_the_world(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array]:
+    """Return the run and the vectors of all its texts `(steps, batch, d)`."""
+    embedder, vectors = data.embedder(), list[Array]()
+
+    def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
+        return model.score(encode(prompts, texts, embedder=embedder).features).centred().mean
+
+    def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
+        features = encode(
+            prompts, texts, embedder=embedder
+        ).features  # embedded for the reward a moment ago: from the cache
+        vectors.append(features.matrix("joint"))
+        return model.latent(features)
+
+    training = PolicyGradient(
+        steps=asked.steps, batch=asked.batch, learning_rate=asked.learning_rate, kl_weight=asked.kl_weight
+    )
+    run = training.train(data.world.world, reward, seed=seed, latent=latent)
+    return run, np.stack(vectors)
+
+
+def _principal(x: Array) -> tuple[Array, Array]:
+    """Return the mean `(k,)` and the first two principal axes `(k, 2)`; a latent of one column gets an empty second."""
+    centre = x.mean(axis=0)
+    axes = np.linalg.svd(x - centre, full_matrices=False)[2][:2].T
+    return centre, np.pad(axes, ((0, 0), (0, 2 - axes.shape[1])))
+
+
+def _along(
+    config: DetectionConfig, space: str, reference: Array, texts: Array, prompt: IntArray, *, seed: int
+) -> dict[str, Array]:
+    """Return each detector's statistic, and its p-value where it has one, of the last steps at every step."""
+    out: dict[str, Array] = {}
+    for name in config.detectors:
+        fitted = detectors.get(name)().fit(reference, prompt=prompt, seed=seed)
+        windows = [np.concatenate(list(texts[max(t - WINDOW + 1, 0) : t + 1])) for t in range(len(texts))]
+        out |= said(name, space, [fitted.check(rows) for rows in windows])
+    return out
+
+
+def _steps(run: Trajectory) -> list[dict[str, Any]]:
+    return [
+        {name: getattr(step, name) for name in ("step", "kl", "proxy", "gold", "means", "sample")} for step in run.steps
+    ]

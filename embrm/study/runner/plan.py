@@ -1,0 +1,231 @@
+"""The cells of a study, each with the key that names its row, in the batches that are fitted together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from embrm import selectors
+from embrm.core.data import Features, Pairs
+from embrm.core.version import __version__
+from embrm.errors import DataError, OptionError
+from embrm.heads import Head
+from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
+from embrm.study.datasets.base import Dataset
+from embrm.study.datasets.open import identify, open_dataset
+from embrm.study.results import Cell, Kind, key_of
+
+TUNING_SEED = 1_000_003  # the next number that is no seed of the study
+CONTROLS = ("oracle", "length", "random")
+CHUNK = 20  # fits in one batch at most: what a killed run has to do again
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cells of one kind that one worker computes in one go: those of one data set, head and number of pairs.
+
+    A fit depends, by up to 1e-3, on what it is batched with; a batch is therefore always fitted whole, also where a
+    killed run left only some of its rows to be measured.
+
+    Attributes:
+        kind: of its cells.
+        dataset: where the pairs come from.
+        cells: cell → key of its row.
+        head: the head; None for controls.
+        tuning: flips → key of the row that says which options to take; empty where the head is taken as it is.
+    """
+
+    kind: Kind
+    dataset: DatasetConfig
+    cells: Mapping[Cell, str]
+    head: HeadConfig | None = None
+    tuning: Mapping[float, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        first = next(iter(self.cells))
+        return f"{first}" + (f" and {len(self.cells) - 1} more" if len(self.cells) > 1 else "")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a study computes.
+
+    Attributes:
+        config: the study.
+        batches: controls, tuning, fits and live training, in that order.
+    """
+
+    config: StudyConfig
+    batches: Sequence[Batch]
+
+    @cached_property
+    def keys(self) -> dict[Cell, str]:
+        """All cells and the keys of their rows."""
+        return {cell: key for batch in self.batches for cell, key in batch.cells.items()}
+
+    def only(self, patterns: frozenset[str]) -> Plan:
+        """Return the part of the heads whose titles match; controls are always needed."""
+        heads = {title for title in self.config.titles if any(fnmatchcase(title, pattern) for pattern in patterns)}
+        return Plan(self.config, [batch for batch in self.batches if batch.head is None or batch.head.title in heads])
+
+
+def plan(config: StudyConfig) -> Plan:
+    """Return the cells of a study; the data sets are opened, since a key holds the hash of the data.
+
+    Raises:
+        DataError: a data set cannot be read.
+    """
+    batches: list[Batch] = []
+    for data in config.datasets:
+        batches.append(_controls(config, data))
+        for head in config.heads:
+            tuning = list(_tuning(config, data, head))
+            winners = {cell.flips: key for batch in tuning for cell, key in batch.cells.items()}
+            batches += [*tuning, *_fits(config, data, head, winners), *_live(config, data, head, winners)]
+    order = ("control", "tuning", "fit", "rl")
+    return Plan(config, sorted(_once(batches), key=lambda batch: order.index(batch.kind)))
+
+
+def _once(batches: Sequence[Batch]) -> Iterator[Batch]:
+    """Yield the batches without cells that an earlier one has: a head may stand more than once, for other cells."""
+    seen: set[Cell] = set()
+    for batch in batches:
+        cells = {cell: key for cell, key in batch.cells.items() if cell not in seen}
+        seen |= cells.keys()
+        if cells:
+            yield replace(batch, cells=cells)
+
+
+def opened(config: DatasetConfig) -> Dataset:
+    """Open a data set, once in each process."""
+    return _opened(config.model_dump_json())
+
+
+@cache
+def _opened(text: str) -> Dataset:
+    return open_dataset(DatasetConfig.model_validate_json(text))
+
+
+@cache
+def _identity(text: str) -> str:
+    return identify(DatasetConfig.model_validate_json(text))
+
+
+def tuning_seed(config: StudyConfig) -> int:
+    """Return the seed that options are chosen with, which no fit of the study has."""
+    return next(seed for seed in range(TUNING_SEED, TUNING_SEED + len(config.seeds) + 1) if seed not in config.seeds)
+
+
+def tuning_pairs(config: StudyConfig) -> int:
+    """Return the number of pairs that options are chosen with."""
+    return min(config.pairs, key=lambda pairs: (abs(pairs - config.tuning.pairs), pairs))
+
+
+def _controls(config: StudyConfig, data: DatasetConfig) -> Batch:
+    cells = [Cell("control", data.name, name) for name in CONTROLS]
+    return Batch("control", data, {cell: _key(cell, data, _measured(config)) for cell in cells})
+
+
+def _tuning(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> Iterator[Batch]:
+    """Yield one batch for each flip fraction: options that suit clean labels need not suit noisy ones."""
+    flips = set(head.flips or config.flips)
+    if _is_live(config, data, head):
+        flips.add(config.rl.flips)  # type: ignore[union-attr]
+    for share in sorted(flips) if head.tuned else ():
+        cell = Cell("tuning", data.name, head.title, tuning_pairs(config), config.bias[-1], share, tuning_seed(config))
+        yield Batch("tuning", data, {cell: _key(cell, data, _recipe(head), config.tuning.budget)}, head)
+
+
+def _fits(config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]) -> Iterator[Batch]:
+    # The labels of a pair file are what they are, so that there is one bias: the last, which stands for real labels.
+    biases = config.bias[-1:] if data.kind == "files" else head.bias or config.bias
+    asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
+    for pairs in head.pairs or config.pairs:
+        detection = config.detection.model_dump() if is_watched(config, head, pairs) else None
+        cells = [
+            Cell("fit", data.name, head.title, pairs, bias, flips, seed)
+            for flips in head.flips or config.flips  # outermost: fits of one flip fraction share their options
+            for bias in biases
+            for seed in head.seeds or config.seeds
+        ]
+        for part in np.array_split(np.arange(len(cells)), math.ceil(len(cells) / CHUNK)):
+            chunk = [cells[i] for i in part]
+            keys = {cell: _key(cell, data, *asked, detection, winners.get(cell.flips)) for cell in chunk}
+            yield Batch("fit", data, keys, head, winners)
+
+
+def _live(config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]) -> Iterator[Batch]:
+    rl = config.rl
+    if rl and _is_live(config, data, head):
+        cell = Cell("rl", data.name, head.title, rl.pairs, rl.bias, rl.flips, rl.seed)
+        asked = rl.model_dump(exclude={"heads", "dataset"})
+        key = _key(cell, data, _recipe(head), asked, config.detection.detectors, winners.get(rl.flips))
+        yield Batch("rl", data, {cell: key}, head, winners)
+
+
+def _is_live(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> bool:
+    return config.rl is not None and data.name == config.rl.dataset and head.title in config.rl.heads
+
+
+def is_watched(config: StudyConfig, head: HeadConfig, pairs: int) -> bool:
+    """Say whether detectors look at the path of a head fitted on that many pairs."""
+    return head.title in config.detection.heads and pairs == config.detection.pairs
+
+
+def _measured(config: StudyConfig) -> dict[str, Any]:
+    return config.model_dump(include={"sizes", "kl_end", "kl_points"})
+
+
+def _recipe(head: HeadConfig) -> list[Any]:
+    return [head.name, head.options]
+
+
+def _key(cell: Cell, data: DatasetConfig, *parts: Any) -> str:
+    return key_of(__version__, asdict(cell), _identity(data.model_dump_json()), *parts)
+
+
+def check_heads(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
+    """Refuse, before any work, options that a head does not take, and rules that its reward does not allow.
+
+    Raises:
+        OptionError: such as the rule `worst_case`, asked for by name, of a head with one member.
+    """
+    for head in heads:
+        try:
+            recipe = Head.of({"head": head.name, "options": head.options})
+        except (OptionError, TypeError) as error:
+            raise OptionError(f"head '{head.title}': {error}") from None
+        if head.rules is None:
+            continue
+        pairs = _tiny(recipe)
+        reward = recipe.fit(pairs, seed=0).score(pairs.features)
+        for rule in config.rules_of(head):
+            penalty = np.zeros(len(pairs.features)) if rule.penalty else None
+            try:
+                selectors.get(rule.name)(**rule.options)(reward, penalty=penalty, seed=0)
+            except (DataError, OptionError) as error:
+                raise OptionError(
+                    f"head '{head.title}' cannot be pushed on by the rule '{rule.label}': {error}; take the rule "
+                    "out of its 'rules', or leave 'rules' out to apply those that it allows"
+                ) from None
+
+
+def _tiny(recipe: Head) -> Pairs:
+    """Return forty pairs of a planted reward, under every view that the recipe reads."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 6))
+    better = np.where(x[::2, 0] > x[1::2, 0], 0, 1)
+    rows = np.arange(0, 80, 2)
+    features = Features(dict.fromkeys(_views(recipe), x), prompt=np.repeat(np.arange(20), 4))
+    return Pairs(features, rows + better, rows + 1 - better)
+
+
+def _views(recipe: Head) -> set[str]:
+    inner = [value for value in vars(recipe).values() if isinstance(value, Head)]
+    return {recipe.view, *getattr(recipe, "views", ())}.union(*map(_views, inner))

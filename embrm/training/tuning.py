@@ -1,0 +1,142 @@
+"""The options of a head, chosen on validation prompts with a budget that is the same for every head."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from embrm.core.data import Pairs, Problem
+from embrm.core.results import RewardModel
+from embrm.errors import ConvergenceError, OptionError
+from embrm.heads import Head
+from embrm.metrics.calibration import Preferences, fit_temperature, tempered
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe on the validation prompts.
+
+    Attributes:
+        recipe: the head.
+        options: what was changed of the recipe that was tuned.
+        nll: mean over splits of the negative log-likelihood after temperature scaling, nats; infinite where it failed.
+        accuracy: mean share of validation pairs ordered correctly.
+        temperature: geometric mean of the temperatures.
+        seconds: of fitting, all splits together.
+        error: why it failed, or "".
+    """
+
+    recipe: Head
+    options: Mapping[str, Any]
+    nll: float = math.inf
+    accuracy: float = math.nan
+    temperature: float = math.nan
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning found: the recipe of least validation NLL, and every trial in the order of trying."""
+
+    best: Head
+    trials: tuple[Trial, ...] = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; the numbers of a failed trial are null."""
+        names = ("nll", "accuracy", "temperature", "seconds", "error")
+        rows = [{"options": dict(t.options)} | {n: _plain(getattr(t, n)) for n in names} for t in self.trials]
+        return {"best": self.best.config(), "trials": rows}
+
+
+def tune(head: Head | str, pairs: Pairs, *, budget: int, seed: int, splits: int = 2, fraction: float = 0.2) -> Tuning:
+    """Try recipes on validation prompts and return the best; fit it on all pairs afterwards.
+
+    The recipe as given is tried first, then others drawn without repetition from its search space (`Head.space`), all
+    of them where the budget allows. The splits of one recipe are fitted in one batch. What is compared is the
+    likelihood after temperature scaling, so that heads are judged by the order and the relative sizes of their margins
+    and not by a scale that one number puts right.
+
+    Args:
+        head: a recipe, or a name for its defaults.
+        pairs: training pairs; test prompts must not be among them.
+        budget: how many recipes are tried.
+        seed: of the draw, the splits and the fits.
+        splits: how many times the prompts are split, every recipe with the same splits.
+        fraction: share of the pairs in validation.
+
+    Raises:
+        OptionError: `budget` or `splits` is below 1.
+        DataError: all pairs belong to one prompt.
+        ConvergenceError: no recipe could be fitted.
+    """
+    if budget < 1 or splits < 1:
+        raise OptionError(f"budget and splits must be >= 1, got {budget} and {splits}")
+    recipe = Head.of(head)
+    held = [pairs.split(fraction, seed=seed + i) for i in range(splits)]
+    problems = [Problem(train, seed + i) for i, (train, _) in enumerate(held)]
+    validation = [part.compact() for _, part in held]
+    trials = [_try(changed(recipe, o), o, problems, validation) for o in _draw(recipe, budget, seed=seed)]
+    best = min(trials, key=lambda trial: trial.nll)
+    if best.error:
+        raise ConvergenceError(f"none of the {len(trials)} recipes could be fitted, the first because {best.error}")
+    return Tuning(best.recipe, tuple(trials))
+
+
+def changed(recipe: Head, options: Mapping[str, Any]) -> Head:
+    """Return a recipe with other options; "base.beta" is the option `beta` of the head in its field `base`."""
+    own: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, value in options.items():
+        child, dot, rest = name.partition(".")
+        if dot:
+            nested[child][rest] = value
+        else:
+            own[name] = value
+    own |= {child: changed(getattr(recipe, child), inner) for child, inner in nested.items()}
+    return dataclasses.replace(recipe, **own)
+
+
+def _draw(recipe: Head, budget: int, *, seed: int) -> list[dict[str, Any]]:
+    """Return changes of the recipe: none, and then distinct points of its space in a random order."""
+    space = recipe.space()
+    sizes = [len(values) for values in space.values()]
+    rng = np.random.default_rng(seed)
+    out: dict[Head, dict[str, Any]] = {recipe: {}}
+    seen: set[tuple[int, ...]] = set()
+    while len(out) < budget and len(seen) < math.prod(sizes):
+        point = tuple(int(rng.integers(size)) for size in sizes)
+        if point not in seen:
+            seen.add(point)
+            options = {name: values[i] for (name, values), i in zip(space.items(), point, strict=True)}
+            out.setdefault(changed(recipe, options), options)
+    return list(out.values())
+
+
+def _try(recipe: Head, options: Mapping[str, Any], problems: Sequence[Problem], validation: Sequence[Pairs]) -> Trial:
+    start = time.perf_counter()
+    try:
+        models: Sequence[RewardModel] = recipe.fit_many(problems)
+    except ConvergenceError as error:
+        return Trial(recipe, options, seconds=time.perf_counter() - start, error=str(error))
+    seconds = time.perf_counter() - start
+    nll, accuracy, temperature = [], [], []
+    for model, pairs in zip(models, validation, strict=True):
+        reward = model.score(pairs.features)
+        temperature.append(fit_temperature(reward, pairs))
+        seen = Preferences.of(tempered(reward, temperature[-1]), pairs)
+        nll.append(seen.nll)
+        accuracy.append(np.average(seen.correct, weights=seen.decided))
+    means = [float(np.mean(a)) for a in (nll, accuracy, np.log(temperature))]
+    return Trial(recipe, options, means[0], means[1], math.exp(means[2]), seconds)
+
+
+def _plain(value: float | str) -> float | str | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
