@@ -63,8 +63,8 @@ def process(file: Path, folder: str) -> float:
 
 def cache() -> list[tuple[str, str, str, str]]:
     """Compare an empty cache with a full one, whole processes, and time a large read."""
-    from embrm.embedders.cache.shards import Rows
-    from embrm.embedders.cache.store import Space, text_key
+    from embrm.embedders.cache.shards import ShardRows
+    from embrm.embedders.cache.store import VectorStore, text_key
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "texts.json"
@@ -74,10 +74,10 @@ def cache() -> list[tuple[str, str, str, str]]:
         os.environ["EMBRM_CACHE"] = folder
         keys = [text_key(str(i).encode()) for i in range(24_000)]
         vectors = np.random.default_rng(0).normal(size=(len(keys), 384)).astype(np.float32)
-        with Space("benchmark").writer() as write:
+        with VectorStore("benchmark").writer() as write:
             for i in range(0, len(keys), 32):
-                write(Rows(keys[i : i + 32], vectors[i : i + 32], np.zeros(len(keys[i : i + 32]), dtype=bool)))
-        [read] = best(lambda: Space("benchmark").read(keys), rounds=ROUNDS)
+                write(ShardRows(keys[i : i + 32], vectors[i : i + 32], np.zeros(len(keys[i : i + 32]), dtype=bool)))
+        [read] = best(lambda: VectorStore("benchmark").read(keys), rounds=ROUNDS)
     return [
         (
             "2 000 texts, whole process: empty cache → full cache",

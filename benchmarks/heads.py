@@ -35,7 +35,7 @@ import numpy as np
 from embrm import Candidates, Features, Pairs, bestofn, heads
 from embrm.core.arrays import Array, IntArray
 from embrm.heads import Head
-from embrm.metrics.calibration import calibration, tempered
+from embrm.metrics.calibration import calibration_report, tempered
 from embrm.metrics.intervals import Interval, bootstrap
 from embrm.training.tuning import tune
 from embrm.world import shipped
@@ -150,7 +150,7 @@ def measure(folder: Path | None, title: str, seed: int, *, budget: int) -> Measu
     reward = proxy if test.features is pools.features else model.score(test.features)
     margin = reward.mean[test.chosen] - reward.mean[test.rejected]
     prompt = np.unique(test.prompt, return_inverse=True)[1]
-    calibrated = calibration(tempered(reward, temperature), test)
+    calibrated = calibration_report(tempered(reward, temperature), test)
     assert pools.gold is not None
     won = bestofn.win_score(pools.gold, offsets=pools.offsets)
     size = int(np.diff(pools.offsets).min())

@@ -25,8 +25,7 @@ from embrm.detectors import Detector
 from embrm.embedders import Embedder
 from embrm.heads import FittedHead
 from embrm.metrics.intervals import bootstrap
-from embrm.monitoring import onset
-from embrm.monitoring import watch as noticing
+from embrm.monitoring import onset, watch
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
 from embrm.policies.training import PolicyGradient
@@ -216,12 +215,12 @@ def measure(name: str, recipe: Detector, course: Course, *, seed: int) -> dict[s
         out["FPR at 5 %"] = float(np.mean(clean.flagged)) if clean.flagged is not None else np.nan
     verdicts, control = ([fitted.check(x) for x in sets] for sets in (course.sets, course.clean_sets))
     statistic, usual = (np.array([v.statistic for v in side]) for side in (verdicts, control))
-    rule = noticing.usual_rule(recipe)
+    rule = watch.usual_rule(recipe)
     alarms = []
     for side, values in ((verdicts, statistic), (control, usual)):
         p = [v.details.get("p_value", np.nan) for v in side]
-        alarms.append(noticing.first_alarm(values, np.array(p), rule=rule))
-    judged = onset.judge(statistic, course.gold, alarm=alarms[0])
+        alarms.append(watch.first_alarm(values, np.array(p), rule=rule))
+    judged = onset.alarm_report(statistic, course.gold, alarm=alarms[0])
     out["false alarm"] = float(alarms[1] is not None)
     if judged.onset is not None:
         after = statistic[judged.onset :]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from embrm.core.arrays import Array
-from embrm.study.claims import Finding, Verdict
+from embrm.study.claims import ClaimVerdict, Finding
 from embrm.study.config import StudyConfig, parse
 from embrm.study.results import Cell, Results, Row, key_of
 
@@ -205,7 +205,7 @@ def _step(step: int, kl: float, proxy: float, true: float, rng: np.random.Genera
 
 def findings() -> list[Finding]:
     """Return one finding of every verdict on each data set."""
-    effects: dict[Verdict, float] = {"supported": 0.9, "contradicted": -0.4, "inconclusive": 0.01}
+    effects: dict[ClaimVerdict, float] = {"supported": 0.9, "contradicted": -0.4, "inconclusive": 0.01}
     found = []
     for dataset in ("world", "answers"):
         for i, (verdict, effect) in enumerate(effects.items(), start=1):

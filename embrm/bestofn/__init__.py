@@ -3,7 +3,7 @@
 Arrays in, curves out; which rule values the responses belongs to `embrm.selectors`.
 """
 
-from embrm.bestofn.curves import Curve
+from embrm.bestofn.curves import Curve, pool_kl
 from embrm.bestofn.exact import curve, kl_bound, kl_estimate, oracle_fraction, win_score
 from embrm.bestofn.ranks import Convention
 from embrm.bestofn.scaling_law import Extrapolation, GaoFit, Peak, extrapolate, fit_gao, peak
@@ -26,6 +26,7 @@ __all__ = [
     "peak",
     "pessimistic",
     "poisson",
+    "pool_kl",
     "soft",
     "tilt",
     "win_score",

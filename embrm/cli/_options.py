@@ -42,7 +42,7 @@ _features = click.option(
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceOptions:
     """Where the vectors of a file come from, as typed."""
 
     embedder: str | None
@@ -94,7 +94,7 @@ def embedding(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         *, embedder: str | None, embedder_set: tuple[str, ...], features: str | None = None, **others: Any
     ) -> Any:
-        return function(source=Source(embedder, embedder_set, features), **others)
+        return function(source=SourceOptions(embedder, embedder_set, features), **others)
 
     for option in (
         click.option("--embedder-set", multiple=True, metavar="NAME=VALUE", help="Set an option of the embedder."),

@@ -17,9 +17,9 @@ from embrm.core.files import write_rows
 if TYPE_CHECKING:
     from embrm.embedders.cache.store import CacheInfo
     from embrm.evaluation.reports import PairReport, PoolReport
-    from embrm.evaluation.rules import Comparison
+    from embrm.evaluation.rules import RuleComparison
     from embrm.metrics.intervals import Interval
-    from embrm.monitoring.watch import Finding, Watched
+    from embrm.monitoring.watch import DetectorReport, Watched
 
 _warned: list[str] = []
 
@@ -128,7 +128,7 @@ def pool_table(report: PoolReport) -> str:
     return f"{report.prompts} prompts\n" + table(header, rows)
 
 
-def rule_table(found: Comparison) -> str:
+def rule_table(found: RuleComparison) -> str:
     """Return gold at powers of two and at the end for each rule, and below it for what rules are compared with."""
     last = len(found.sizes) - 1
     shown = [i for i, n in enumerate(found.sizes) if i == last or math.log2(n).is_integer()]
@@ -158,7 +158,7 @@ def _range(line: Interval, i: int) -> str:
     return _of(line[i])
 
 
-def finding_table(findings: Sequence[Finding]) -> str:
+def finding_table(findings: Sequence[DetectorReport]) -> str:
     """Return one line a detector and space, and below it what a reader must know before trusting the numbers."""
     rows = [
         [
@@ -179,14 +179,14 @@ def finding_table(findings: Sequence[Finding]) -> str:
 
 def watched_table(watched: Sequence[Watched]) -> str:
     """Return one line a detector and space: when its rule fired, and when gold began to fall."""
-    judged = ("onset", "lead", "auroc")
+    reported = ("onset", "lead", "auroc")
     rows = [
         [
             w.detector,
             w.space,
             w.rule,
             *(float(w.statistic[i]) for i in (0, -1)),
-            *("–" if v is None else v for v in (w.alarm, *(getattr(w.judgement, name, None) for name in judged))),
+            *("–" if v is None else v for v in (w.alarm, *(getattr(w.report, name, None) for name in reported))),
         ]
         for w in watched
     ]

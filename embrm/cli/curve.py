@@ -43,7 +43,7 @@ def command(
     pool: Literal["population", "support"],
     figure: str | None,
     penalty: Penalty | None,
-    source: _options.Source,
+    source: _options.SourceOptions,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -61,7 +61,7 @@ def command(
     from embrm.data.texts import gold, read_texts
     from embrm.evaluation import penalty as choosing
     from embrm.evaluation import rules as comparing
-    from embrm.evaluation.scorer import Judge
+    from embrm.evaluation.scorer import Scorer
     from embrm.report import figures
 
     if figure:
@@ -69,10 +69,10 @@ def command(
     wanted = _options.whole_numbers("--sizes", sizes)
     rules = _options.recipes(selectors.registry, names)
     choosing.check_penalty(list(rules.values()), given=penalty is not None)
-    judge = Judge.open(model, reading=source.reading)
+    scorer = Scorer.open(model, reading=source.reading)
     texts = read_texts(pools, kind="pools")
     values = gold(texts.rows)
-    reward = judge.reward(texts)
+    reward = scorer.reward(texts)
     found = comparing.compare(
         rules or comparing.usual_rules(reward),
         reward,
@@ -81,7 +81,7 @@ def command(
         length=[len(response) for response in texts.responses],
         sizes=wanted,
         pool=pool,
-        penalty=None if penalty is None else penalty.of(texts, judge, seed=seed),
+        penalty=None if penalty is None else penalty.of(texts, scorer, seed=seed),
         seed=seed,
     )
     text = _render.rule_table(found)

@@ -56,7 +56,7 @@ def command(
     onset: Rule | None,
     limit: float | None,
     options: tuple[str, ...],
-    source: _options.Source,
+    source: _options.SourceOptions,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -76,9 +76,9 @@ def command(
     from embrm import detectors
     from embrm.data.texts import read_texts
     from embrm.errors import OptionError
-    from embrm.evaluation.scorer import Judge
+    from embrm.evaluation.scorer import Scorer
     from embrm.heads import load_model
-    from embrm.monitoring import watch as noticing
+    from embrm.monitoring import watch
 
     if options and len(names) != 1:
         raise OptionError(f"--set needs a single --detector to belong to, got {', '.join(names) or 'none'}")
@@ -86,14 +86,14 @@ def command(
     run = Path(outputs).is_dir()
     if not run and (window, onset, limit) != (None, None, None):
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
-    judge = Judge(model, load_model(model), source.reading)
+    scorer = Scorer(model, load_model(model), source.reading)
     known = read_texts(reference)
     how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "level": level, "seed": seed}
     data: dict[str, Any]
     if run:
-        watched = noticing.watch_run(
+        watched = watch.watch_run(
             recipes,
-            judge,
+            scorer,
             known,
             outputs,
             window=5 if window is None else window,
@@ -105,7 +105,7 @@ def command(
         alarm = any(line.alarm is not None for line in watched)
     else:
         new = read_texts(outputs)
-        findings = noticing.check_outputs(recipes, judge, known, new, **how)
+        findings = watch.check_outputs(recipes, scorer, known, new, **how)
         data, text = {"outputs": len(new), "findings": findings}, _render.finding_table(findings)
         alarm = any(finding.alarm for finding in findings)
     _render.emit({"reference": len(known), "level": level, "alarm": alarm, **data}, text, as_json=as_json)

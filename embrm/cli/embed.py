@@ -20,7 +20,7 @@ from embrm.cli import _options, _render
 @_options.embedding
 @_options.no_seed
 @_options.json_output
-def command(file: str, output: str, view: str, source: _options.Source, as_json: bool) -> None:
+def command(file: str, output: str, view: str, source: _options.SourceOptions, as_json: bool) -> None:
     """Embed the texts of a file once; the vectors also serve as `--features` of other commands.
 
     FILE has pairs (prompt, chosen, rejected), pools (prompt, responses[]) or texts (prompt, response). The rows are in

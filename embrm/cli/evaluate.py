@@ -32,7 +32,7 @@ def command(
     sizes: str | None,
     pool: Literal["population", "support"],
     figure: str | None,
-    source: _options.Source,
+    source: _options.SourceOptions,
     seed: int,
     as_json: bool,
 ) -> None:

@@ -40,7 +40,7 @@ def command(
     output: str,
     holdout: float,
     device: str,
-    source: _options.Source,
+    source: _options.SourceOptions,
     seed: int,
     as_json: bool,
 ) -> None:

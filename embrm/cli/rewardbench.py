@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @_options.embedding
 @_options.seed
 @_options.json_output
-def command(file: str, models: tuple[str, ...], source: _options.Source, seed: int, as_json: bool) -> None:
+def command(file: str, models: tuple[str, ...], source: _options.SourceOptions, seed: int, as_json: bool) -> None:
     """Score models on a local file of RewardBench 1 or 2, and say whether they differ from the first.
 
     FILE is JSON Lines or Parquet as published: prompt, chosen, rejected, subset; in version 2 chosen and rejected are
@@ -32,12 +32,12 @@ def command(file: str, models: tuple[str, ...], source: _options.Source, seed: i
     Example:
       embrm rewardbench rewardbench.jsonl --model model
     """
-    from embrm.evaluation.scorer import Judge
+    from embrm.evaluation.scorer import Scorer
     from embrm.integrations.rewardbench import bench_report, read_bench
 
     bench = read_bench(file)
-    judges = {model: Judge.open(model, reading=source.reading) for model in models}
-    rewards = {model: judge.reward(bench.texts).mean for model, judge in judges.items()}
+    scorers = {model: Scorer.open(model, reading=source.reading) for model in models}
+    rewards = {model: scorer.reward(bench.texts).mean for model, scorer in scorers.items()}
     length = [float(len(response)) for response in bench.texts.responses]
     found = bench_report(bench, {**rewards, "length": length}, seed=seed)
     _render.emit({"file": file, "report": found}, _text(found), as_json=as_json)

@@ -106,7 +106,14 @@ def command(output: str, policy: str, as_json: bool, **typed: Any) -> int:
 
 
 def _train_grammar(
-    *, model: str, output: str, latent_penalty: float, latents: bool, source: _options.Source, seed: int, **typed: Any
+    *,
+    model: str,
+    output: str,
+    latent_penalty: float,
+    latents: bool,
+    source: _options.SourceOptions,
+    seed: int,
+    **typed: Any,
 ) -> tuple[Trajectory, None]:
     from embrm import embedders
     from embrm.heads import load_model
@@ -171,7 +178,7 @@ def _train_lm(
 def _reward(
     model: str,
     *,
-    source: _options.Source,
+    source: _options.SourceOptions,
     latents: bool,
     latent_penalty: float,
     selector: str | None,

@@ -17,7 +17,7 @@ from embrm.cli import _options, _render
 @_options.on_texts
 @_options.no_seed
 @_options.json_output
-def command(model: str, file: str, no_draws: bool, output: str, source: _options.Source, as_json: bool) -> None:
+def command(model: str, file: str, no_draws: bool, output: str, source: _options.SourceOptions, as_json: bool) -> None:
     """Score texts: the mean reward over the members of a model, their disagreement, and each member's reward.
 
     FILE has pairs, pools or texts. Each line of the output is a text: the id (or number) of its row, its index in the
@@ -29,10 +29,10 @@ def command(model: str, file: str, no_draws: bool, output: str, source: _options
     """
     from embrm.core.files import check_output
     from embrm.data.texts import read_texts
-    from embrm.evaluation.scorer import Judge, score_rows
+    from embrm.evaluation.scorer import Scorer, score_rows
     from embrm.heads import load_model
 
     check_output(output)
-    judge = Judge(model, load_model(model), source.reading)
+    scorer = Scorer(model, load_model(model), source.reading)
     texts = read_texts(file)
-    _render.emit_rows(score_rows(texts, judge.reward(texts), draws=not no_draws), output, as_json=as_json)
+    _render.emit_rows(score_rows(texts, scorer.reward(texts), draws=not no_draws), output, as_json=as_json)

@@ -29,7 +29,7 @@ def command(
     options: tuple[str, ...],
     penalty: Penalty | None,
     output: str,
-    source: _options.Source,
+    source: _options.SourceOptions,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -48,18 +48,18 @@ def command(
     from embrm.core.files import check_output
     from embrm.data.texts import gold, read_texts
     from embrm.evaluation import penalty as choosing
-    from embrm.evaluation.scorer import Judge
+    from embrm.evaluation.scorer import Scorer
 
     rule = _options.recipe(selectors.registry, selector, options)
     choosing.check_penalty([rule], given=penalty is not None)
     check_output(output)
-    judge = Judge.open(model, reading=source.reading)
+    scorer = Scorer.open(model, reading=source.reading)
     texts = read_texts(pools, kind="pools")
     values = gold(texts.rows)
     choice = rule(
-        judge.reward(texts),
+        scorer.reward(texts),
         offsets=texts.offsets,
-        penalty=None if penalty is None else penalty.of(texts, judge, seed=seed),
+        penalty=None if penalty is None else penalty.of(texts, scorer, seed=seed),
         seed=seed,
     )
     _render.emit_rows(choosing.chosen_rows(texts, choice, gold=values), output, as_json=as_json)

@@ -35,7 +35,7 @@ def command(
     keep_system: bool,
     max_texts: int,
     max_bytes: int,
-    source: _options.Source,
+    source: _options.SourceOptions,
     as_json: bool,
 ) -> None:
     """Answer OpenRLHF's POST /get_reward with the rewards of a model, until Ctrl-C or SIGTERM.

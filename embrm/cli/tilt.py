@@ -22,7 +22,7 @@ def command(
     rounds: int,
     latent_penalty: float,
     figure: str | None,
-    source: _options.Source,
+    source: _options.SourceOptions,
     seed: int,
     as_json: bool,
 ) -> None:

@@ -15,11 +15,11 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         homes: public name → the module that defines it; a name mapped to itself under the package is a submodule.
     """
 
-    def find(name: str) -> Any:
+    def find_name(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         home = homes[name]
         module = importlib.import_module(home)
         return module if home == f"{package}.{name}" else getattr(module, name)
 
-    return find
+    return find_name

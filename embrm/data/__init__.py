@@ -11,7 +11,8 @@ from embrm.core.faces import lazily
 
 if TYPE_CHECKING:
     from embrm.data.convert import from_rankings, from_ratings, together, trl_rows
-    from embrm.data.encode import TruncationWarning, read, read_candidates, read_pairs
+    from embrm.data.encode import Encoded, TruncationWarning
+    from embrm.data.read import read, read_candidates, read_pairs
     from embrm.data.texts import Texts, read_prompts, read_texts
 
 __getattr__ = lazily(

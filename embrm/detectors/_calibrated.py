@@ -19,7 +19,7 @@ from embrm.errors import OptionError
 
 
 @dataclass(frozen=True, eq=False)
-class Scorer:
+class LearntScore:
     """What a detector learnt: `score` takes rows `(n, k)` and gives `(n,)`, higher more suspicious."""
 
     score: Callable[[Array], Array]
@@ -28,7 +28,7 @@ class Scorer:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class ConformalScores:
     """Sorted scores `(n,)` of one random row of each calibration prompt.
 
     A test row of a new prompt is exchangeable with one row of each of `n` prompts, so its p-value is uniform on
@@ -39,7 +39,7 @@ class Calibration:
     scores: Array
 
     @classmethod
-    def of(cls, scores: Array, prompt: IntArray, *, alpha: float, rng: np.random.Generator) -> Calibration:
+    def of(cls, scores: Array, prompt: IntArray, *, alpha: float, rng: np.random.Generator) -> ConformalScores:
         """Calibrate on scores `(m,)` whose rows belong to the prompts `(m,)`.
 
         Raises:
@@ -101,7 +101,7 @@ class CalibratedDetector(ABC):
             raise OptionError(f"alpha must be inside (0, 1) or None, got {self.alpha}")
 
     @abstractmethod
-    def learn(self, x: Array, *, seed: int) -> Scorer:
+    def learn(self, x: Array, *, seed: int) -> LearntScore:
         """Learn what is normal from rows `(m, k)`."""
 
     def statistic(self, scores: Array, flagged: BoolArray | None) -> float:
@@ -121,7 +121,7 @@ class CalibratedDetector(ABC):
         rng = np.random.default_rng(seed)
         held = split_by_prompt(rows, alpha=self.alpha, rng=rng)
         scorer = self.learn(x[~held], seed=seed)
-        calibration = Calibration.of(scorer.score(x[held]), rows[held], alpha=self.alpha, rng=rng)
+        calibration = ConformalScores.of(scorer.score(x[held]), rows[held], alpha=self.alpha, rng=rng)
         learnt = rows[:0] if prompt is None else np.unique(rows[~held])
         return FittedCalibrated(self, scorer, calibration, x.shape[1], learnt, seed)
 
@@ -131,8 +131,8 @@ class FittedCalibrated:
     """A detector with its calibration: `learnt` are the prompts whose rows it was fitted to, where they were given."""
 
     recipe: CalibratedDetector
-    scorer: Scorer
-    calibration: Calibration | None
+    scorer: LearntScore
+    calibration: ConformalScores | None
     width: int
     learnt: IntArray
     seed: int

@@ -12,7 +12,7 @@ from embrm.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussian:
+class FittedGaussian:
     """Mean `(k,)` and lower Cholesky factor `(k, k)` of a covariance."""
 
     mean: Array
@@ -20,7 +20,7 @@ class Gaussian:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def fit(cls, x: Array, *, shrink: bool = True, ridge: float = 0.0) -> Gaussian:
+    def fit(cls, x: Array, *, shrink: bool = True, ridge: float = 0.0) -> FittedGaussian:
         """Fit rows `(m, k)`: by Ledoit and Wolf's shrinkage, or the sample covariance; `ridge` adds to its diagonal.
 
         Raises:

@@ -17,7 +17,7 @@ from embrm.errors import DataError, OptionError
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class SetStatistic:
     """How two sets differ.
 
     Attributes:
@@ -57,7 +57,7 @@ class PermutationDetector(ABC):
             raise OptionError(f"rows must be at least 2, got {self.rows}")
 
     @abstractmethod
-    def compare(self, x: Array, *, outputs: Array, reference: Array) -> Comparison:
+    def compare(self, x: Array, *, outputs: Array, reference: Array) -> SetStatistic:
         """Compare outputs `(n, k)` with the reference `(m, k)`, and score rows `x`, those of `outputs` among them."""
 
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedPermutation:

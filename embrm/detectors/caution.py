@@ -9,7 +9,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.registry import register
-from embrm.detectors._calibrated import CalibratedDetector, Scorer
+from embrm.detectors._calibrated import CalibratedDetector, LearntScore
 from embrm.errors import DataError, OptionError
 
 
@@ -39,7 +39,7 @@ class Caution(CalibratedDetector):
             if getattr(self, name) < least:
                 raise OptionError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
-    def learn(self, x: Array, *, seed: int) -> Scorer:
+    def learn(self, x: Array, *, seed: int) -> LearntScore:
         """Fit the net to rows `(m, k)`.
 
         Raises:
@@ -73,7 +73,9 @@ class Caution(CalibratedDetector):
 
         usual = float(error(x).mean())
         found = tuple(str(w.message) for w in caught)
-        return Scorer(lambda rows: error(rows) / usual, {"components": components, "reference_error": usual}, found)
+        return LearntScore(
+            lambda rows: error(rows) / usual, {"components": components, "reference_error": usual}, found
+        )
 
     def _parts(self, x: Array) -> tuple[Array, Array]:
         return (x[:, : self.inputs], x[:, self.inputs :]) if self.inputs else (x, x)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from embrm.core.arrays import Array
 from embrm.core.registry import register
 from embrm.core.results import Verdict
-from embrm.detectors._calibrated import CalibratedDetector, Calibration, FittedCalibrated, Scorer
+from embrm.detectors._calibrated import CalibratedDetector, ConformalScores, FittedCalibrated, LearntScore
 from embrm.detectors._detector import check_rows
 from embrm.errors import OptionError
 
@@ -29,9 +29,9 @@ class Conformal(CalibratedDetector):
         if self.alpha is None:
             raise OptionError("conformal only adds p-values, so alpha must be a number inside (0, 1), got None")
 
-    def learn(self, x: Array, *, seed: int) -> Scorer:
+    def learn(self, x: Array, *, seed: int) -> LearntScore:
         """Take the numbers as they are."""
-        return Scorer(lambda rows: rows[:, 0])
+        return LearntScore(lambda rows: rows[:, 0])
 
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedConformal:
         """Keep the numbers `(m,)` or `(m, 1)` of the reference, one of each prompt.
@@ -42,7 +42,7 @@ class Conformal(CalibratedDetector):
         """
         x, rows = check_rows(_column(reference), prompt, name="reference", width=1)
         assert self.alpha is not None
-        calibration = Calibration.of(x[:, 0], rows, alpha=self.alpha, rng=np.random.default_rng(seed))
+        calibration = ConformalScores.of(x[:, 0], rows, alpha=self.alpha, rng=np.random.default_rng(seed))
         return FittedConformal(self, self.learn(x, seed=seed), calibration, 1, rows[:0], seed)
 
 

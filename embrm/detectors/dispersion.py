@@ -9,7 +9,7 @@ import numpy as np
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
 from embrm.detectors._dbscan import distinct
-from embrm.detectors._permutation import Comparison, PermutationDetector
+from embrm.detectors._permutation import PermutationDetector, SetStatistic
 
 
 @register
@@ -22,7 +22,7 @@ class Dispersion(PermutationDetector):
     collapse shows in vectors of the responses alone; in joint vectors the prompts go on differing.
     """
 
-    def compare(self, x: Array, *, outputs: Array, reference: Array) -> Comparison:
+    def compare(self, x: Array, *, outputs: Array, reference: Array) -> SetStatistic:
         """Compare the spreads of outputs `(n, k)` and reference `(m, k)`; `details["repeated"]` counts equal rows."""
         joint = np.concatenate([outputs, reference])
         joint = joint - joint.mean(axis=0, dtype=np.float64)
@@ -37,7 +37,7 @@ class Dispersion(PermutationDetector):
         # Mean squared distance to the outputs other than itself: exact for rows that are among them.
         own = (((x - centre) ** 2).sum(axis=1) + inner) * n / (n - 1)
         usual = 2 * reference.var(axis=0, dtype=np.float64, ddof=1).sum()
-        return Comparison(lost, 1 - own / usual, {"repeated": len(x) - len(distinct(x)[0])})
+        return SetStatistic(lost, 1 - own / usual, {"repeated": len(x) - len(distinct(x)[0])})
 
 
 def _spread(x: Array, masks: BoolArray) -> Array:

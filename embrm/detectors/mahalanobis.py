@@ -8,8 +8,8 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.registry import register
-from embrm.detectors._calibrated import CalibratedDetector, Scorer
-from embrm.detectors._gaussian import Gaussian
+from embrm.detectors._calibrated import CalibratedDetector, LearntScore
+from embrm.detectors._gaussian import FittedGaussian
 
 
 @register
@@ -26,9 +26,9 @@ class Mahalanobis(CalibratedDetector):
 
     squared: bool = False
 
-    def learn(self, x: Array, *, seed: int) -> Scorer:
+    def learn(self, x: Array, *, seed: int) -> LearntScore:
         """Fit the Gaussian to rows `(m, k)`."""
-        gaussian = Gaussian.fit(x)
+        gaussian = FittedGaussian.fit(x)
         if self.squared:
-            return Scorer(gaussian.squared_distance, warnings=gaussian.warnings)
-        return Scorer(lambda rows: np.sqrt(gaussian.squared_distance(rows)), warnings=gaussian.warnings)
+            return LearntScore(gaussian.squared_distance, warnings=gaussian.warnings)
+        return LearntScore(lambda rows: np.sqrt(gaussian.squared_distance(rows)), warnings=gaussian.warnings)

@@ -8,7 +8,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
-from embrm.detectors._permutation import Comparison, PermutationDetector
+from embrm.detectors._permutation import PermutationDetector, SetStatistic
 
 
 @register
@@ -21,7 +21,7 @@ class MMD(PermutationDetector):
     grow with the square of `rows`.
     """
 
-    def compare(self, x: Array, *, outputs: Array, reference: Array) -> Comparison:
+    def compare(self, x: Array, *, outputs: Array, reference: Array) -> SetStatistic:
         """Compare outputs `(n, k)` with the reference `(m, k)`."""
         from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
@@ -35,7 +35,7 @@ class MMD(PermutationDetector):
             part = x[start : start + 4096]
             dense, usual = (rbf_kernel(part, of, gamma=0.5 / width2).mean(axis=1) for of in (outputs, reference))
             scores[start : start + 4096] = dense - usual
-        return Comparison(lambda masks: _mmd2(kernel, masks), scores, {"width": width2**0.5})
+        return SetStatistic(lambda masks: _mmd2(kernel, masks), scores, {"width": width2**0.5})
 
 
 def _mmd2(kernel: Array, masks: BoolArray) -> Array:

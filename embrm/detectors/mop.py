@@ -12,9 +12,9 @@ from scipy.stats import chi2
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
 from embrm.core.results import Verdict
-from embrm.detectors._calibrated import CalibratedDetector, Scorer
+from embrm.detectors._calibrated import CalibratedDetector, LearntScore
 from embrm.detectors._detector import FittedDetector, check_rows
-from embrm.detectors._gaussian import Gaussian
+from embrm.detectors._gaussian import FittedGaussian
 from embrm.errors import MissingExtraError, OptionError
 
 
@@ -47,10 +47,10 @@ class MOP(CalibratedDetector):
                 "mop is the share of p-values <= alpha, so alpha must be a number inside (0, 1), got None"
             )
 
-    def learn(self, x: Array, *, seed: int) -> Scorer:
+    def learn(self, x: Array, *, seed: int) -> LearntScore:
         """Fit the Gaussian to rows `(m, k)`."""
-        gaussian = Gaussian.fit(x)
-        return Scorer(gaussian.squared_distance, warnings=gaussian.warnings)
+        gaussian = FittedGaussian.fit(x)
+        return LearntScore(gaussian.squared_distance, warnings=gaussian.warnings)
 
     def statistic(self, scores: Array, flagged: BoolArray | None) -> float:
         """Return the share of flagged outputs."""
@@ -89,10 +89,10 @@ class FittedChi2:
         if self.recipe.method == "umap":
             both = _umap(np.concatenate([reference, x]), seed=self.seed)
             reference, x = both[: len(reference)], both[len(reference) :]
-            inner = chi2.sf(Gaussian.fit(reference).squared_distance(reference), reference.shape[1]) >= 0.1
-            gaussian = Gaussian.fit(reference[inner], shrink=False, ridge=1e-3)
+            inner = chi2.sf(FittedGaussian.fit(reference).squared_distance(reference), reference.shape[1]) >= 0.1
+            gaussian = FittedGaussian.fit(reference[inner], shrink=False, ridge=1e-3)
         else:
-            gaussian = Gaussian.fit(reference, shrink=False)
+            gaussian = FittedGaussian.fit(reference, shrink=False)
         scores = gaussian.squared_distance(x)
         p_values, alpha = chi2.sf(scores, x.shape[1]), self.recipe.alpha
         assert alpha is not None

@@ -8,7 +8,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.registry import register
-from embrm.detectors._calibrated import CalibratedDetector, Scorer
+from embrm.detectors._calibrated import CalibratedDetector, LearntScore
 from embrm.detectors._dbscan import distinct
 from embrm.errors import DataError, OptionError
 
@@ -29,7 +29,7 @@ class Neighbours(CalibratedDetector):
         if self.k < 1:
             raise OptionError(f"k must be at least 1, got {self.k}")
 
-    def learn(self, x: Array, *, seed: int) -> Scorer:
+    def learn(self, x: Array, *, seed: int) -> LearntScore:
         """Keep the distinct rows of `(m, k)`.
 
         Raises:
@@ -43,4 +43,4 @@ class Neighbours(CalibratedDetector):
                 f"the {self.k}-th neighbour needs {self.k} distinct reference rows, got {len(rows)}; lower k"
             )
         nearest = NearestNeighbors(n_neighbors=self.k).fit(rows)
-        return Scorer(lambda outputs: np.asarray(nearest.kneighbors(outputs)[0][:, -1]), {"rows": len(rows)})
+        return LearntScore(lambda outputs: np.asarray(nearest.kneighbors(outputs)[0][:, -1]), {"rows": len(rows)})

@@ -16,7 +16,7 @@ from embrm.core.results import Choice
 from embrm.data.texts import Texts
 from embrm.detectors import Detector, fit_by_class
 from embrm.errors import OptionError
-from embrm.evaluation.scorer import Judge, read_numbers
+from embrm.evaluation.scorer import Scorer, read_numbers
 from embrm.selectors import Selector
 from embrm.selectors.penalised import Penalised
 
@@ -29,7 +29,7 @@ class Penalty:
         name: "mbr" (minus the mean cosine to the pool), a detector that scores rows ("mahalanobis" in the latent is
             InfoRM's IBL, "caution" is caution), or a file of one number a text.
         reference: texts that a detector learns as usual, by class where the rows of both files have a `class`.
-        space: see `Judge.vectors`; None is "latent" for a detector and "response" for mbr.
+        space: see `Scorer.vectors`; None is "latent" for a detector and "response" for mbr.
         detector: the recipe where the name is a detector's; None is its default.
     """
 
@@ -53,13 +53,13 @@ class Penalty:
         if not detector and self.name != "mbr" and self.space is not None:
             raise OptionError(f"the penalty is read from {self.name} as it is; leave the space out")
 
-    def of(self, texts: Texts, judge: Judge, *, seed: int) -> Array:
+    def of(self, texts: Texts, scorer: Scorer, *, seed: int) -> Array:
         """Return the penalty of each text of the pools, `(n,)`."""
         if self.name == "mbr":
-            return mbr_penalty(judge.vectors(texts, space=self.space or "response"), texts.offsets)
+            return mbr_penalty(scorer.vectors(texts, space=self.space or "response"), texts.offsets)
         if self.reference is None:
             return read_numbers(self.name, texts)
-        known, new = (judge.vectors(t, space=self.space or "latent") for t in (self.reference, texts))
+        known, new = (scorer.vectors(t, space=self.space or "latent") for t in (self.reference, texts))
         recipe = self.detector or detectors.get(self.name)()
         fitted = fit_by_class(recipe, known, classes=classes_of(self.reference), seed=seed)
         return fitted.scores(new, classes=classes_of(texts))

@@ -14,7 +14,7 @@ from embrm.core.arrays import Array
 from embrm.core.data import Candidates, Pairs
 from embrm.core.results import Reward, RewardModel
 from embrm.errors import DataError, OptionError
-from embrm.metrics.calibration import BINS, Calibration, Preferences, calibration
+from embrm.metrics.calibration import BINS, CalibrationReport, Preferences, calibration_report
 from embrm.metrics.intervals import Interval, bootstrap
 
 M_co = TypeVar("M_co", bound=RewardModel, covariant=True)
@@ -36,7 +36,7 @@ class PairReport:
     accuracy: Interval
     nll: Interval
     ece: Interval
-    calibration: Calibration
+    calibration: CalibrationReport
     pairs: int
     prompts: int
 
@@ -113,7 +113,7 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int) -> PairReport:
     accuracy, nll, ece = (
         replace(found, estimate=found.estimate[i], low=found.low[i], high=found.high[i]) for i in range(3)
     )
-    return PairReport(accuracy, nll, ece, calibration(reward, pairs), pairs=len(pairs), prompts=len(sums))
+    return PairReport(accuracy, nll, ece, calibration_report(reward, pairs), pairs=len(pairs), prompts=len(sums))
 
 
 def _pair_numbers(sums: Array) -> Array:

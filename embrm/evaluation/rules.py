@@ -25,7 +25,7 @@ from embrm.selectors.thompson import Thompson
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class RuleLine:
     """One rule on the pools.
 
     Attributes:
@@ -49,7 +49,7 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class RuleComparison:
     """Rules compared on one set of pools.
 
     Attributes:
@@ -61,7 +61,7 @@ class Comparison:
     """
 
     sizes: IntArray
-    lines: Mapping[str, Line]
+    lines: Mapping[str, RuleLine]
     rules: int
     prompts: int
     pool: bestofn.Convention
@@ -141,7 +141,7 @@ def compare(
     pool: bestofn.Convention = "population",
     penalty: npt.ArrayLike | None = None,
     seed: int,
-) -> Comparison:
+) -> RuleComparison:
     """Return the curves of several rules on the same pools, with the oracle, the longest response and a random one.
 
     Args:
@@ -177,12 +177,12 @@ def compare(
     curves["random"] = replace(curves["random"], kl=np.zeros(len(n)))
     first = next(iter(curves.values())).gold_per_prompt
     lines = {name: _line(c, first, n, seed=seed) for name, c in curves.items()}
-    return Comparison(n, lines, len(rules), len(bounds) - 1, pool)
+    return RuleComparison(n, lines, len(rules), len(bounds) - 1, pool)
 
 
-def _line(curve: Curve, first: Array, sizes: IntArray, *, seed: int) -> Line:
+def _line(curve: Curve, first: Array, sizes: IntArray, *, seed: int) -> RuleLine:
     gold = curve.gold_per_prompt
-    return Line(
+    return RuleLine(
         kl=curve.kl,
         gold=bootstrap(gold, seed=seed),
         gain=bootstrap(curve.gain_per_prompt, seed=seed),

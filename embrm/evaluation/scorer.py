@@ -24,7 +24,7 @@ Reading: TypeAlias = Callable[["FittedHead | None"], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Scorer:
     """What rewards texts: a saved model with the embedder of its texts, or a file of saved scores.
 
     Attributes:
@@ -38,7 +38,7 @@ class Judge:
     reading: Reading
 
     @classmethod
-    def open(cls, path: str, *, reading: Reading) -> Judge:
+    def open(cls, path: str, *, reading: Reading) -> Scorer:
         """Load the model if `path` is a folder; a file is read when texts are scored."""
         from embrm.heads import load_model
 

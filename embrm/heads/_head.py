@@ -84,7 +84,8 @@ class Head(ABC):
         if isinstance(value, Head):
             return value
         if isinstance(value, str):
-            return registry.get(value)()
+            named: Head = registry.get(value)()
+            return named
         if not isinstance(value, Mapping) or "head" not in value or set(value) - {"head", "options"}:
             raise OptionError(f"a head is a name or {{'head': name, 'options': {{...}}}}, got {value!r}")
         options: dict[str, Any] = {}
@@ -92,7 +93,8 @@ class Head(ABC):
             if isinstance(option, list):
                 option = tuple(option)
             options[name] = Head.of(option) if isinstance(option, Mapping) else option
-        return registry.get(value["head"])(**options)
+        made: Head = registry.get(value["head"])(**options)
+        return made
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:

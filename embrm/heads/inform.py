@@ -12,7 +12,7 @@ from torch.nn import functional
 from embrm.core.registry import register
 from embrm.errors import OptionError
 from embrm.heads.gradient.head import GradientHead
-from embrm.heads.gradient.latent import Gaussian, Latent
+from embrm.heads.gradient.latent import GaussianLatent, Latent
 from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
 
 LOG_VARIANCE = (-10.0, 5.0)
@@ -77,7 +77,7 @@ class Inform(GradientHead):
         if self.hidden:
             h = affine(params, "latent", functional.gelu(h))
         loc, log_variance = h.chunk(2, dim=-1)
-        return Gaussian(loc, log_variance.clamp(*LOG_VARIANCE))
+        return GaussianLatent(loc, log_variance.clamp(*LOG_VARIANCE))
 
     def decode(self, params: Params, z: Tensor) -> Tensor:
         """Return f(z)."""
@@ -99,8 +99,8 @@ class Inform(GradientHead):
         """Return β × the released form of the KL, or None."""
         if self.kl != "released":
             return None
-        assert isinstance(latent, Gaussian)
-        averages = Gaussian(latent.loc.mean(dim=-1, keepdim=True), latent.log_variance.mean(dim=-1, keepdim=True))
+        assert isinstance(latent, GaussianLatent)
+        averages = GaussianLatent(latent.loc.mean(dim=-1, keepdim=True), latent.log_variance.mean(dim=-1, keepdim=True))
         return self.beta * averages.kl().mean(dim=(1, 2))
 
     def report(self, latent: Latent) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _tie(rows: Rows, i: int) -> tuple[str, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class BenchOutcome:
     """What a reward gets.
 
     Attributes:
@@ -179,7 +179,7 @@ def _scored_as_ties(bench: Bench, subset: str) -> bool:
     return bench.version == 2 and subset == "Ties"
 
 
-def outcome(bench: Bench, reward: npt.ArrayLike) -> Outcome:
+def outcome(bench: Bench, reward: npt.ArrayLike) -> BenchOutcome:
     """Return the outcome of rewards `(m,)` of all texts.
 
     Outside Ties a row gives 1 where the chosen response has the highest reward; in version 2, 1/k where it shares the
@@ -210,7 +210,7 @@ def outcome(bench: Bench, reward: npt.ArrayLike) -> Outcome:
         credit(several, "ties: preferred", gap[several] > spread[several])
         credit(several, "ties: hard", hard > spread[several])
         credit(several, "ties: margin", _margin(hard, spread[several]))
-    return Outcome(gap > 0, sums.reshape(len(sums), -1))
+    return BenchOutcome(gap > 0, sums.reshape(len(sums), -1))
 
 
 def _questions(bench: Bench) -> list[tuple[int, int]]:

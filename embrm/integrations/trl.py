@@ -115,7 +115,7 @@ class RewardFunction:
         self.seen = None
         if not rows:
             return [None] * len(completions)
-        self.seen = seen = self.judge(asked, written, seed=self.seed + self._batches)
+        self.seen = seen = self.score(asked, written, seed=self.seed + self._batches)
         self._batches += 1
         for name, value in self._metrics(seen).items():
             if log_metric is not None:
@@ -132,7 +132,7 @@ class RewardFunction:
         if self.alarm is not None:
             self.alarm.forget()
 
-    def judge(self, prompts: Sequence[str], texts: Sequence[str], *, seed: int) -> Seen:
+    def score(self, prompts: Sequence[str], texts: Sequence[str], *, seed: int) -> Seen:
         """Return what the head says of `n >= 1` texts, with the selector's value; a run of one prompt is a pool."""
         features, cut = self._features(prompts, texts)
         reward = self._model.score(features).centred()

@@ -4,7 +4,7 @@ They know rewards and pairs as arrays; what they say of a head, a rule or a dete
 `embrm.monitoring`.
 """
 
-from embrm.metrics.calibration import Abstention, CalibrationReport, fit_temperature, tempered
+from embrm.metrics.calibration import Abstention, CalibrationReport, calibration_report, fit_temperature, tempered
 from embrm.metrics.intervals import Interval, bootstrap
 from embrm.metrics.roc import auroc, true_positive_rate
 
@@ -14,6 +14,7 @@ __all__ = [
     "Interval",
     "auroc",
     "bootstrap",
+    "calibration_report",
     "fit_temperature",
     "tempered",
     "true_positive_rate",

@@ -77,7 +77,7 @@ class Preferences:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class CalibrationReport:
     """How far probabilities of preference are from shares.
 
     Attributes:
@@ -106,7 +106,7 @@ class Calibration:
         return {"ece": self.ece, "brier": self.brier, "nll": self.nll, **table}
 
 
-def calibration(reward: Reward, pairs: Pairs) -> Calibration:
+def calibration_report(reward: Reward, pairs: Pairs) -> CalibrationReport:
     """Measure the calibration of a reward on held-out pairs; ties count for the NLL alone.
 
     Args:
@@ -124,7 +124,7 @@ def calibration(reward: Reward, pairs: Pairs) -> Calibration:
         return np.asarray(np.divide(sums, weight, out=np.full(BINS, np.nan), where=weight > 0))
 
     confidence, accuracy = share(seen.confidence), share(seen.correct)
-    return Calibration(
+    return CalibrationReport(
         ece=float(np.nansum(weight * np.abs(accuracy - confidence)) / weight.sum()),
         brier=float(np.average((1 - seen.p) ** 2, weights=seen.decided)),
         nll=seen.nll,

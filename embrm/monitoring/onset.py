@@ -99,7 +99,7 @@ def gold_onset(gold: npt.ArrayLike, *, loss: float = 0.05) -> int | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class AlarmReport:
     """How an alarm on one trajectory relates to the onset of hacking.
 
     Attributes:
@@ -121,7 +121,7 @@ class Judgement:
     tpr: dict[float, float]
 
 
-def judge(
+def alarm_report(
     statistic: npt.ArrayLike,
     gold: npt.ArrayLike,
     *,
@@ -129,7 +129,7 @@ def judge(
     loss: float = 0.05,
     window: int | None = None,
     rates: Sequence[float] = (0.01, 0.05),
-) -> Judgement:
+) -> AlarmReport:
     """Judge an alarm and the statistic it came from against the gold reward of the same steps.
 
     Args:
@@ -150,7 +150,7 @@ def judge(
     early = lead is not None and window is not None and lead > window
     hacked = np.arange(len(x)) >= (len(x) if onset is None else onset)
     both = bool(hacked.any() and not hacked.all())
-    return Judgement(
+    return AlarmReport(
         onset=onset,
         alarm=alarm,
         lead=lead,

@@ -17,7 +17,7 @@ from embrm.core.trajectory import Trajectory
 from embrm.data.texts import Texts, number_prompts
 from embrm.detectors import CalibratedDetector, Detector, registry
 from embrm.errors import DataError, OptionError
-from embrm.evaluation.scorer import Judge
+from embrm.evaluation.scorer import Scorer
 from embrm.monitoring import onset
 
 Space: TypeAlias = Literal["latent", "joint", "response", "pca", "disagreement", "length"]
@@ -27,7 +27,7 @@ AXES = 32  # principal axes of the space "pca"
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class DetectorReport:
     """What one detector says of the outputs in one space.
 
     Attributes:
@@ -54,7 +54,7 @@ class Watched:
         statistic: `(t,)` of the rows of the last steps, at each step.
         p_values: `(t,)` of these sets, or None.
         alarm: the step at which the rule fired, or None.
-        judgement: how that relates to the fall of the gold reward; None where a step's gold is not known.
+        report: how that relates to the fall of the gold reward; None where a step's gold is not known.
         warnings: of the verdicts.
     """
 
@@ -64,26 +64,28 @@ class Watched:
     statistic: Array
     p_values: Array | None
     alarm: int | None
-    judgement: onset.Judgement | None
+    report: onset.AlarmReport | None
     warnings: tuple[str, ...]
 
 
-def both_sides(judge: Judge, reference: Texts, outputs: Texts, *, space: Space, member: int = 0) -> tuple[Array, Array]:
+def both_sides(
+    scorer: Scorer, reference: Texts, outputs: Texts, *, space: Space, member: int = 0
+) -> tuple[Array, Array]:
     """Return reference `(m, k)` and outputs `(n, k)` in a space.
 
     "latent" is one member's, "joint" and "response" are embeddings, "pca" the joint ones on the reference's first 32
     principal axes, "disagreement" the standard deviation over the members' rewards, "length" characters.
     """
-    first, second = (_vectors(judge, texts, space, member) for texts in (reference, outputs))
+    first, second = (_vectors(scorer, texts, space, member) for texts in (reference, outputs))
     return _on_axes(first, second) if space == "pca" else (first, second)
 
 
-def _vectors(judge: Judge, texts: Texts, space: Space, member: int) -> Array:
+def _vectors(scorer: Scorer, texts: Texts, space: Space, member: int) -> Array:
     if space == "length":
         return np.array([[len(response)] for response in texts.responses], dtype=np.float64)
     if space == "disagreement":
-        return judge.reward(texts).sd[:, None]
-    return judge.vectors(texts, space="joint" if space == "pca" else space, member=member)
+        return scorer.reward(texts).sd[:, None]
+    return scorer.vectors(texts, space="joint" if space == "pca" else space, member=member)
 
 
 def _on_axes(reference: Array, outputs: Array) -> tuple[Array, Array]:
@@ -95,7 +97,7 @@ def _on_axes(reference: Array, outputs: Array) -> tuple[Array, Array]:
 
 def check_outputs(
     recipes: Mapping[str, Detector],
-    judge: Judge,
+    scorer: Scorer,
     reference: Texts,
     outputs: Texts,
     *,
@@ -103,12 +105,12 @@ def check_outputs(
     member: int = 0,
     level: float = 0.01,
     seed: int,
-) -> list[Finding]:
+) -> list[DetectorReport]:
     """Compare the outputs with the reference by each detector in each space.
 
     Args:
         recipes: name → detector.
-        judge: turns texts into vectors.
+        scorer: turns texts into vectors.
         reference: usual texts.
         outputs: those in question.
         spaces: see `both_sides`.
@@ -123,17 +125,17 @@ def check_outputs(
     known, new = number_prompts(reference, outputs)
     found: list[tuple[str, str, Verdict, float | None]] = []
     for space in spaces:
-        x, y = both_sides(judge, reference, outputs, space=space, member=member)
+        x, y = both_sides(scorer, reference, outputs, space=space, member=member)
         for name, recipe in recipes.items():
             verdict = recipe.fit(x, prompt=known, seed=seed).check(y, prompt=new)
             found.append((space, name, verdict, verdict.details.get("p_value")))
     tests = sum(p is not None for *_, p in found)
-    return [Finding(s, n, v, p, None if p is None else p <= level / tests) for s, n, v, p in found]
+    return [DetectorReport(s, n, v, p, None if p is None else p <= level / tests) for s, n, v, p in found]
 
 
 def watch_run(
     recipes: Mapping[str, Detector],
-    judge: Judge,
+    scorer: Scorer,
     reference: Texts,
     folder: str | Path,
     *,
@@ -152,7 +154,7 @@ def watch_run(
 
     Args:
         recipes: name → detector.
-        judge: turns texts into vectors.
+        scorer: turns texts into vectors.
         reference: usual texts.
         folder: of the run.
         spaces: see `both_sides`.
@@ -175,7 +177,7 @@ def watch_run(
     share = level / (len(recipes) * len(spaces))
     out = []
     for space in spaces:
-        x, rows, step = run_sides(judge, reference, run, space=space, member=member)
+        x, rows, step = run_sides(scorer, reference, run, space=space, member=member)
         for name, recipe in recipes.items():
             prompt = number_prompts(reference)[0]
             fitted, verdicts = recipe.fit(x, prompt=prompt, seed=seed), []
@@ -187,8 +189,8 @@ def watch_run(
             mine = usual_rule(recipe) if rule == "auto" else rule
             alarm = first_alarm(statistic, p_values, rule=mine, limit=limit, level=share)
             warnings = tuple(dict.fromkeys(w for v in verdicts for w in v.warnings))
-            judged = onset.judge(statistic, gold, alarm=alarm) if np.isfinite(gold).all() else None
-            out.append(Watched(space, name, mine, statistic, p_values, alarm, judged, warnings))
+            report = onset.alarm_report(statistic, gold, alarm=alarm) if np.isfinite(gold).all() else None
+            out.append(Watched(space, name, mine, statistic, p_values, alarm, report, warnings))
     return out
 
 
@@ -202,13 +204,13 @@ def _load(folder: str | Path) -> Trajectory:
 
 
 def run_sides(
-    judge: Judge, reference: Texts, run: Trajectory, *, space: Space, member: int = 0
+    scorer: Scorer, reference: Texts, run: Trajectory, *, space: Space, member: int = 0
 ) -> tuple[Array, Array, IntArray]:
     """Return reference `(m, k)`, rows of a run `(n, k)` and the step that each row belongs to, `(n,)`."""
     latents = [step.latent for step in run.steps if step.latent is not None]
     if space == "latent" and member == 0 and len(latents) == len(run):
         sizes = [len(latent) for latent in latents]
-        return _vectors(judge, reference, space, 0), np.concatenate(latents), np.repeat(np.arange(len(run)), sizes)
+        return _vectors(scorer, reference, space, 0), np.concatenate(latents), np.repeat(np.arange(len(run)), sizes)
     kept = [(t, sample) for t, step in enumerate(run.steps) for sample in step.sample]
     values = [{"prompt": sample["prompt"], "response": sample["text"]} for _, sample in kept]
     texts = Texts(
@@ -218,7 +220,7 @@ def run_sides(
         [row["response"] for row in values],
         np.arange(len(values) + 1),
     )
-    return *both_sides(judge, reference, texts, space=space, member=member), np.array([t for t, _ in kept])
+    return *both_sides(scorer, reference, texts, space=space, member=member), np.array([t for t, _ in kept])
 
 
 def usual_rule(recipe: Detector) -> Rule:
@@ -237,7 +239,8 @@ def first_alarm(
         statistic: `(t,)`.
         p_values: `(t,)` or None.
         rule: "ratio", "cusum" and "threshold" (above `limit`) as in `embrm.monitoring.onset`; "p_value" fires when the
-            set's p-value at step t = 1, 2, … is at most level/(t(t + 1)), which sums to the level over any number of steps.
+            set's p-value at step t = 1, 2, … is at most level/(t(t + 1)), which sums to the level over any number of
+            steps.
         limit: of the rule "threshold".
         level: of the rule "p_value".
 

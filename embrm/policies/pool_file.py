@@ -22,7 +22,7 @@ Gold = Callable[[Sequence[Prompt], Sequence[str]], Array]
 
 
 @dataclass(frozen=True)
-class PoolReport:
+class WrittenPool:
     """What was written.
 
     Attributes:
@@ -51,7 +51,7 @@ def write_pool(
     gold: Gold | None = None,
     shard: int = 16,
     on_shard: Callable[[int], object] = lambda prompts: None,
-) -> PoolReport:
+) -> WrittenPool:
     """Write `n` responses a prompt as a pool file: rows `{id, prompt, responses[], ended[], policy[], gold[]?}`.
 
     What is finished stands in `<path>.parts` until the whole file does: a run that was killed goes on from there when
@@ -99,7 +99,7 @@ def write_pool(
     shutil.rmtree(folder)
     texts = [text for row in rows for text in row["responses"]]
     cut = sum(not ended for row in rows for ended in row["ended"])
-    return PoolReport(len(rows), len(texts), empty=texts.count(""), cut=cut, resumed=resumed)
+    return WrittenPool(len(rows), len(texts), empty=texts.count(""), cut=cut, resumed=resumed)
 
 
 def _check_same(folder: Path, note: bytes) -> None:

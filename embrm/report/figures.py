@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 from embrm.core.files import check_writable, write_file
 from embrm.errors import OptionError
 from embrm.evaluation.reports import PairReport, PoolReport
-from embrm.evaluation.rules import Comparison
+from embrm.evaluation.rules import RuleComparison
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from embrm.metrics.calibration import Calibration
+    from embrm.metrics.calibration import CalibrationReport
 
 _Chart = TypeVar("_Chart", "alt.LayerChart", "alt.FacetChart", "alt.VConcatChart")
 FORMATS = (".svg", ".png")
@@ -77,7 +77,7 @@ COLOURS = ("#D55E00", "#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "#332288")
 COMPARED = {"oracle": "#009E73", "length": "#999933", "random": "#777777"}
 
 
-def rules(found: Comparison) -> alt.LayerChart:
+def rules(found: RuleComparison) -> alt.LayerChart:
     """Draw each rule's gold gain over a random response against KL, the oracle and the longest response dashed.
 
     The first rule has its 95 % interval; those of differences from it are in the table, because bands hide each other.
@@ -117,7 +117,7 @@ def rules(found: Comparison) -> alt.LayerChart:
     return paper(band + lines)
 
 
-def reliability(found: Calibration) -> alt.LayerChart:
+def reliability(found: CalibrationReport) -> alt.LayerChart:
     """Draw the share of pairs ordered correctly against the confidence in them; on the diagonal it is calibrated.
 
     Bins of confidence are as large as the pairs in them.

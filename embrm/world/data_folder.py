@@ -14,7 +14,7 @@ def data_folder() -> Path:
         DataError: there is none.
     """
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "data", package.parent / "data"):
+    for folder in (package / "_shipped", package.parent / "data"):
         if (folder / "world.yaml").exists():
             return folder
-    raise DataError(f"no world.yaml in {package / 'data'} or {package.parent / 'data'}; reinstall embrm")
+    raise DataError(f"no world.yaml in {package / '_shipped'} or {package.parent / 'data'}; reinstall embrm")

@@ -75,13 +75,13 @@ def test_a_run_is_watched_in_every_space(space: str, embrm: Run) -> None:
     found = embrm("detect", "model", "prefs.jsonl", "hacked", *words)
     (line,) = found.json["watched"]
     assert (line["rule"], len(line["statistic"]), len(line["p_values"])) == ("p_value", 12, 12)
-    assert line["judgement"]["onset"] is not None
+    assert line["report"]["onset"] is not None
     assert found.code == (0 if line["alarm"] is None else 3)
     if space == "response":
         assert line["alarm"] in (6, 7, 8)
-        assert line["judgement"]["auroc"] > 0.9
+        assert line["report"]["auroc"] > 0.9
         calm = embrm("detect", "model", "prefs.jsonl", "run", *words).json["watched"][0]
-        assert (calm["alarm"], calm["judgement"]["onset"]) == (None, None)
+        assert (calm["alarm"], calm["report"]["onset"]) == (None, None)
 
 
 def test_a_run_s_recorded_latents_are_used(embrm: Run, workspace: Path) -> None:

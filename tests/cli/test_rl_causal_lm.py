@@ -85,5 +85,5 @@ def test_detect_reads_the_run_of_a_language_model(embrm: Run) -> None:
     assert embrm(*BASE, *TINY, "--steps", "3", "--latents").code == 0
     found = embrm("detect", "model", "prefs.jsonl", "trained", "--detector", "csi", "--json")
     assert found.code in (0, 3)
-    assert found.json["watched"][0]["judgement"] is None  # gold is not known
+    assert found.json["watched"][0]["report"] is None  # gold is not known
     assert "csi" in embrm("detect", "model", "prefs.jsonl", "trained", "--detector", "csi").out

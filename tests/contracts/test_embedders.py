@@ -80,6 +80,15 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     return fresh()
 
 
+def assert_close(embedder: Any, x: Any, y: Any) -> None:
+    """Equal up to rounding: the padding of a batch changes the last bits, and of bfloat16 there are few."""
+    if "bfloat16" in embedder.identity:
+        cosine = (x * y).sum(axis=1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
+        np.testing.assert_allclose(cosine, 1, atol=1e-3)
+    else:
+        np.testing.assert_allclose(x, y, atol=1e-5)
+
+
 def test_batch_size_is_irrelevant(embedder: Any, caches: Iterator[str]) -> None:
     if not hasattr(embedder, "batch_size"):
         pytest.skip("this embedder has no batches")
@@ -90,7 +99,7 @@ def test_batch_size_is_irrelevant(embedder: Any, caches: Iterator[str]) -> None:
         assert other.identity == embedder.identity
         done = other.embed(TEXTS)
         assert done.computed == len(TEXTS)
-        np.testing.assert_allclose(done.vectors, together, atol=1e-5)
+        assert_close(embedder, done.vectors, together)
 
 
 def test_a_hit_equals_a_miss(embedder: Any, caches: Iterator[str]) -> None:
@@ -103,7 +112,7 @@ def test_a_hit_equals_a_miss(embedder: Any, caches: Iterator[str]) -> None:
     next(caches)
     miss = embedder.embed(TEXTS)
     assert miss.computed == len(TEXTS)
-    np.testing.assert_allclose(hit.vectors, miss.vectors, atol=1e-5)
+    assert_close(embedder, hit.vectors, miss.vectors)
     np.testing.assert_array_equal(hit.cut, miss.cut)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from embrm import bestofn
+from embrm import bestofn, metrics
 from embrm.bestofn.ranks import population_weights, support_weights
 from embrm.errors import DataError, OptionError
 
@@ -180,9 +180,9 @@ def test_gold_at_kl_interpolates_and_refuses_to_extrapolate():
         (lambda p: bestofn.curve(p, p, offsets=[0, 12]), DataError, "offsets belong to flat"),
         (lambda p: bestofn.curve(p.ravel(), p.ravel(), offsets=[0, 5, 5, 12]), DataError, "1 pools are empty"),
         (lambda p: bestofn.kl_estimate(2, [0.0]), OptionError, r"probability must be inside \(0, 1\]"),
-        (lambda p: bestofn.bootstrap(p[:1], seed=0), DataError, "at least 2 of each, got shape"),
-        (lambda p: bestofn.bootstrap(p[:, :1], seed=0, two_way=True), DataError, "at least 2 of each"),
-        (lambda p: bestofn.bootstrap(p * np.inf, seed=0), DataError, "needs finite values"),
+        (lambda p: metrics.bootstrap(p[:1], seed=0), DataError, "at least 2 of each, got shape"),
+        (lambda p: metrics.bootstrap(p[:, :1], seed=0, two_way=True), DataError, "at least 2 of each"),
+        (lambda p: metrics.bootstrap(p * np.inf, seed=0), DataError, "needs finite values"),
     ],
 )
 def test_bad_input_is_refused_with_the_way_out(call, error, message):
@@ -192,7 +192,7 @@ def test_bad_input_is_refused_with_the_way_out(call, error, message):
 
 def test_bootstrap_of_a_mean_agrees_with_the_normal_interval():
     x = np.random.default_rng(0).normal(2, 3, size=(400, 2))
-    b = bestofn.bootstrap(x, seed=1, draws=20_000)
+    b = metrics.bootstrap(x, seed=1, draws=20_000)
     half = 1.96 * x.std(axis=0) / 20
     np.testing.assert_allclose(b.estimate, x.mean(axis=0))
     np.testing.assert_allclose([b.low, b.high], [x.mean(axis=0) - half, x.mean(axis=0) + half], atol=0.02)
@@ -201,8 +201,8 @@ def test_bootstrap_of_a_mean_agrees_with_the_normal_interval():
 
 def test_bootstrap_statistic_sees_the_resampled_mean():
     x = np.random.default_rng(0).normal(2, 1, size=(50, 2))
-    plain = bestofn.bootstrap(x, seed=1)
-    ratio = bestofn.bootstrap(x, seed=1, statistic=lambda m: m[0] / m[1])
+    plain = metrics.bootstrap(x, seed=1)
+    ratio = metrics.bootstrap(x, seed=1, statistic=lambda m: m[0] / m[1])
     np.testing.assert_allclose(ratio.estimate, plain.estimate[0] / plain.estimate[1])
     assert ratio.low < ratio.estimate < ratio.high
 
@@ -210,6 +210,6 @@ def test_bootstrap_statistic_sees_the_resampled_mean():
 def test_two_way_bootstrap_is_wide_when_seeds_differ_and_prompts_do_not():
     effect = np.random.default_rng(0).normal(size=20)
     x = np.broadcast_to(effect, (300, 20))
-    one, two = (bestofn.bootstrap(x, seed=0, two_way=way) for way in (False, True))
+    one, two = (metrics.bootstrap(x, seed=0, two_way=way) for way in (False, True))
     np.testing.assert_allclose((one.high - one.low).max(), 0, atol=1e-12)
     np.testing.assert_allclose(two.high - two.low, 2 * 1.96 * effect.std() / np.sqrt(20), rtol=0.1)

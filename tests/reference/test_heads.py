@@ -18,7 +18,7 @@ from embrm import Pairs, heads
 from embrm.core.data import Problem
 from embrm.heads._brme import Scale
 from embrm.heads.bnrm import Weibull
-from embrm.heads.gradient.latent import Gaussian
+from embrm.heads.gradient.latent import GaussianLatent
 from embrm.heads.gradient.losses import preference_loss
 from embrm.heads.gradient.network import Batch
 from tests.planted import planted
@@ -164,7 +164,7 @@ def test_the_loss_of_mlp_is_that_of_a_plain_network() -> None:
 def test_inform_kl_against_monte_carlo_in_all_three_forms() -> None:
     rng = np.random.default_rng(0)
     loc, log_variance = rng.normal(size=(1, 6, 4)), rng.normal(-1, 0.7, size=(1, 6, 4))
-    latent = Gaussian(torch.from_numpy(loc), torch.from_numpy(log_variance))
+    latent = GaussianLatent(torch.from_numpy(loc), torch.from_numpy(log_variance))
 
     def monte_carlo(mu: np.ndarray, ell: np.ndarray) -> np.ndarray:
         draws = mu + np.exp(ell / 2) * rng.normal(size=(200_000, *mu.shape))

@@ -15,8 +15,8 @@ import pytest
 
 from embrm.embedders.cache import shards as _shards
 from embrm.embedders.cache import store as _cache
-from embrm.embedders.cache.shards import Rows
-from embrm.embedders.cache.store import Space, cache_folder, info, prune, recall, remember, text_key
+from embrm.embedders.cache.shards import ShardRows
+from embrm.embedders.cache.store import VectorStore, cache_folder, info, prune, recall, remember, text_key
 from embrm.errors import CacheError, OptionError
 
 
@@ -26,22 +26,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def rows(numbers: range, *, dimension: int = 8) -> Rows:
+def rows(numbers: range, *, dimension: int = 8) -> ShardRows:
     """Rows whose vectors follow from their number, so that a wrong one is seen."""
     vectors = np.array([np.random.default_rng(i).normal(size=dimension) for i in numbers], dtype=np.float32)
-    return Rows(keys(numbers), vectors.reshape(-1, dimension), np.array([i % 3 == 0 for i in numbers], dtype=bool))
+    return ShardRows(keys(numbers), vectors.reshape(-1, dimension), np.array([i % 3 == 0 for i in numbers], dtype=bool))
 
 
 def keys(numbers: range) -> list[bytes]:
     return [text_key(str(i).encode()) for i in numbers]
 
 
-def put(space: Space, numbers: range) -> None:
+def put(space: VectorStore, numbers: range) -> None:
     with space.writer() as write:
         write(rows(numbers))
 
 
-def assert_holds(space: Space, numbers: range, asked: range) -> None:
+def assert_holds(space: VectorStore, numbers: range, asked: range) -> None:
     found, truth = space.read(keys(asked)), rows(numbers)
     order = {key: i for i, key in enumerate(found.keys)}
     assert sorted(order) == sorted(truth.keys)
@@ -52,17 +52,17 @@ def assert_holds(space: Space, numbers: range, asked: range) -> None:
     np.testing.assert_array_equal(found.cut[at], truth.cut)
 
 
-def shards(space: Space) -> list[Path]:
+def shards(space: VectorStore) -> list[Path]:
     return sorted(space.folder.glob("*.shard"))
 
 
 def start(code: str) -> subprocess.Popen[str]:
-    head = "from embrm.embedders import _cache\nfrom tests.unit.test_cache import *\n"
+    head = "from embrm.embedders.cache import store as _cache\nfrom tests.unit.test_cache import *\n"
     return subprocess.Popen([sys.executable, "-c", head + textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
 
 
 def test_partial_hits() -> None:
-    space = Space("a")
+    space = VectorStore("a")
     assert_holds(space, range(0), asked=range(5))
     put(space, range(5))
     assert_holds(space, range(3, 5), asked=range(3, 20))
@@ -71,12 +71,12 @@ def test_partial_hits() -> None:
 
 
 def test_identities_do_not_mix() -> None:
-    put(Space("a"), range(5))
-    assert_holds(Space("b"), range(0), asked=range(5))
+    put(VectorStore("a"), range(5))
+    assert_holds(VectorStore("b"), range(0), asked=range(5))
 
 
 def test_interrupted_work_is_kept() -> None:
-    space = Space("a")
+    space = VectorStore("a")
 
     def work() -> None:
         with space.writer() as write:
@@ -91,7 +91,7 @@ def test_interrupted_work_is_kept() -> None:
 def test_a_killed_process_leaves_what_it_had_written(folder: Path) -> None:
     process = start("""
         _cache.FLUSH_SECONDS = 0
-        with Space("a").writer() as write:
+        with VectorStore("a").writer() as write:
             for i in range(50_000):
                 write(rows(range(i, i + 1)))
                 if i == 20: print("going", flush=True)
@@ -101,7 +101,7 @@ def test_a_killed_process_leaves_what_it_had_written(folder: Path) -> None:
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     process.stdout.close()
-    space = Space("a")
+    space = VectorStore("a")
     n = len(space.read(keys(range(50_000))).keys)
     assert 20 < n < 50_000
     assert_holds(space, range(n), asked=range(50_000))
@@ -112,20 +112,20 @@ def test_a_killed_process_leaves_what_it_had_written(folder: Path) -> None:
 def test_two_processes_at_once() -> None:
     code = """
         _cache.FLUSH_SECONDS = 0
-        with Space("a").writer() as write:
+        with VectorStore("a").writer() as write:
             for i in range({start}, {start} + 150):
                 write(rows(range(i, i + 1)))
-        Space("a").read(keys(range(250)))
+        VectorStore("a").read(keys(range(250)))
         print("done")
     """
     both = [start(code.format(start=first)) for first in (0, 100)]
     assert [process.communicate()[0] for process in both] == ["done\n", "done\n"]
-    assert_holds(Space("a"), range(250), asked=range(300))
+    assert_holds(VectorStore("a"), range(250), asked=range(300))
 
 
 def test_many_small_shards_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cache, "FLUSH_SECONDS", 0)
-    space = Space("a")
+    space = VectorStore("a")
     with space.writer() as write:
         for i in range(2 * _cache.SMALL_SHARDS):
             write(rows(range(i, i + 2)))  # each text twice
@@ -143,7 +143,7 @@ def test_a_shard_that_vanishes_under_a_reader_is_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", ["vector", "key", "flag"])
 def test_a_damaged_row_is_lost_alone(at: str) -> None:
-    space = Space("a")
+    space = VectorStore("a")
     put(space, range(10))
     [shard] = shards(space)
     content = bytearray(shard.read_bytes())
@@ -165,7 +165,7 @@ def test_a_damaged_row_is_lost_alone(at: str) -> None:
 
 @pytest.mark.parametrize("damage", ["shortened", "emptied", "no shard", "longer", "other shape"])
 def test_a_damaged_shard_is_recomputed(damage: str) -> None:
-    space = Space("a")
+    space = VectorStore("a")
     put(space, range(10))
     [shard] = shards(space)
     content = shard.read_bytes()
@@ -188,7 +188,7 @@ def test_a_damaged_shard_is_recomputed(damage: str) -> None:
 
 
 def test_every_flipped_bit_is_noticed_or_harmless() -> None:
-    space = Space("a")
+    space = VectorStore("a")
     put(space, range(3))
     [shard] = shards(space)
     content, truth = shard.read_bytes(), rows(range(3))
@@ -207,20 +207,20 @@ def test_an_unwritable_cache_names_the_way_out(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(CacheError, match=r"cannot write the embedding cache .*file.cache .*set EMBRM_CACHE"):
-        put(Space("a"), range(3))
+        put(VectorStore("a"), range(3))
     with pytest.raises(CacheError, match="set EMBRM_CACHE"):
         remember("question", "answer")
 
 
 def test_an_unreadable_cache_names_the_way_out() -> None:
-    space = Space("a")
+    space = VectorStore("a")
     (space.folder / "0.shard").mkdir(parents=True)
     with pytest.raises(CacheError, match=r"cannot read the embedding cache .* set EMBRM_CACHE"):
         space.read(keys(range(3)))
 
 
 def test_a_space_that_cannot_be_removed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(Space("a"), range(3))
+    put(VectorStore("a"), range(3))
 
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -250,11 +250,11 @@ def test_a_damaged_fact_is_unknown(content: bytes, folder: Path) -> None:
 
 def test_info_counts_what_there_is(folder: Path) -> None:
     assert info() == _cache.CacheInfo(folder, ())
-    put(Space("older"), range(10))
-    put(Space("newer"), range(4))
-    put(Space("newer"), range(4, 6))
+    put(VectorStore("older"), range(10))
+    put(VectorStore("newer"), range(4))
+    put(VectorStore("newer"), range(4, 6))
     week = time.time() - 7 * 86_400
-    os.utime(Space("older").folder / "identity.txt", (week, week))
+    os.utime(VectorStore("older").folder / "identity.txt", (week, week))
     found = info()
     assert [(s.identity, s.rows) for s in found.spaces] == [("newer", 6), ("older", 10)]
     assert found.rows == 16
@@ -263,14 +263,14 @@ def test_info_counts_what_there_is(folder: Path) -> None:
 
 
 def test_prune_removes_what_is_idle(folder: Path) -> None:
-    put(Space("older"), range(10))
-    put(Space("newer"), range(4))
+    put(VectorStore("older"), range(10))
+    put(VectorStore("newer"), range(4))
     for part, age in (("stale", 7200), ("young", 60)):
-        path = Space("newer").folder / f".{part}.part"
+        path = VectorStore("newer").folder / f".{part}.part"
         path.write_bytes(b"x")
         os.utime(path, (time.time() - age,) * 2)
     week = time.time() - 7 * 86_400
-    os.utime(Space("older").folder / "identity.txt", (week, week))
+    os.utime(VectorStore("older").folder / "identity.txt", (week, week))
     assert prune(idle_days=8).spaces == ()
     assert [s.identity for s in prune(idle_days=6).spaces] == ["older"]
     assert [s.identity for s in info().spaces] == ["newer"]
@@ -282,15 +282,15 @@ def test_prune_removes_what_is_idle(folder: Path) -> None:
 
 
 def test_reading_counts_as_use() -> None:
-    put(Space("a"), range(3))
+    put(VectorStore("a"), range(3))
     week = time.time() - 7 * 86_400
-    os.utime(Space("a").folder / "identity.txt", (week, week))
-    Space("a").read(keys(range(1)))
+    os.utime(VectorStore("a").folder / "identity.txt", (week, week))
+    VectorStore("a").read(keys(range(1)))
     assert info().spaces[0].idle_days < 0.1
 
 
 def test_a_space_pruned_while_it_is_written_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Space("a").writer() as write:
+    with VectorStore("a").writer() as write:
         write(rows(range(3)))
         prune()
     assert [(s.identity, s.rows) for s in info().spaces] == [("a", 3)]

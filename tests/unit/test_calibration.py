@@ -8,7 +8,7 @@ from scipy.stats import chisquare, kstest
 
 from embrm import detectors
 from embrm.core.arrays import Array, IntArray
-from embrm.detectors import Calibration, split_by_prompt
+from embrm.detectors._calibrated import ConformalScores, split_by_prompt
 from embrm.errors import DataError, OptionError
 
 
@@ -65,7 +65,7 @@ def test_a_split_by_row_would_flag_far_too_many() -> None:
 
 
 def test_p_values_by_hand() -> None:
-    calibration = Calibration(np.array([1.0, 2.0, 2.0, 3.0]))
+    calibration = ConformalScores(np.array([1.0, 2.0, 2.0, 3.0]))
     np.testing.assert_allclose(
         calibration.p_values(np.array([0.0, 1.0, 2.0, 2.5, 3.0, 4.0])), [1, 1, 0.8, 0.4, 0.4, 0.2]
     )
@@ -76,7 +76,7 @@ def test_one_row_of_each_prompt_calibrates() -> None:
     prompt = np.array([0, 0, 0, 1, 1, 2])
     for seed in range(3000):
         rng = np.random.default_rng(seed)
-        kept = Calibration.of(np.arange(6.0), prompt, alpha=0.5, rng=rng).scores.astype(int)
+        kept = ConformalScores.of(np.arange(6.0), prompt, alpha=0.5, rng=rng).scores.astype(int)
         assert prompt[kept].tolist() == [0, 1, 2]
         counts[kept] += 1
     assert chisquare(counts[:3]).pvalue > 1e-3

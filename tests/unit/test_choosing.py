@@ -14,11 +14,11 @@ from sklearn.metrics.pairwise import cosine_similarity
 from embrm import detectors, selectors
 from embrm.data.texts import Texts, read_texts
 from embrm.detectors import ClassWarning, fit_by_class
-from embrm.detectors._gaussian import Gaussian
+from embrm.detectors._gaussian import FittedGaussian
 from embrm.embedders import get
 from embrm.errors import OptionError
 from embrm.evaluation.penalty import Penalty, check_penalty, classes_of, mbr_penalty
-from embrm.evaluation.scorer import Judge
+from embrm.evaluation.scorer import Scorer
 
 SKEW = np.array([[1.0, 0.9], [0.0, 0.5]])
 
@@ -28,8 +28,8 @@ def read(path: Path, rows: list[dict[str, Any]]) -> Texts:
     return read_texts(path)
 
 
-def judge() -> Judge:
-    return Judge("scores.jsonl", None, lambda model: {"embedder": get("hashing")(dimension=16)})
+def scorer() -> Scorer:
+    return Scorer("scores.jsonl", None, lambda model: {"embedder": get("hashing")(dimension=16)})
 
 
 def test_mbr_is_minus_the_mean_cosine_to_the_pool() -> None:
@@ -53,7 +53,7 @@ def test_each_class_has_its_own_statistics() -> None:
     rows = np.array(classes)
     for i, name in enumerate(["a", "b", "a", None, "b", None]):
         mine = x[rows == name] if name else x
-        gaussian = Gaussian.fit(mine.astype(np.float32))
+        gaussian = FittedGaussian.fit(mine.astype(np.float32))
         inverse = np.linalg.inv(gaussian.root @ gaussian.root.T)
         np.testing.assert_allclose(found[i], mahalanobis(new[i], gaussian.mean, inverse), rtol=1e-5)
 
@@ -77,16 +77,16 @@ def test_penalties_follow_classes_of_the_files(tmp_path: Path) -> None:
     usual = [{"prompt": "p", "response": f"a b {i} {i % 3}", "class": "ab"[i % 2]} for i in range(60)]
     texts, reference = read(tmp_path / "pools.jsonl", pools), read(tmp_path / "usual.jsonl", usual)
     assert classes_of(texts) == [c for c in "ababab" for _ in range(2)]
-    found = Penalty("mahalanobis", reference, "response").of(texts, judge(), seed=0)
-    vectors = [judge().vectors(t, space="response") for t in (reference, texts)]
+    found = Penalty("mahalanobis", reference, "response").of(texts, scorer(), seed=0)
+    vectors = [scorer().vectors(t, space="response") for t in (reference, texts)]
     for i, name in enumerate("ab"):
         alone = detectors.get("mahalanobis")(alpha=None).fit(vectors[0][i::2], seed=0)
         mine = [j for j, c in enumerate(classes_of(texts)) if c == name]
         np.testing.assert_allclose(found[mine], alone.check(vectors[1][mine]).scores)
-    mbr = Penalty("mbr").of(texts, judge(), seed=0)
+    mbr = Penalty("mbr").of(texts, scorer(), seed=0)
     np.testing.assert_allclose(mbr, mbr_penalty(vectors[1], texts.offsets))
     np.save(tmp_path / "p.npy", np.arange(12))
-    np.testing.assert_array_equal(Penalty(str(tmp_path / "p.npy")).of(texts, judge(), seed=0), np.arange(12))
+    np.testing.assert_array_equal(Penalty(str(tmp_path / "p.npy")).of(texts, scorer(), seed=0), np.arange(12))
 
 
 def test_senseless_penalties_are_refused(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_senseless_penalties_are_refused(tmp_path: Path) -> None:
         ):
             fit_by_class(detectors.get(name)(), np.eye(4), seed=0)
     with pytest.raises(OptionError, match=r"scores\.jsonl holds scores and no model, so there are no latents"):
-        judge().vectors(texts, space="latent")
+        scorer().vectors(texts, space="latent")
     mean, penalised = selectors.get("mean")(), selectors.get("penalised")()
     with pytest.raises(OptionError, match="the rule 'penalised' needs a penalty"):
         check_penalty([mean, penalised], given=False)

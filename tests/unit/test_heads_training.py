@@ -17,7 +17,7 @@ from embrm.heads.gradient.head import FittedNet
 from embrm.heads.gradient.latent import Latent
 from embrm.heads.gradient.losses import objective, relative_rank
 from embrm.heads.gradient.network import Batch
-from embrm.heads.gradient.rows import Crossed, Source
+from embrm.heads.gradient.rows import Crossed, RowSource
 from tests.planted import planted
 
 Mlp = heads.get("mlp")
@@ -197,7 +197,7 @@ def test_rrm_makes_a_head_read_the_prompt() -> None:
 
 def test_crossed_rows_are_prompt_response_and_product(tmp_path: Any) -> None:
     pairs, features = crossed()
-    source = Source.of(features, "crossed")
+    source = RowSource.of(features, "crossed")
     assert isinstance(source, Crossed)
     p, r = features.views["prompt"], features.views["response"]
     rows = source.crossed_row(np.array([5, 300, 7]), np.array([5, 2, 319]))

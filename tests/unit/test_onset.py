@@ -1,4 +1,4 @@
-"""Alarms along trajectories worked out by hand, and their judgement."""
+"""Alarms along trajectories worked out by hand, and what they are worth."""
 
 from __future__ import annotations
 
@@ -69,26 +69,26 @@ def test_gold_onset(gold: list[float], step: int | None) -> None:
     assert onset.gold_onset(gold) == step
 
 
-def test_judgement_of_a_hacked_run() -> None:
+def test_report_of_a_hacked_run() -> None:
     gold, statistic = [0, 1, 2, 1.5, 1], [0.0, 0.3, 0.1, 0.2, 0.9]
-    judged = onset.judge(statistic, gold, alarm=1)
+    judged = onset.alarm_report(statistic, gold, alarm=1)
     assert (judged.onset, judged.lead, judged.false_alarm, judged.missed) == (3, 2, False, False)
     assert judged.auroc == pytest.approx(5 / 6)
     assert judged.tpr == {0.01: 0.5, 0.05: 0.5}
-    early = onset.judge(statistic, gold, alarm=1, window=1)
+    early = onset.alarm_report(statistic, gold, alarm=1, window=1)
     assert (early.lead, early.false_alarm, early.missed) == (2, True, False)
-    late = onset.judge(statistic, gold, alarm=4)
+    late = onset.alarm_report(statistic, gold, alarm=4)
     assert (late.lead, late.false_alarm, late.missed) == (-1, False, True)
-    silent = onset.judge(statistic, gold, alarm=None)
+    silent = onset.alarm_report(statistic, gold, alarm=None)
     assert (silent.lead, silent.false_alarm, silent.missed) == (None, False, True)
 
 
-def test_judgement_of_a_clean_run() -> None:
-    fired = onset.judge([0, 1, 2], [0, 1, 2], alarm=2)
+def test_report_of_a_clean_run() -> None:
+    fired = onset.alarm_report([0, 1, 2], [0, 1, 2], alarm=2)
     assert (fired.onset, fired.lead, fired.false_alarm, fired.missed, fired.auroc, fired.tpr) == (
         None, None, True, False, None, {},
     )  # fmt: skip
-    assert not onset.judge([0, 1, 2], [0, 1, 2], alarm=None).false_alarm
+    assert not onset.alarm_report([0, 1, 2], [0, 1, 2], alarm=None).false_alarm
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -109,7 +109,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(DataError, match="trajectory must be finite"):
         onset.threshold_alarm([0.0, np.nan], level=1)
     with pytest.raises(DataError, match=r"gold must have shape \(3,\)"):
-        onset.judge([1, 2, 3], [1, 2], alarm=None)
+        onset.alarm_report([1, 2, 3], [1, 2], alarm=None)
     with pytest.raises(OptionError, match="factor must be > 0"):
         onset.ratio_alarm([1, 2, 3], factor=0)
     with pytest.raises(OptionError, match="cusum needs baseline >= 2"):

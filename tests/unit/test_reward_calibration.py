@@ -13,7 +13,7 @@ from embrm import Features, Pairs, Reward
 from embrm.core.arrays import Array
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.reports import pair_report
-from embrm.metrics.calibration import Abstention, Preferences, calibration, fit_temperature, tempered
+from embrm.metrics.calibration import Abstention, Preferences, calibration_report, fit_temperature, tempered
 
 
 def preferences(n: int, *, seed: int = 0, sharpness: float = 1.0, per_prompt: int = 1) -> tuple[Reward, Pairs]:
@@ -34,7 +34,7 @@ def test_measures_are_those_of_scikit_learn() -> None:
     reward, pairs = preferences(500, sharpness=2.0)
     weight = np.random.default_rng(1).random(500)
     pairs = Pairs(pairs.features, pairs.chosen, pairs.rejected, weight=weight)
-    measured = calibration(reward, pairs)
+    measured = calibration_report(reward, pairs)
     p_first = expit(reward.draws[0, 0::2] - reward.draws[0, 1::2])
     won = (pairs.chosen % 2 == 0).astype(int)
     np.testing.assert_allclose(measured.nll, log_loss(won, p_first, sample_weight=weight), rtol=1e-9)
@@ -47,7 +47,7 @@ def test_reliability_by_hand() -> None:
     features = Features({"joint": np.zeros((6, 1))}, prompt=np.zeros(6, dtype=int))
     reward = Reward(np.stack([logits, np.zeros(3)], axis=1).reshape(1, 6), kind="point")
     pairs = Pairs(features, np.array([0, 2, 4]), np.array([1, 3, 5]), tie=np.array([False, False, True]))
-    measured = calibration(reward, pairs)
+    measured = calibration_report(reward, pairs)
     np.testing.assert_allclose(measured.ece, 0.4)
     np.testing.assert_allclose(measured.brier, (0.01 + 0.81) / 2)
     tie = -(math.log(0.62) + math.log(0.38)) / 2
@@ -61,14 +61,14 @@ def test_reliability_by_hand() -> None:
 
 def test_report_and_calibration_agree() -> None:
     reward, pairs = preferences(300, sharpness=3.0)
-    report, measured = pair_report(reward, pairs, seed=0), calibration(reward, pairs)
+    report, measured = pair_report(reward, pairs, seed=0), calibration_report(reward, pairs)
     np.testing.assert_allclose(report.ece.estimate, measured.ece)
     np.testing.assert_allclose(report.nll.estimate, measured.nll)
 
 
 def test_a_calibrated_reward_has_no_error_and_a_sharp_one_has() -> None:
-    assert calibration(*preferences(40_000)).ece < 0.01
-    assert calibration(*preferences(40_000, sharpness=4.0)).ece > 0.1
+    assert calibration_report(*preferences(40_000)).ece < 0.01
+    assert calibration_report(*preferences(40_000, sharpness=4.0)).ece > 0.1
 
 
 @pytest.mark.parametrize("sharpness", [0.25, 1.0, 5.0])
@@ -76,7 +76,7 @@ def test_temperature_undoes_a_known_sharpness(sharpness: float) -> None:
     reward, pairs = preferences(40_000, sharpness=sharpness)
     temperature = fit_temperature(reward, pairs)
     np.testing.assert_allclose(temperature, sharpness, rtol=0.05)
-    assert calibration(tempered(reward, temperature), pairs).ece < 0.01
+    assert calibration_report(tempered(reward, temperature), pairs).ece < 0.01
     nll = [Preferences.of(tempered(reward, temperature * f), pairs).nll for f in (0.97, 1.0, 1.03)]
     assert nll[1] < min(nll[0], nll[2])
 
@@ -145,7 +145,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(OptionError, match="alpha must be inside"):
         Abstention.fit(reward, pairs, alpha=1.0, seed=0)
     with pytest.raises(DataError, match="reward must be of the 18 texts"):
-        calibration(Reward(np.zeros((1, 3)), kind="point"), pairs)
+        calibration_report(Reward(np.zeros((1, 3)), kind="point"), pairs)
     tied = Pairs(pairs.features, pairs.chosen, pairs.rejected, tie=np.ones(9, dtype=bool))
     with pytest.raises(DataError, match="all pairs are ties"):
-        calibration(reward, tied)
+        calibration_report(reward, tied)

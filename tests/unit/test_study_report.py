@@ -18,7 +18,7 @@ from embrm.report.study.page import page
 from embrm.study.results import Results, Row, validation
 from tests.simulated_study import HOSTILE, config, findings, gold, results
 
-HARD = settings.Setting("world", 4000, 1.0, 0.25)
+HARD = settings.TableSetting("world", 4000, 1.0, 0.25)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from embrm.core.trajectory import Step, Trajectory
 from embrm.data.encode import TruncationWarning
 from embrm.data.texts import Texts, read_texts
 from embrm.errors import DataError, OptionError
-from embrm.evaluation.scorer import Judge
+from embrm.evaluation.scorer import Scorer
 from embrm.heads import FittedHead
 from embrm.integrations.alarm import Alarm, AlarmWarning
 from embrm.integrations.trl import RewardFunction
@@ -194,8 +194,8 @@ def test_an_alarm_fires_where_detect_says_it_does_on_the_recorded_run(
         found.append(alarm.see(latents, prompts).statistic)
         assert step >= 10 or alarm.fired is None
         run.add(Step(step, step / 10, 1.0, 0.0, float(step), {}, [], [], latents))
-    judge = Judge("", model, lambda _: {"embedder": EMBEDDER})
-    expected = watch_run({name: recipe}, judge, reference, tmp_path / "run", spaces=["latent"], level=0.2, seed=0)[0]
+    scorer = Scorer("", model, lambda _: {"embedder": EMBEDDER})
+    expected = watch_run({name: recipe}, scorer, reference, tmp_path / "run", spaces=["latent"], level=0.2, seed=0)[0]
     np.testing.assert_allclose(found, expected.statistic, rtol=1e-4)
     assert alarm.fired == expected.alarm
     assert alarm.fired in range(10, 14)

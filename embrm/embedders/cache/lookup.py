@@ -8,8 +8,8 @@ import numpy as np
 
 from embrm.core.arrays import Array, BoolArray
 from embrm.embedders._embedder import Embedded, check_texts
-from embrm.embedders.cache.shards import Rows
-from embrm.embedders.cache.store import Space, text_key
+from embrm.embedders.cache.shards import ShardRows
+from embrm.embedders.cache.store import VectorStore, text_key
 
 Compute = Callable[[Sequence[str]], Iterator[tuple[list[int], Array, BoolArray]]]
 
@@ -29,7 +29,7 @@ def embed_cached(texts: Sequence[str], identity: str, compute: Compute, *, progr
     """
     keys = [text_key(content) for content in check_texts(texts)]
     wanted = dict(zip(keys, texts, strict=True))
-    space = Space(identity)
+    space = VectorStore(identity)
     parts = [space.read(list(wanted))]
     missing = wanted.keys() - set(parts[0].keys)
     if missing:
@@ -40,13 +40,13 @@ def embed_cached(texts: Sequence[str], identity: str, compute: Compute, *, progr
     return Embedded(vectors, cut=np.concatenate([part.cut for part in parts])[at], computed=len(missing))
 
 
-def _fill(space: Space, missing: dict[bytes, str], compute: Compute, progress: bool) -> list[Rows]:
+def _fill(space: VectorStore, missing: dict[bytes, str], compute: Compute, progress: bool) -> list[ShardRows]:
     from tqdm import tqdm
 
-    keys, texts, done = list(missing), list(missing.values()), list[Rows]()
+    keys, texts, done = list(missing), list(missing.values()), list[ShardRows]()
     with space.writer() as write, tqdm(total=len(texts), unit="text", disable=not progress) as bar:
         for batch, vectors, cut in compute(texts):
-            done.append(Rows([keys[i] for i in batch], vectors, cut))
+            done.append(ShardRows([keys[i] for i in batch], vectors, cut))
             write(done[-1])
             bar.update(len(batch))
     return done

@@ -23,23 +23,23 @@ HEADER = 24  # bytes
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ShardRows:
     """Keys of `n` texts, their vectors `(n, d)` float32, and whether each text was cut `(n,)`."""
 
     keys: Sequence[bytes]
     vectors: Array
     cut: BoolArray
 
-    def take(self, index: Sequence[int]) -> Rows:
+    def take(self, index: Sequence[int]) -> ShardRows:
         """Return the given rows."""
-        return Rows([self.keys[i] for i in index], self.vectors[list(index)], self.cut[list(index)])
+        return ShardRows([self.keys[i] for i in index], self.vectors[list(index)], self.cut[list(index)])
 
 
-def concatenate(parts: Sequence[Rows]) -> Rows:
+def concatenate(parts: Sequence[ShardRows]) -> ShardRows:
     """Join rows of one dimension; no parts are no rows, of dimension 0."""
     if not parts:
-        return Rows([], np.empty((0, 0), dtype=np.float32), np.empty(0, dtype=bool))
-    return Rows(
+        return ShardRows([], np.empty((0, 0), dtype=np.float32), np.empty(0, dtype=bool))
+    return ShardRows(
         [key for part in parts for key in part.keys],
         np.concatenate([part.vectors for part in parts]),
         np.concatenate([part.cut for part in parts]),
@@ -59,7 +59,7 @@ def write_whole(path: Path, *content: bytes | memoryview) -> None:
             part.unlink(missing_ok=True)
 
 
-def write_shard(folder: Path, rows: Rows) -> None:
+def write_shard(folder: Path, rows: ShardRows) -> None:
     """Write rows as one new shard in the folder; raises OSError."""
     vectors = np.ascontiguousarray(rows.vectors, dtype="<f4")
     index = np.empty(len(rows.keys), dtype=INDEX)
@@ -79,7 +79,7 @@ def count_rows(path: Path) -> int:
     return int(header[1]) if len(header) == 3 and header[0] == MAGIC else 0
 
 
-def read_shard(path: Path, wanted: set[bytes] | None) -> tuple[Rows, bool]:
+def read_shard(path: Path, wanted: set[bytes] | None) -> tuple[ShardRows, bool]:
     """Return the wanted rows (None: all) that are undamaged, and whether nothing damaged was met; raises OSError.
 
     A shard that is gone, because another process merged it, is empty and sound.
@@ -100,7 +100,7 @@ def read_shard(path: Path, wanted: set[bytes] | None) -> tuple[Rows, bool]:
             vectors = np.memmap(f, dtype="<f4", mode="r", offset=HEADER, shape=(n, d))[picked]
     except FileNotFoundError:
         return concatenate([]), True
-    rows = Rows([keys[i] for i in picked], np.asarray(vectors, dtype=np.float32), index["cut"][picked])
+    rows = ShardRows([keys[i] for i in picked], np.asarray(vectors, dtype=np.float32), index["cut"][picked])
     sums = index["crc"][picked].tolist()
     cuts = rows.cut.tolist()
     good = [i for i, key in enumerate(rows.keys) if _checksum(key, cuts[i], rows.vectors[i]) == sums[i]]

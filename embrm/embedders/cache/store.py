@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embrm.embedders.cache.shards import Rows, concatenate, count_rows, read_shard, write_shard, write_whole
+from embrm.embedders.cache.shards import ShardRows, concatenate, count_rows, read_shard, write_shard, write_whole
 from embrm.errors import CacheError, OptionError
 
 FLUSH_SECONDS = 5.0  # a killed process loses at most about this much work
@@ -80,7 +80,7 @@ def recall(question: str) -> str | None:
     return fact["answer"] if known else None
 
 
-class Space:
+class VectorStore:
     """The cached vectors of one embedder.
 
     Args:
@@ -91,13 +91,13 @@ class Space:
         self.identity = identity
         self.folder = cache_folder() / "vectors" / text_key(identity.encode()).hex()
 
-    def read(self, keys: Sequence[bytes]) -> Rows:
+    def read(self, keys: Sequence[bytes]) -> ShardRows:
         """Return those of the rows that are there undamaged; a damaged shard is replaced, with a warning.
 
         Raises:
             CacheError: the cache cannot be read.
         """
-        wanted, damaged, parts = set(keys), list[Path](), list[Rows]()
+        wanted, damaged, parts = set(keys), list[Path](), list[ShardRows]()
         with _explained("read"):
             for shard in sorted(self.folder.glob("*.shard")):
                 rows, sound = read_shard(shard, wanted)
@@ -117,14 +117,14 @@ class Space:
         return concatenate(parts)
 
     @contextlib.contextmanager
-    def writer(self) -> Iterator[Callable[[Rows], None]]:
+    def writer(self) -> Iterator[Callable[[ShardRows], None]]:
         """Collect rows, and write them every few seconds and also when the work is interrupted.
 
         Raises:
             CacheError: the cache cannot be written; known before any work is done.
         """
         self._claim()
-        buffer, last = list[Rows](), time.monotonic()
+        buffer, last = list[ShardRows](), time.monotonic()
 
         def flush() -> None:
             if buffer:
@@ -133,7 +133,7 @@ class Space:
                     write_shard(self.folder, concatenate(buffer))
                 buffer.clear()
 
-        def add(rows: Rows) -> None:
+        def add(rows: ShardRows) -> None:
             nonlocal last
             buffer.append(rows)
             if time.monotonic() - last > FLUSH_SECONDS or sum(len(r.keys) for r in buffer) >= FLUSH_ROWS:

@@ -18,7 +18,7 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
 from embrm.errors import ConvergenceError
-from embrm.heads.gradient.early_stopping import Best, Trained
+from embrm.heads.gradient.early_stopping import EarlyStopping, Trained
 from embrm.heads.gradient.losses import objective
 from embrm.heads.gradient.network import Batch, Network
 from embrm.heads.gradient.pools import Pools
@@ -26,7 +26,7 @@ from embrm.heads.gradient.pyro_sites import LatentSite, PriorSite
 from embrm.heads.gradient.replicates import Replicate, as_batch
 
 
-class Step(NamedTuple):
+class StepInputs(NamedTuple):
     """What one step reads: features `(R, texts, d)` of pairs and then pools, numbers of the pairs, noise."""
 
     x: Tensor
@@ -86,7 +86,7 @@ class Block:
         groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=head.learning_rate, weight_decay=head.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, head.epochs * self.steps)
-        best = Best(head, self.replicates, self.params)
+        best = EarlyStopping(head, self.replicates, self.params)
         last = math.nan
         for epoch in range(head.epochs):
             for number, step in enumerate(self._epoch()):
@@ -114,7 +114,7 @@ class Block:
             )
         return best.results()
 
-    def _epoch(self) -> Iterator[Step]:
+    def _epoch(self) -> Iterator[StepInputs]:
         head, count, texts, device = self.head, len(self.replicates), 2 * self.batch, self.source.device
         orders = [r.order(self.steps, self.batch) for r in self.replicates]
         rows = torch.stack([r.prepared.train.index[:, o] for r, o in zip(self.replicates, orders, strict=True)], dim=2)
@@ -133,9 +133,9 @@ class Block:
                     torch.randn(noise.shape[1:], generator=replicate.generator, out=noise[i])
                 if self.pools:
                     self.pools.gather(replicate.generator, out=x[i, texts:])
-            yield Step(x, as_batch(numbers[:, s], self.flip), noise.to(device))
+            yield StepInputs(x, as_batch(numbers[:, s], self.flip), noise.to(device))
 
-    def loss(self, step: Step) -> Tensor:
+    def loss(self, step: StepInputs) -> Tensor:
         """Return the negative ELBO of the batch, summed over replicates, averaged over pairs."""
         head, params, texts = self.head, self.leaves, 2 * self.batch
         latent = head.encode(params, step.x[:, :texts])

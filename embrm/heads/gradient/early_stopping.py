@@ -13,14 +13,14 @@ from torch import Tensor
 from embrm.core.arrays import IntArray
 from embrm.heads.gradient.losses import shared_reward
 from embrm.heads.gradient.network import Network, Params
-from embrm.heads.gradient.replicates import Prepared, Replicate, Rows
-from embrm.heads.gradient.rows import Source
+from embrm.heads.gradient.replicates import PairRows, Prepared, Replicate
+from embrm.heads.gradient.rows import RowSource
 
 TOLERANCE = 1e-4  # a validation loss must fall by more than this share to count as better
 CHUNK_BYTES = 16 << 20  # of activations that scoring may hold at once
 
 
-class Best:
+class EarlyStopping:
     """The best parameters of each replicate of a block so far."""
 
     def __init__(self, head: Network, replicates: list[Replicate], params: Params) -> None:
@@ -81,7 +81,7 @@ class Trained:
     record: dict[str, int | float | None]
 
 
-def encode_rows(head: Network, params: Params, source: Source, rows: IntArray) -> Iterator[Tensor]:
+def encode_rows(head: Network, params: Params, source: RowSource, rows: IntArray) -> Iterator[Tensor]:
     """Yield the location of the latents `(R, rows, k)` in chunks that stay small."""
     chunk = max(64, CHUNK_BYTES // bytes_per_text(head, source.shape[1]) // len(next(iter(params.values()))))
     index = torch.from_numpy(rows).to(source.device)
@@ -94,7 +94,7 @@ def bytes_per_text(head: Network, width: int) -> int:
     return 4 * (width + 4 * layers)
 
 
-def validation_loss(head: Network, params: Params, source: Source, pairs: Rows, flip: float) -> Tensor:
+def validation_loss(head: Network, params: Params, source: RowSource, pairs: PairRows, flip: float) -> Tensor:
     """Return the weighted mean loss `(R,)` of validation pairs, without noise and without penalties."""
     rows, inverse = np.unique(pairs.index.numpy(), return_inverse=True)
     latents = torch.cat(list(encode_rows(head, params, source, rows)), dim=1)

@@ -22,7 +22,7 @@ from embrm.heads.gradient.flip_rate import estimate_flip_rate
 from embrm.heads.gradient.latent import Latent
 from embrm.heads.gradient.losses import LOSSES, NEED_FLIP_RATE, preference_loss
 from embrm.heads.gradient.network import Batch, Init, Params, tensor
-from embrm.heads.gradient.rows import CROSSED, Source
+from embrm.heads.gradient.rows import CROSSED, RowSource
 from embrm.heads.gradient.split import hold_out, targets
 
 
@@ -234,7 +234,7 @@ class FittedNet(FittedHead):
         return {name: tensor(array[member]) for name, array in self.params.items()}
 
     def _view(self, features: Features) -> Array:
-        return cast("Array", Source.of(features, self.head.view))  # rows are made when a chunk asks for them
+        return cast("Array", RowSource.of(features, self.head.view))  # rows are made when a chunk asks for them
 
     @torch.no_grad()
     def _draws(self, x: Array) -> Array:

@@ -34,7 +34,7 @@ class Latent:
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussian(Latent):
+class GaussianLatent(Latent):
     """A latent N(μ, diag e^ℓ) with the prior N(0, I)."""
 
     stochastic: ClassVar[bool] = True

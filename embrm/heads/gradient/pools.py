@@ -7,7 +7,7 @@ from torch import Tensor
 
 from embrm.core.data import Candidates
 from embrm.heads.gradient.network import Network, Params
-from embrm.heads.gradient.rows import Matrices, Source
+from embrm.heads.gradient.rows import Matrices, RowSource
 
 POOLS = 16  # of a step
 
@@ -18,7 +18,7 @@ class Pools:
     def __init__(self, head: Network, pools: Candidates, matrices: Matrices) -> None:
         self.head = head
         self.texts = POOLS * head.pool_draws
-        self.source = Source.of(pools.features, head.view, matrices)
+        self.source = RowSource.of(pools.features, head.view, matrices)
         self.offsets = torch.from_numpy(pools.offsets)
 
     def gather(self, generator: torch.Generator, out: Tensor) -> None:

@@ -14,7 +14,7 @@ from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs, Problem
 from embrm.errors import DataError
 from embrm.heads.gradient.network import Batch, Init, Network
-from embrm.heads.gradient.rows import Crossed, Matrices, Source
+from embrm.heads.gradient.rows import Crossed, Matrices, RowSource
 from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments, rows_of, targets
 
 
@@ -24,7 +24,7 @@ def floats(x: Array) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class PairRows:
     """Pairs as the loop reads them, on the CPU: their orders are drawn there.
 
     Attributes:
@@ -36,7 +36,7 @@ class Rows:
     numbers: Tensor
 
     @classmethod
-    def of(cls, head: Network, pairs: Pairs) -> Rows:
+    def of(cls, head: Network, pairs: Pairs) -> PairRows:
         """Take the numbers of the pairs."""
         index = torch.from_numpy(np.stack([pairs.chosen, pairs.rejected]))
         return cls(index, floats(np.concatenate([np.stack(targets(pairs)), head.pair_numbers(pairs)])))
@@ -45,7 +45,7 @@ class Rows:
         """Return all pairs as one batch that every replicate shares, on the device of `flip`."""
         return as_batch(self.numbers.to(flip.device), flip)
 
-    def across_prompts(self, source: Crossed, prompt: IntArray, rng: np.random.Generator) -> Rows:
+    def across_prompts(self, source: Crossed, prompt: IntArray, rng: np.random.Generator) -> PairRows:
         """Add for each pair that both texts beat a response to another prompt, under the pair's prompt.
 
         Raises:
@@ -63,7 +63,7 @@ class Rows:
         pairs = np.concatenate([own, np.stack([own[0], beaten[0]]), np.stack([own[1], beaten[1]])], axis=1)
         added = self.numbers.clone()
         added[1], added[2] = 1.0, 0.0  # a tie's texts beat strangers too; margins are about the pair
-        return Rows(torch.from_numpy(pairs), torch.cat([self.numbers, added, added], dim=1))
+        return PairRows(torch.from_numpy(pairs), torch.cat([self.numbers, added, added], dim=1))
 
 
 def as_batch(numbers: Tensor, flip: Tensor) -> Batch:
@@ -88,9 +88,9 @@ class Prepared:
 
     problem: Problem
     pairs: Pairs
-    source: Source
-    train: Rows
-    validation: tuple[Source, Rows] | None
+    source: RowSource
+    train: PairRows
+    validation: tuple[RowSource, PairRows] | None
     mean: Tensor
     scale: Tensor
     used: IntArray
@@ -117,15 +117,15 @@ class Prepared:
         pairs, validation = problem.pairs, None
         if head.patience:
             pairs, validation = hold_out(problem, fraction=head.validation_fraction, view=head.view)
-        source, used = Source.of(pairs.features, head.view, matrices), rows_of(pairs)
+        source, used = RowSource.of(pairs.features, head.view, matrices), rows_of(pairs)
         mean, scale = moments(source, used)
-        train = Rows.of(head, pairs)
+        train = PairRows.of(head, pairs)
         if head.augment == "rrm" and isinstance(source, Crossed):
             rng = np.random.default_rng([problem.seed, 0])
             train = train.across_prompts(source, pairs.features.prompt, rng)
         held = None
         if validation is not None:
-            held = (Source.of(validation.features, head.view, matrices), Rows.of(head, validation))
+            held = (RowSource.of(validation.features, head.view, matrices), PairRows.of(head, validation))
         return cls(problem, pairs, source, train, held, floats(mean), floats(scale), used, flip, start)
 
     def __len__(self) -> int:

@@ -29,7 +29,7 @@ class Matrices:
         return self._known[id(x)][1]
 
 
-class Source:
+class RowSource:
     """Rows of one view."""
 
     def __init__(self, features: Features, view: str, matrices: Matrices) -> None:
@@ -38,12 +38,12 @@ class Source:
         self.key: tuple[int, ...] = (id(self.x),)
 
     @staticmethod
-    def of(features: Features, view: str, matrices: Matrices | None = None) -> Source:
+    def of(features: Features, view: str, matrices: Matrices | None = None) -> RowSource:
         """Return the rows of a view; "crossed" is made of the views "prompt" and "response" unless it is given."""
         matrices = matrices or Matrices(torch.device("cpu"))
         if view == CROSSED and CROSSED not in features.views:
             return Crossed(features, matrices)
-        return Source(features, view, matrices)
+        return RowSource(features, view, matrices)
 
     @property
     def device(self) -> torch.device:
@@ -62,7 +62,7 @@ class Source:
         return torch.index_select(self.matrices(self.x), 0, rows, out=out)
 
 
-class Crossed(Source):
+class Crossed(RowSource):
     """Rows [e_p, e_r, e_p ∘ e_r] made when they are read: prompt and response stay apart, and meet in the product.
 
     Row i is text i. Row `crossed_row(p, r)` puts the response of text r under the prompt of text p: a virtual row.

@@ -9,7 +9,7 @@ import numpy as np
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs, Problem
 from embrm.errors import DataError
-from embrm.heads.gradient.rows import Source
+from embrm.heads.gradient.rows import RowSource
 
 
 def rows_of(pairs: Pairs) -> IntArray:
@@ -42,7 +42,7 @@ def hold_out(problem: Problem, *, fraction: float, view: str) -> tuple[Pairs, Pa
 
 
 def _shared_texts(train: Pairs, validation: Pairs, view: str) -> int:
-    x, y = Source.of(train.features, view), Source.of(validation.features, view)
+    x, y = RowSource.of(train.features, view), RowSource.of(validation.features, view)
     seen = {hash(x[i].tobytes()) for i in rows_of(train)}  # hashes: the vectors themselves would be a second copy
     return sum(hash(y[i].tobytes()) in seen for i in rows_of(validation))
 
@@ -58,7 +58,7 @@ def targets(pairs: Pairs) -> tuple[Array, Array, Array]:
     return weight, target, margin
 
 
-def moments(x: Array | Source, rows: IntArray, *, chunk: int = 8192) -> tuple[Array, Array]:
+def moments(x: Array | RowSource, rows: IntArray, *, chunk: int = 8192) -> tuple[Array, Array]:
     """Return mean and standard deviation `(d,)` of the given rows in float64; constant columns get sd 1."""
     total = np.zeros(x.shape[1])
     square = np.zeros(x.shape[1])

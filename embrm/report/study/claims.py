@@ -20,7 +20,7 @@ SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not ru
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimRow:
     """A finding as the page shows it: every field a text, or the place of a mark in its bar in percent.
 
     Attributes:
@@ -41,19 +41,19 @@ class Claim:
     bar: tuple[float, float, float, float] | None
 
 
-def claims(findings: Sequence[Finding]) -> list[Claim]:
+def claims(findings: Sequence[Finding]) -> list[ClaimRow]:
     """Return the findings as the page shows them, in their order."""
     return [_claim(finding) for finding in findings]
 
 
-def _claim(found: Finding) -> Claim:
+def _claim(found: Finding) -> ClaimRow:
     ends = (found.low, found.effect, found.high)
     known = [x for x in ends if x is not None and math.isfinite(x)]
     whole = len(known) == len(ends)
     digits = 2 if max(map(abs, known), default=1.0) >= 0.1 else 3
     low, effect, high = (number(x, digits) for x in ends)
     n = "" if not found.n else f"{count(found.n)}" + (f" × {count(found.seeds)}" if found.seeds else "")
-    return Claim(
+    return ClaimRow(
         finding=found,
         kind=found.verdict.replace(" ", "-"),
         sign=SIGNS[found.verdict],

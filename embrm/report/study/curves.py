@@ -11,7 +11,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, BoolArray
 from embrm.metrics.intervals import Interval, bootstrap
-from embrm.report.study.settings import Setting, rounded
+from embrm.report.study.settings import TableSetting, rounded
 from embrm.study.results import Results, validation
 
 Measure: TypeAlias = Literal["path", "bon"]
@@ -22,7 +22,7 @@ DRAWS = 500  # of every bootstrap of the report: verdicts, which need more, are 
 
 
 @dataclass(frozen=True, eq=False)
-class Line:
+class GoldCurve:
     """Gold gained over the reference policy by one head under one rule, at each KL of the path or size of the choice.
 
     Attributes:
@@ -43,7 +43,7 @@ class Line:
         return {"head": self.head, "rule": self.rule, **band, **proxy}
 
 
-def lines(results: Results, setting: Setting, measure: Measure) -> Iterator[Line]:
+def lines(results: Results, setting: TableSetting, measure: Measure) -> Iterator[GoldCurve]:
     """Yield a line for every head and rule that were measured in a setting."""
     found = [
         (head, rule, gold)
@@ -54,18 +54,18 @@ def lines(results: Results, setting: Setting, measure: Measure) -> Iterator[Line
     gains = intervals([gold - gold[..., :1] for _, _, gold in found])
     for (head, rule, gold), gain in zip(found, gains, strict=True):
         proxy = results.stack(f"proxy.{rule}", head=head, **asdict(setting)) if measure == "path" else None
-        yield Line(head, rule, gain, None if proxy is None else np.asarray(proxy.mean(axis=1)[: gold.shape[-1]]))
+        yield GoldCurve(head, rule, gain, None if proxy is None else np.asarray(proxy.mean(axis=1)[: gold.shape[-1]]))
 
 
-def controls(results: Results, dataset: str, measure: Measure) -> Iterator[Line]:
+def controls(results: Results, dataset: str, measure: Measure) -> Iterator[GoldCurve]:
     """Yield the lines of the oracle, of length and of a random choice on a data set, where they were measured."""
     found = {name: control(results, dataset, name, f"{measure}.mean") for name in CONTROLS}
     there = {name: gold - gold[..., :1] for name, gold in found.items() if gold is not None}
     for name, gain in zip(there, intervals(list(there.values())), strict=True):
-        yield Line(name, "mean", gain)
+        yield GoldCurve(name, "mean", gain)
 
 
-def rules_of(results: Results, setting: Setting, head: str, measure: Measure) -> list[str]:
+def rules_of(results: Results, setting: TableSetting, head: str, measure: Measure) -> list[str]:
     """Return the rules that a head was measured under, the configuration's first and in its order."""
     row = next(results.select(kind="fit", head=head, **asdict(setting)), None)
     found = [] if row is None else [n.partition(".")[2] for n in row.arrays if n.startswith(f"{measure}.")]
@@ -74,13 +74,13 @@ def rules_of(results: Results, setting: Setting, head: str, measure: Measure) ->
     return sorted(found, key=lambda rule: (order.index(rule) if rule in order else len(order), rule))
 
 
-def main_rule(results: Results, setting: Setting, head: str) -> str | None:
+def main_rule(results: Results, setting: TableSetting, head: str) -> str | None:
     """Return the rule that tables measure a head under: the mean, or else its first; None without any."""
     found = rules_of(results, setting, head, "path") or rules_of(results, setting, head, "bon")
     return "mean" if "mean" in found else next(iter(found), None)
 
 
-def held_out(results: Results, setting: Setting, head: str, name: str) -> Array | None:
+def held_out(results: Results, setting: TableSetting, head: str, name: str) -> Array | None:
     """Return a head's gold `(prompts, seeds, k)` on the prompts that nothing was chosen on."""
     stack = results.stack(name, head=head, **asdict(setting))
     return None if stack is None else _measured(stack)

@@ -11,14 +11,14 @@ from embrm.core.arrays import Array
 from embrm.metrics.intervals import bootstrap
 from embrm.monitoring.onset import gold_onset, ratio_alarm
 from embrm.report.study.curves import DRAWS
-from embrm.report.study.settings import Setting, mean, number, share, with_interval
+from embrm.report.study.settings import TableSetting, mean, number, share, with_interval
 from embrm.report.study.tables import Table
 from embrm.study.results import Results, Row, validation
 
 ALPHA = 0.05
 
 
-def separation_table(results: Results, setting: Setting) -> Table:
+def separation_table(results: Results, setting: TableSetting) -> Table:
     """Return how well the distance to the training texts tells hacked texts from others, for each head and space."""
     spaces = _names(results, "auroc.")
     rows = []
@@ -40,7 +40,7 @@ def _auroc(values: Array | None) -> str:
     )
 
 
-def alarms_table(results: Results, setting: Setting) -> Table:
+def alarms_table(results: Results, setting: TableSetting) -> Table:
     """Return, for each head, detector and space, in which share of the seeds it fired and how long before the fall."""
     headings = ["head", "detector", "space", "alarm by", "at the start", "at the end", "before the fall", "lead (nats)"]
     rows = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from embrm.report.study import charts, claims, detection, tables, trajectory
 from embrm.report.study.curves import CONTROLS, MEASURES, Measure, controls, lines
-from embrm.report.study.settings import Setting, count, hardest, number, rounded, settings, within
+from embrm.report.study.settings import TableSetting, count, hardest, number, rounded, settings, within
 from embrm.study.results import Results, key_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
     )
 
 
-def data(results: Results, found: Mapping[Setting, Results]) -> dict[str, Any]:
+def data(results: Results, found: Mapping[TableSetting, Results]) -> dict[str, Any]:
     """Return what the page's charts are drawn from."""
     asked = results.config
     names = sorted({data.name for data in asked.datasets} & {s.dataset for s in found})
@@ -86,11 +86,11 @@ def data(results: Results, found: Mapping[Setting, Results]) -> dict[str, Any]:
     }
 
 
-def _lines(results: Results, index: int, setting: Setting, measure: Measure) -> Iterator[dict[str, Any]]:
+def _lines(results: Results, index: int, setting: TableSetting, measure: Measure) -> Iterator[dict[str, Any]]:
     return ({"at": index, **line.json()} for line in lines(results, setting, measure))
 
 
-def _reliability(results: Results, index: int, setting: Setting) -> list[dict[str, Any]]:
+def _reliability(results: Results, index: int, setting: TableSetting) -> list[dict[str, Any]]:
     points = []
     for head, (confidence, accuracy, weight) in tables.reliability(results, setting).items():
         shown = weight > 0

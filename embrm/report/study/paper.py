@@ -11,8 +11,8 @@ import numpy as np
 from embrm.report.figures import COLOURS, COMPARED, LINES, printed
 from embrm.report.study import tables, trajectory
 from embrm.report.study.charts import GOLD
-from embrm.report.study.curves import Line, controls, lines, main_rule
-from embrm.report.study.settings import Setting, hardest, rounded, settings, within
+from embrm.report.study.curves import GoldCurve, controls, lines, main_rule
+from embrm.report.study.settings import TableSetting, hardest, rounded, settings, within
 from embrm.study.results import Results
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _file(*words: str) -> str:
     return "-".join(re.sub(r"\W+", "-", word).strip("-").lower() for word in words)
 
 
-def _dataset(results: Results, setting: Setting) -> Iterator[tuple[str, Figure]]:
+def _dataset(results: Results, setting: TableSetting) -> Iterator[tuple[str, Figure]]:
     every = list(lines(results, setting, "path"))
     if every:
         yield "path", _gold_and_proxy(results, _main(results, setting, every))
@@ -60,12 +60,12 @@ def _dataset(results: Results, setting: Setting) -> Iterator[tuple[str, Figure]]
         yield "reliability", _reliability(bins)
 
 
-def _main(results: Results, setting: Setting, every: Sequence[Line]) -> list[Line]:
+def _main(results: Results, setting: TableSetting, every: Sequence[GoldCurve]) -> list[GoldCurve]:
     """Return the line of each head that tables tell of."""
     return [line for line in every if line.rule == main_rule(results, setting, line.head)]
 
 
-def _points(line: Line, x: Sequence[float], *, name: str) -> list[dict[str, Any]]:
+def _points(line: GoldCurve, x: Sequence[float], *, name: str) -> list[dict[str, Any]]:
     """Return a line's points, as far as it reaches."""
     band = [rounded(getattr(line.gold, part)) for part in ("estimate", "low", "high")]
     return [
@@ -78,7 +78,7 @@ def _kl(results: Results) -> list[float]:
     return [float(x) for x in np.linspace(0, results.config.kl_end, results.config.kl_points).round(4)]
 
 
-def _gold_and_proxy(results: Results, main: Sequence[Line]) -> alt.FacetChart:
+def _gold_and_proxy(results: Results, main: Sequence[GoldCurve]) -> alt.FacetChart:
     x, rows = _kl(results), []
     for line in main:
         rows += _points(line, x, name="gold")
@@ -91,7 +91,7 @@ def _gold_and_proxy(results: Results, main: Sequence[Line]) -> alt.FacetChart:
     return _panels(rows, colours, x=KL, y="gained over the reference")
 
 
-def _best_of_n(sizes: Sequence[float], main: Sequence[Line], beside: Sequence[Line]) -> alt.FacetChart:
+def _best_of_n(sizes: Sequence[float], main: Sequence[GoldCurve], beside: Sequence[GoldCurve]) -> alt.FacetChart:
     rows = [point for line in main for point in _points(line, sizes, name="the head")]
     for other in beside:
         points = _points(other, sizes, name=other.head)
@@ -100,7 +100,7 @@ def _best_of_n(sizes: Sequence[float], main: Sequence[Line], beside: Sequence[Li
     return _panels(rows, colours, x="n", y=GOLD, log=True)
 
 
-def _rules(results: Results, ruled: Sequence[Line]) -> alt.FacetChart:
+def _rules(results: Results, ruled: Sequence[GoldCurve]) -> alt.FacetChart:
     rows = [point for line in ruled for point in _points(line, _kl(results), name=line.rule)]
     names = list(dict.fromkeys(line.rule for line in ruled))
     dashes = ([1, 0], [6, 2], [2, 2])

@@ -15,7 +15,7 @@ from embrm.study.results import Cell, Results
 
 
 @dataclass(frozen=True, order=True)
-class Setting:
+class TableSetting:
     """What the rows of one table have in common: the fields of their cells."""
 
     dataset: str
@@ -24,7 +24,7 @@ class Setting:
     flips: float
 
     @classmethod
-    def of(cls, cell: Cell) -> Setting:
+    def of(cls, cell: Cell) -> TableSetting:
         """Return the setting of a cell."""
         return cls(cell.dataset, cell.pairs, cell.bias, cell.flips)
 
@@ -32,24 +32,24 @@ class Setting:
         return f"{self.dataset}, {count(self.pairs)} pairs, bias {self.bias:g}, {share(self.flips)} of labels flipped"
 
 
-def settings(results: Results) -> list[Setting]:
+def settings(results: Results) -> list[TableSetting]:
     """Return the settings that any head was fitted under, data sets in the order of the configuration."""
     order = {data.name: i for i, data in enumerate(results.config.datasets)}
-    found = {Setting.of(row.cell) for row in results.select(kind="fit")}
+    found = {TableSetting.of(row.cell) for row in results.select(kind="fit")}
     return sorted(found, key=lambda s: (order.get(s.dataset, len(order)), s))
 
 
-def within(results: Results, setting: Setting) -> Results:
+def within(results: Results, setting: TableSetting) -> Results:
     """Return the part of a study that tables and curves of one setting read: its fits, and its data set's controls."""
     rows = [
         row
         for row in results.select(dataset=setting.dataset)
-        if row.cell.kind == "control" or (row.cell.kind == "fit" and Setting.of(row.cell) == setting)
+        if row.cell.kind == "control" or (row.cell.kind == "fit" and TableSetting.of(row.cell) == setting)
     ]
     return replace(results, rows=rows)
 
 
-def hardest(among: Sequence[Setting], dataset: str) -> Setting:
+def hardest(among: Sequence[TableSetting], dataset: str) -> TableSetting:
     """Return a data set's setting with the most bias, then the most flips, then the most pairs."""
     return max((s for s in among if s.dataset == dataset), key=lambda s: (s.bias, s.flips, s.pairs))
 

@@ -12,7 +12,7 @@ import numpy as np
 from embrm.bestofn.scaling_law import peak
 from embrm.core.arrays import Array
 from embrm.report.study.curves import CONTROLS, DRAWS, control, held_out, intervals, main_rule
-from embrm.report.study.settings import Setting, count, mean, number, share, with_interval
+from embrm.report.study.settings import TableSetting, count, mean, number, share, with_interval
 from embrm.study.results import Results, Row
 
 _Cell: TypeAlias = str | tuple[Array, int]  # a text, or a sample `(prompts, seeds, 1)` and the digits of its mean
@@ -35,7 +35,7 @@ class Table:
     note: str = ""
 
 
-def heads_table(results: Results, setting: Setting) -> Table:
+def heads_table(results: Results, setting: TableSetting) -> Table:
     """Return accuracy, best of n, peak and drop of every head, of the controls, and of the tuned linear baseline."""
     splits = _splits(results, setting.dataset)
     largest = max(results.sizes(setting.dataset), default=1)
@@ -68,7 +68,7 @@ def _splits(results: Results, dataset: str) -> list[str]:
     return sorted(found, key=lambda split: (order.index(split) if split in order else len(order), split))
 
 
-def _head(results: Results, setting: Setting, head: str, splits: Sequence[str]) -> list[_Cell]:
+def _head(results: Results, setting: TableSetting, head: str, splits: Sequence[str]) -> list[_Cell]:
     fits = list(results.select(kind="fit", head=head, **asdict(setting)))
     baseline = any(h.title == head and h.name == "linear" and h.tuned for h in results.config.heads)
     if not fits:
@@ -117,7 +117,7 @@ def _written(rows: Sequence[Sequence[_Cell]]) -> list[list[str]]:
     return [[c if isinstance(c, str) else with_interval(next(found)[0], c[1]) for c in row] for row in rows]
 
 
-def calibration_table(results: Results, setting: Setting) -> Table:
+def calibration_table(results: Results, setting: TableSetting) -> Table:
     """Return each head's scores as a probability, mean over its seeds."""
     names = {
         "nll": "negative log-likelihood",
@@ -134,7 +134,7 @@ def calibration_table(results: Results, setting: Setting) -> Table:
     return Table(f"Calibration on {setting}", ["head", *names.values()], rows)
 
 
-def reliability(results: Results, setting: Setting) -> dict[str, Array]:
+def reliability(results: Results, setting: TableSetting) -> dict[str, Array]:
     """Return each head's `(3, bins)` confidence, accuracy and weight, the seeds' bins pooled by their weights."""
     found = {}
     for head in results.config.titles:

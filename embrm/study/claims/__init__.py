@@ -1,7 +1,7 @@
 """Published claims as functions: each reads a study's results and returns a computed verdict.
 
-A claim that needs what a study did not measure is "not run". How verdicts are kept honest is in `_sample` (intervals
-over prompts and seeds), `_peaks` (cross-fitted) and `_verdict` (several parts, several claims).
+A claim that needs what a study did not measure is "not run". How verdicts are kept honest is in `sample` (intervals
+over prompts and seeds), `peaks` (cross-fitted) and `verdict` (several parts, several claims).
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path
 from embrm.core.files import write_bytes
 from embrm.errors import UnknownNameError
 from embrm.study.claims import (  # noqa: F401  (importing them enters their claims)
-    _bottleneck,
-    _detection,
-    _ensembles,
-    _hacking,
-    _robustness,
-    _training,
+    bottleneck,
+    detection,
+    ensembles,
+    hacking,
+    robustness,
+    training,
 )
 from embrm.study.claims.claim import CLAIMS, DRAWS, Claim
 from embrm.study.claims.expected import differing, read_expected, write_expected
-from embrm.study.claims.verdict import Finding, Verdict, holm
+from embrm.study.claims.verdict import ClaimVerdict, Finding, holm
 from embrm.study.results import Results
 
 __all__ = [
     "CLAIMS",
     "Claim",
+    "ClaimVerdict",
     "Finding",
-    "Verdict",
     "differing",
     "findings",
     "heads_of",

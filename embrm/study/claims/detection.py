@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embrm.core.arrays import Array
-from embrm.monitoring.onset import cusum_alarm, gold_onset, judge
+from embrm.monitoring.onset import alarm_report, cusum_alarm, gold_onset
 from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, missing
 from embrm.study.claims.claim import Measured, claim
 from embrm.study.claims.verdict import difference, equivalence
@@ -16,7 +16,7 @@ STAYS = 0.25  # share of the rise on hacked runs that still counts as staying lo
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class _WatchedRun:
     """CSI and gold `(steps,)` of a policy that moves away from π_ref."""
 
     csi: Array
@@ -31,7 +31,7 @@ class _Run:
         """Return whether an alarm fires at or before the onset, within half of the run."""
         steps = len(self.csi)
         alarm = cusum_alarm(self.csi, baseline=max(steps // 4, 2))
-        found = judge(self.csi, self.gold, alarm=alarm, window=steps // 2)
+        found = alarm_report(self.csi, self.gold, alarm=alarm, window=steps // 2)
         return found.onset is not None and not found.missed and not found.false_alarm
 
     def alarmed(self) -> bool:
@@ -73,22 +73,22 @@ def csi_rises(cells: Cells) -> Measured:
     return parts, f"{kind}: alarm in time in {hits} of {len(turned)}, on clean ones in {false} of {len(clean)}"
 
 
-def _of_path(cells: Cells, *, clean: bool) -> list[_Run]:
+def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
     flips = CLEAN if clean else NOISY
     names = ("watch.csi.latent", "watch.gold")
     found = cells.gather(*(Of("inform", name, flips, "smallest" if clean else "largest") for name in names))
     return [_run(csi, gold) for csi, gold in zip(*(x.T for x in found), strict=True)]
 
 
-def _of_rl(cells: Cells, *, clean: bool) -> list[_Run]:
+def _of_rl(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
     bias = cells.bias("smallest" if clean else "largest") if cells.fits else 0.0
     rows = cells.results.select(kind="rl", dataset=cells.dataset, head="inform", bias=bias)
     return [_run(r.arrays["watch.csi.latent"], r.arrays["gold"]) for r in rows if "watch.csi.latent" in r.arrays]
 
 
-def _run(csi: Array, gold: Array) -> _Run:
+def _run(csi: Array, gold: Array) -> _WatchedRun:
     finite = np.isfinite(csi) & np.isfinite(gold)
-    return _Run(csi[finite], gold[finite])
+    return _WatchedRun(csi[finite], gold[finite])
 
 
 @claim(

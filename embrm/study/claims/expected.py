@@ -11,10 +11,10 @@ import yaml
 
 from embrm.core.files import write_bytes
 from embrm.errors import DataError
-from embrm.study.claims.verdict import Finding, Verdict
+from embrm.study.claims.verdict import ClaimVerdict, Finding
 
 
-def read_expected(path: str | Path) -> dict[str, Verdict]:
+def read_expected(path: str | Path) -> dict[str, ClaimVerdict]:
     """Read which verdicts are expected: `C1: supported`, or for one data set alone `world/C1: supported`.
 
     Raises:
@@ -27,8 +27,10 @@ def read_expected(path: str | Path) -> dict[str, Verdict]:
     if not isinstance(values, dict) or not values:
         raise DataError(f"{path} must hold lines such as `C1: supported`, got {type(values).__name__}")
     for name, verdict in values.items():
-        if verdict not in get_args(Verdict):
-            raise DataError(f"{path}: {name}: '{verdict}' is no verdict; there are: {', '.join(get_args(Verdict))}")
+        if verdict not in get_args(ClaimVerdict):
+            raise DataError(
+                f"{path}: {name}: '{verdict}' is no verdict; there are: {', '.join(get_args(ClaimVerdict))}"
+            )
     return {str(name): verdict for name, verdict in values.items()}
 
 
@@ -39,7 +41,7 @@ def write_expected(path: str | Path, findings: Sequence[Finding]) -> None:
     write_bytes(Path(path), ("\n".join(lines) + "\n").encode())
 
 
-def differing(findings: Sequence[Finding], expected: Mapping[str, Verdict]) -> list[str]:
+def differing(findings: Sequence[Finding], expected: Mapping[str, ClaimVerdict]) -> list[str]:
     """Return a line for each verdict that is not the expected one.
 
     An id alone speaks of every data set that is not named with it.

@@ -10,7 +10,7 @@ import numpy as np
 
 from embrm.study.claims.sample import LEVEL, Sample
 
-Verdict: TypeAlias = Literal["supported", "contradicted", "inconclusive", "not run"]
+ClaimVerdict: TypeAlias = Literal["supported", "contradicted", "inconclusive", "not run"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Finding:
     high: float | None
     n: int
     seeds: int
-    verdict: Verdict
+    verdict: ClaimVerdict
     reason: str
     detectable: float | None = None
     p: float | None = None
-    holm: Verdict = "not run"
+    holm: ClaimVerdict = "not run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Part:
 
     what: str
     sample: Sample
-    verdict: Verdict
+    verdict: ClaimVerdict
     p_for: float
     p_against: float
 
@@ -73,7 +73,7 @@ class Part:
 def difference(what: str, sample: Sample) -> Part:
     """Judge a claim that a number is above zero: the interval excludes zero on one side or the other."""
     low, high = sample.interval
-    verdict: Verdict = "supported" if low > 0 else "contradicted" if high < 0 else "inconclusive"
+    verdict: ClaimVerdict = "supported" if low > 0 else "contradicted" if high < 0 else "inconclusive"
     return Part(what, sample, verdict, _p(sample.draws <= 0), _p(sample.draws >= 0))
 
 
@@ -81,7 +81,7 @@ def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.i
     """Judge a claim that a number is inside a margin: the whole interval is inside, or all of it outside."""
     low, high = sample.interval
     inside, outside = above < low and high < below, low >= below or high <= above
-    verdict: Verdict = "supported" if inside else "contradicted" if outside else "inconclusive"
+    verdict: ClaimVerdict = "supported" if inside else "contradicted" if outside else "inconclusive"
     p_for = max(_p(sample.draws >= below), _p(sample.draws <= above))
     p_against = min(_p(sample.draws < below), _p(sample.draws > above))
     return Part(what, sample, verdict, p_for, p_against)
@@ -92,7 +92,7 @@ def _p(against: np.typing.NDArray[np.bool_]) -> float:
     return min(2 * (1 + int(against.sum())) / (1 + len(against)), 1.0)
 
 
-def conclude(parts: Sequence[Part]) -> tuple[Verdict, float, Part]:
+def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
     """Return the verdict on a claim all of whose parts must hold, its p-value, and the part that decided.
 
     All parts at 5 % each are a test at 5 % of the whole (intersection-union), but one part out of k that fails must do

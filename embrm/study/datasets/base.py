@@ -1,4 +1,4 @@
-"""What a study trains and measures on, and the shipped world as that."""
+"""What a study trains and measures on."""
 
 from __future__ import annotations
 

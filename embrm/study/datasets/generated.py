@@ -24,12 +24,12 @@ class LanguageModelData(PoolData):
 
     Attributes:
         policy: π_ref.
-        judge: the gold reward.
+        gold_model: the gold reward.
         prompts: what the policy was asked.
     """
 
     policy: CausalLMPolicy
-    judge: RewardModelGold
+    gold_model: RewardModelGold
     prompts: Sequence[Prompt]
 
     @classmethod
@@ -44,13 +44,13 @@ class LanguageModelData(PoolData):
         path = cache_folder() / "pools" / f"{asked.key}.jsonl"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            asked.judge.check()
+            asked.gold_model.check()
             n = config.responses
-            write_pool(asked.policy, path, prompts=asked.prompts, n=n, seed=0, ids=asked.ids, gold=asked.judge)
+            write_pool(asked.policy, path, prompts=asked.prompts, n=n, seed=0, ids=asked.ids, gold=asked.gold_model)
             asked.policy.release()
         pool = PoolData.open(config.model_copy(update={"pool": str(path)}))
         inherited = {field.name: getattr(pool, field.name) for field in fields(pool)}
-        return cls(**inherited, policy=asked.policy, judge=asked.judge, prompts=asked.prompts)
+        return cls(**inherited, policy=asked.policy, gold_model=asked.gold_model, prompts=asked.prompts)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Written:
     """What a pool is written and judged by, and the key of its file."""
 
     policy: CausalLMPolicy
-    judge: RewardModelGold
+    gold_model: RewardModelGold
     ids: Sequence[str]
     prompts: Sequence[Prompt]
     key: str
@@ -66,11 +66,11 @@ class _Written:
     @classmethod
     def of(cls, config: DatasetConfig) -> _Written:
         policy = _made(CausalLMPolicy, config.policy, f"dataset '{config.name}': policy")
-        judge = _made(RewardModelGold, config.gold, f"dataset '{config.name}': gold")
+        gold_model = _made(RewardModelGold, config.gold, f"dataset '{config.name}': gold")
         ids, prompts = read_prompts(config.prompts)
         ids, prompts = ids[: config.first], prompts[: config.first]
-        gold = [config.gold, Checkpoint(judge.model, judge.revision).stamps()]
-        return cls(policy, judge, ids, prompts, key_of(policy.recipe, gold, ids, prompts, config.responses))
+        gold = [config.gold, Checkpoint(gold_model.model, gold_model.revision).stamps()]
+        return cls(policy, gold_model, ids, prompts, key_of(policy.recipe, gold, ids, prompts, config.responses))
 
 
 def _made(recipe: Any, options: Mapping[str, Any], where: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a study trains and measures on, and the shipped world as that."""
+"""The shipped world as what a study trains and measures on."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from embrm.study.datasets.base import Dataset
 from embrm.study.results import key_of
 from embrm.world import shipped
 from embrm.world.build import MANIFEST
+from embrm.world.data_folder import data_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class WorldData(Dataset):
     @classmethod
     def identify(cls, config: DatasetConfig) -> str:
         """Return the hash of the shipped files' hashes."""
-        manifest = (shipped.data_folder() / MANIFEST).read_text(encoding="utf-8")
+        manifest = (data_folder() / MANIFEST).read_text(encoding="utf-8")
         return key_of(manifest, config.embedder, config.second)
 
     @classmethod

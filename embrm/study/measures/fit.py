@@ -38,7 +38,7 @@ from embrm.core.results import Reward
 from embrm.errors import DataError
 from embrm.evaluation.rules import rule_curve
 from embrm.heads import FittedHead
-from embrm.metrics.calibration import calibration, tempered
+from embrm.metrics.calibration import calibration_report, tempered
 from embrm.policies.pool import TiltPath, reference_sd, tilt
 from embrm.selectors import Selector, ValueRule
 from embrm.selectors.mean import Mean
@@ -83,7 +83,7 @@ def measure(
     """
     reward = model.score(data.features).centred()
     first = next(iter(data.tests.values()))
-    found = calibration(tempered(reward, temperature), first)
+    found = calibration_report(tempered(reward, temperature), first)
     numbers = {name: float(getattr(found, name)) for name in ("nll", "ece", "brier")}
     members = len(reward.draws) if reward.kind == "members" else 1
     numbers |= {"temperature": temperature, "members": float(members)}

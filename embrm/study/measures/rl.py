@@ -74,7 +74,7 @@ def _by_grpo(asked: RLConfig, data: LanguageModelData, model: FittedHead, *, see
     names = ("steps", "batch", "learning_rate", "kl_weight", "group", "max_new_tokens", "options")
     training = GRPO(**{name: getattr(asked, name) for name in names})
     reward = RewardFunction(model, data.recipe, latents=True)
-    return training.train(data.policy.model, data.prompts, reward=reward, seed=seed, gold=data.judge)
+    return training.train(data.policy.model, data.prompts, reward=reward, seed=seed, gold=data.gold_model)
 
 
 def _in_the_world(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array]:

@@ -13,7 +13,7 @@ import yaml
 from embrm.heads import Head
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.results import Cell
-from embrm.study.runner.plan import Batch, is_watched
+from embrm.study.runner.plan import CellBatch, is_watched
 
 TABLE = Path(__file__).with_suffix(".yaml")
 SPLITS = 2  # of the pairs, each fitted once for each trial of tuning
@@ -45,7 +45,7 @@ class Costs:
         mean = whole.group_by(cells).aggregate([("seconds_sum", "mean")]).to_pylist()
         return cls(config, {tuple(row[name] for name in cells): row["seconds_sum_mean"] for row in mean})
 
-    def seconds(self, batch: Batch) -> float:
+    def seconds(self, batch: CellBatch) -> float:
         """Return the core-seconds that a batch will take."""
         return sum(self.cell(cell, batch.head) for cell in batch.cells)
 

@@ -27,7 +27,7 @@ CHUNK = 20  # fits in one batch at most: what a killed run has to do again
 
 
 @dataclass(frozen=True)
-class Batch:
+class CellBatch:
     """Cells of one kind that one worker computes in one go: those of one data set, head and number of pairs.
 
     A fit depends, by up to 1e-3, on what it is batched with; a batch is therefore always fitted whole, also where a
@@ -62,7 +62,7 @@ class Plan:
     """
 
     config: StudyConfig
-    batches: Sequence[Batch]
+    batches: Sequence[CellBatch]
 
     @cached_property
     def keys(self) -> dict[Cell, str]:
@@ -81,7 +81,7 @@ def plan(config: StudyConfig) -> Plan:
     Raises:
         DataError: a data set cannot be read.
     """
-    batches: list[Batch] = []
+    batches: list[CellBatch] = []
     for data in config.datasets:
         batches.append(_controls(config, data))
         for head in config.heads:
@@ -92,7 +92,7 @@ def plan(config: StudyConfig) -> Plan:
     return Plan(config, sorted(_once(batches), key=lambda batch: order.index(batch.kind)))
 
 
-def _once(batches: Sequence[Batch]) -> Iterator[Batch]:
+def _once(batches: Sequence[CellBatch]) -> Iterator[CellBatch]:
     """Yield the batches without cells that an earlier one has: a head may stand more than once, for other cells."""
     seen: set[Cell] = set()
     for batch in batches:
@@ -127,22 +127,24 @@ def tuning_pairs(config: StudyConfig) -> int:
     return min(config.pairs, key=lambda pairs: (abs(pairs - config.tuning.pairs), pairs))
 
 
-def _controls(config: StudyConfig, data: DatasetConfig) -> Batch:
+def _controls(config: StudyConfig, data: DatasetConfig) -> CellBatch:
     cells = [Cell("control", data.name, name) for name in CONTROLS]
-    return Batch("control", data, {cell: _key(cell, data, _measured(config)) for cell in cells})
+    return CellBatch("control", data, {cell: _key(cell, data, _measured(config)) for cell in cells})
 
 
-def _tuning(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> Iterator[Batch]:
+def _tuning(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> Iterator[CellBatch]:
     """Yield one batch for each flip fraction: options that suit clean labels need not suit noisy ones."""
     flips = set(head.flips or config.flips)
     if _is_live(config, data, head):
         flips.add(config.rl.flips)  # type: ignore[union-attr]
     for share in sorted(flips) if head.tuned else ():
         cell = Cell("tuning", data.name, head.title, tuning_pairs(config), config.bias[-1], share, tuning_seed(config))
-        yield Batch("tuning", data, {cell: _key(cell, data, _recipe(head), config.tuning.budget)}, head)
+        yield CellBatch("tuning", data, {cell: _key(cell, data, _recipe(head), config.tuning.budget)}, head)
 
 
-def _fits(config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]) -> Iterator[Batch]:
+def _fits(
+    config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]
+) -> Iterator[CellBatch]:
     # The labels of a pair file are what they are, so that there is one bias: the last, which stands for real labels.
     biases = config.bias[-1:] if data.kind == "files" else head.bias or config.bias
     asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
@@ -157,16 +159,18 @@ def _fits(config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: M
         for part in np.array_split(np.arange(len(cells)), math.ceil(len(cells) / CHUNK)):
             chunk = [cells[i] for i in part]
             keys = {cell: _key(cell, data, *asked, detection, winners.get(cell.flips)) for cell in chunk}
-            yield Batch("fit", data, keys, head, winners)
+            yield CellBatch("fit", data, keys, head, winners)
 
 
-def _live(config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]) -> Iterator[Batch]:
+def _live(
+    config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]
+) -> Iterator[CellBatch]:
     rl = config.rl
     if rl and _is_live(config, data, head):
         cell = Cell("rl", data.name, head.title, rl.pairs, rl.bias, rl.flips, rl.seed)
         asked = rl.model_dump(exclude={"heads", "dataset"})
         key = _key(cell, data, _recipe(head), asked, config.detection.detectors, winners.get(rl.flips))
-        yield Batch("rl", data, {cell: key}, head, winners)
+        yield CellBatch("rl", data, {cell: key}, head, winners)
 
 
 def _is_live(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> bool:

@@ -18,11 +18,11 @@ from embrm.study.runner.costs import Costs
 from embrm.study.runner.engine import TRIES, Engine, compute
 from embrm.study.runner.journal import Journal, writing
 from embrm.study.runner.lock import held
-from embrm.study.runner.plan import Batch, Plan, check_heads, opened, plan
-from embrm.study.runner.worker import Chosen, Outcome, work
+from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan
+from embrm.study.runner.worker import CellOutcome, Chosen, work
 from embrm.study.table import write_tables
 
-Job: TypeAlias = tuple[Batch, Collection[str], Mapping[float, Chosen]]
+Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[float, Chosen]]
 PHASES = (("control", "tuning"), ("fit",), ("rl",))  # fits take the options that tuning chose
 
 
@@ -78,7 +78,7 @@ def run(
         for left in (folder / "cells").glob(".*"):  # by a process that was killed while writing
             shutil.rmtree(left)
         journal = Journal(folder, whole, before=before, engine=engine, workers=_count(workers))
-        _Run(config, folder, journal, progress, Costs.of(config, folder)).compute(
+        _StudyRun(config, folder, journal, progress, Costs.of(config, folder)).compute(
             missing, engine=engine, workers=workers
         )
         results = Results.load(folder)
@@ -97,7 +97,7 @@ def part_of(whole: Plan, only: Sequence[str]) -> Plan:
     return whole.only(frozenset().union(*map(heads_of, only)))
 
 
-def missing_of(wanted: Plan, folder: Path) -> list[Batch]:
+def missing_of(wanted: Plan, folder: Path) -> list[CellBatch]:
     """Return the batches that lack rows."""
     there = {file.stem for file in (folder / "cells").glob("*.npz")}
     return [batch for batch in wanted.batches if not there.issuperset(batch.cells.values())]
@@ -118,14 +118,14 @@ def _count(workers: int | None) -> int:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _StudyRun:
     config: StudyConfig
     folder: Path
     journal: Journal
     progress: Progress
     costs: Costs
 
-    def compute(self, missing: Sequence[Batch], *, engine: Engine, workers: int | None) -> None:
+    def compute(self, missing: Sequence[CellBatch], *, engine: Engine, workers: int | None) -> None:
         """Compute the missing rows phase by phase, long batches first, and write each as soon as it is there."""
         total, count = sum(map(self.costs.seconds, missing)), sum(len(batch.cells) for batch in missing)
         done, cells = 0.0, 0
@@ -138,7 +138,7 @@ class _Run:
                     done, cells = done + self.costs.seconds(batch), cells + len(batch.cells)
                     self.progress(done, total, f"{cells} of {count} cells")
 
-    def _job(self, batch: Batch) -> Job:
+    def _job(self, batch: CellBatch) -> Job:
         """Return a batch with the keys of its missing rows and the options that tuning chose."""
         chosen: dict[float, Chosen] = {}
         for flips, key in batch.tuning.items():
@@ -156,11 +156,11 @@ class _Run:
                     keys.add(key)
         return batch, keys, chosen
 
-    def _keep(self, batch: Batch, keys: Collection[str], outcome: Outcome | None) -> None:
+    def _keep(self, batch: CellBatch, keys: Collection[str], outcome: CellOutcome | None) -> None:
         """Write the rows of a batch, and what failed."""
         if outcome is None:
             why = f"its worker died {TRIES} times; if memory was short, give fewer --workers"
-            outcome = Outcome(failures={cell: why for cell, key in batch.cells.items() if key in keys})
+            outcome = CellOutcome(failures={cell: why for cell, key in batch.cells.items() if key in keys})
         for row in outcome.rows:
             with writing(row.cell):
                 row.save(self.folder / "cells")
@@ -175,5 +175,5 @@ class _Run:
         return self.folder / "cells" / f"{key}.npz"
 
 
-def _work(config: StudyConfig, job: Job) -> Outcome:
+def _work(config: StudyConfig, job: Job) -> CellOutcome:
     return work(config, *job)

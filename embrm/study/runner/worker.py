@@ -19,13 +19,13 @@ from embrm.heads import FittedHead, Head
 from embrm.study.config import StudyConfig
 from embrm.study.datasets.base import Dataset
 from embrm.study.results import Cell, Row
-from embrm.study.runner.plan import Batch, opened, tuning_seed
+from embrm.study.runner.plan import CellBatch, opened, tuning_seed
 
 Chosen: TypeAlias = Mapping[str, Any]  # what the row of tuning says: `recipe` and `temperature`
 
 
 @dataclass
-class Outcome:
+class CellOutcome:
     """What came of a batch.
 
     Attributes:
@@ -49,7 +49,9 @@ class Outcome:
             self.notes.append(f"{next(iter(cells))} failed\n{''.join(traceback.format_exception(error)).rstrip()}")
 
 
-def work(config: StudyConfig, batch: Batch, missing: Collection[str], chosen: Mapping[float, Chosen]) -> Outcome:
+def work(
+    config: StudyConfig, batch: CellBatch, missing: Collection[str], chosen: Mapping[float, Chosen]
+) -> CellOutcome:
     """Compute a batch and return its missing rows.
 
     Args:
@@ -58,7 +60,7 @@ def work(config: StudyConfig, batch: Batch, missing: Collection[str], chosen: Ma
         missing: keys of the rows that are wanted.
         chosen: flips → the options that tuning chose.
     """
-    outcome = Outcome()
+    outcome = CellOutcome()
     wanted = {cell: key for cell, key in batch.cells.items() if key in missing}
     with warnings.catch_warnings(record=True) as seen, use_device(config.device), _one_thread():
         warnings.simplefilter("ignore")
@@ -91,7 +93,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _alone(
-    config: StudyConfig, batch: Batch, data: Dataset, cell: Cell, key: str, chosen: Mapping[float, Chosen]
+    config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key: str, chosen: Mapping[float, Chosen]
 ) -> Row:
     """Return the row of a control, of a choice of options, or of a training run."""
     start = time.process_time()
@@ -107,7 +109,7 @@ def _alone(
     return _timed(rl(config, data, model, cell, key, training=training), start)
 
 
-def _tune(config: StudyConfig, batch: Batch, data: Dataset, cell: Cell, key: str) -> Row:
+def _tune(config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key: str) -> Row:
     from embrm.training.tuning import tune
 
     assert batch.head is not None
@@ -124,7 +126,7 @@ def _tune(config: StudyConfig, batch: Batch, data: Dataset, cell: Cell, key: str
     return Row(cell, key, numbers, notes=notes, seconds={"fit": fitting})
 
 
-def _recipe(batch: Batch, cell: Cell, chosen: Mapping[float, Chosen]) -> dict[str, Any]:
+def _recipe(batch: CellBatch, cell: Cell, chosen: Mapping[float, Chosen]) -> dict[str, Any]:
     assert batch.head is not None
     as_given = {"head": batch.head.name, "options": batch.head.options}
     recipe: dict[str, Any] = chosen[cell.flips]["recipe"] if batch.tuning else as_given
@@ -133,11 +135,11 @@ def _recipe(batch: Batch, cell: Cell, chosen: Mapping[float, Chosen]) -> dict[st
 
 def _fit(
     config: StudyConfig,
-    batch: Batch,
+    batch: CellBatch,
     data: Dataset,
     wanted: Mapping[Cell, str],
     chosen: Mapping[float, Chosen],
-    outcome: Outcome,
+    outcome: CellOutcome,
 ) -> None:
     """Fit the cells that share their options together, all of them, and measure those that are wanted."""
     from embrm.study.measures.fit import measure
@@ -172,7 +174,7 @@ def _fit(
 
 
 def _each(
-    recipe: Mapping[str, Any], cells: Sequence[Cell], data: Dataset, wanted: Collection[Cell], outcome: Outcome
+    recipe: Mapping[str, Any], cells: Sequence[Cell], data: Dataset, wanted: Collection[Cell], outcome: CellOutcome
 ) -> dict[Cell, tuple[FittedHead, Pairs]]:
     """Fit cells together, or where that fails those that are wanted, each alone."""
     if len(cells) > 1:
