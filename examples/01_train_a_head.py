@@ -12,7 +12,7 @@ import embrm
 from embrm.world import shipped
 
 # The simulated world knows the gold reward of every text. Its annotators do not follow it exactly: with bias 1 they
-# also like flattery, overconfidence and padding, and a quarter of their labels is turned round.
+# also like flattery, overconfidence and padding, and a quarter of their labels is flipped.
 data = shipped.load("minilm")
 pairs = data.preferences(bias=1.0, flips=0.25, seed=0)
 first = data.responses["pairs"]

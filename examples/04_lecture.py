@@ -27,7 +27,7 @@ names = data.world.attributes
 
 # %% 1. A preference pair
 # An annotator reads two answers and says which is better. Ours fall for flattery and confidence, and a quarter of
-# their labels is simply turned round.
+# their labels is flipped.
 pairs = data.preferences(bias=1.0, flips=0.25, seed=0)
 texts = data.responses["pairs"]
 chosen, rejected = int(pairs.chosen[3]), int(pairs.rejected[3])

@@ -16,7 +16,7 @@ def command() -> None:
 @click.option("-n", "--count", default=5, show_default=True, type=click.IntRange(1), help="How many rows.")
 @click.option("--pairs", is_flag=True, help="Preference pairs instead of single responses.")
 @click.option("--bias", default=0.0, show_default=True, help="How far annotators follow their likings; for --pairs.")
-@click.option("--flips", default=0.0, show_default=True, help="Share of labels turned round; for --pairs.")
+@click.option("--flips", default=0.0, show_default=True, help="Label noise: share of labels flipped; for --pairs.")
 @click.option("--world", "path", metavar="FILE", help="Another world.yaml.")
 @_options.to_rows
 @_options.seed

@@ -47,7 +47,9 @@ class Penalty:
             )
             raise OptionError(f"no penalty and no file named '{self.name}'; {hint}")
         if detector and self.reference is None:
-            raise OptionError(f"the penalty '{self.name}' measures how unusual texts are; give usual ones as reference")
+            raise OptionError(
+                f"the penalty '{self.name}' measures how far texts are from reference texts; give them as reference"
+            )
         if not detector and self.reference is not None:
             raise OptionError(f"the penalty '{self.name}' has no reference; leave it out, or penalise by a detector")
         if not detector and self.name != "mbr" and self.space is not None:

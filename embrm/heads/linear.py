@@ -26,7 +26,7 @@ class Linear(Head):
     """Bradley–Terry logistic regression, its prior tuned on held-out prompts.
 
     P(w ≻ l) = σ(θᵀ(e_w − e_l)) with a Gaussian prior on θ over features scaled to unit variance, by Newton's method
-    (Bradley & Terry 1952; `methods.md` 1.1). Ties, margins and weights of the pairs are used.
+    (Bradley & Terry 1952). Ties, margins and weights of the pairs are used.
 
     Attributes:
         prior_precision: λ of the prior, larger is smoother; None chooses it on validation prompts, then fits all pairs.

@@ -18,7 +18,7 @@ def prefer(
         first: `(n,)` utilities of the first ones (`World.utility`).
         second: `(n,)` utilities of the second ones.
         seed: determines noise, flips and how ties fall (by a fair coin).
-        flips: share of the labels turned round at random, whatever the difference; 0 means none.
+        flips: label noise: share of labels flipped at random, whatever the difference; 0 means none.
         temperature: Bradley–Terry noise, P(first) = σ((first − second) / temperature); 0 means the better one always.
 
     Raises:

@@ -115,7 +115,7 @@ class Shipped:
 
         Args:
             bias: how much the annotators follow their likings beyond the gold (0 or 1 in the study).
-            flips: share of labels turned round.
+            flips: label noise, the share of labels that are flipped.
             temperature: Bradley–Terry noise, see `prefer`.
             pairs: how many.
             seed: determines the labels and which pairs are taken.

@@ -122,7 +122,7 @@ SENSELESS = {
     "a detector without a reference": (
         ("--selector", "penalised", "--penalty", "caution"),
         2,
-        r"'caution' measures how unusual texts are; give usual ones as reference",
+        r"'caution' measures how far texts are from reference texts",
     ),
     "a set's detector": (
         ("--selector", "penalised", "--penalty", "csi", "--reference", "prefs.jsonl"),
@@ -162,7 +162,7 @@ def test_senseless_combinations_are_refused(command: str, case: str, embrm: Run)
         (
             (*("select", "scores.jsonl", "pools.jsonl", "--selector", "penalised"), *("--penalty", "mahalanobis")),
             2,
-            r"give usual ones",
+            r"give them as reference",
         ),
         (
             (

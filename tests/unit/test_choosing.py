@@ -95,7 +95,7 @@ def test_senseless_penalties_are_refused(tmp_path: Path) -> None:
     for name, reference, space, message in (
         ("mahalanobs", None, None, "no penalty and no file named 'mahalanobs'; did you mean 'mahalanobis'"),
         ("zzz", None, None, "no penalty and no file named 'zzz'; give mbr"),
-        ("mahalanobis", None, None, "'mahalanobis' measures how unusual texts are; give usual ones"),
+        ("mahalanobis", None, None, "'mahalanobis' measures how far texts are from reference texts"),
         ("mbr", texts, None, "'mbr' has no reference; leave it out"),
         (file, None, "joint", "read from .*usual.jsonl as it is; leave the space out"),
     ):
