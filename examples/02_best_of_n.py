@@ -6,6 +6,7 @@ Run: python examples/02_best_of_n.py
 import numpy as np
 
 import embrm
+from embrm.metrics import bootstrap
 from embrm.world import shipped
 
 data = shipped.load("minilm")
@@ -30,7 +31,7 @@ print(f"{'KL (nats)':14}" + "".join(f"{kl:8.2f}" for kl in curves["mlp"].kl))
 
 # Comparisons are paired over prompts, and their interval comes from resampling prompts.
 difference = curves["linear"].gold_per_prompt[:, -1] - curves["mlp"].gold_per_prompt[:, -1]
-found = embrm.bestofn.bootstrap(difference, seed=0)
+found = bootstrap(difference, seed=0)
 print(f"\nlinear − mlp at n = 128: {found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}]")
 
 # Rules that use the disagreement of an ensemble are one line each.

@@ -11,9 +11,9 @@ import altair as alt
 import numpy as np
 
 import embrm
-from embrm.bestofn import bootstrap
 from embrm.bestofn.scaling_law import peak
-from embrm.evaluation.rules import compare
+from embrm.evaluation.rules import GoldPools, compare
+from embrm.metrics import bootstrap
 from embrm.report.figures import paper, rules, save
 from embrm.report.path import along_kl
 from embrm.world import shipped
@@ -55,9 +55,7 @@ rule = {name: embrm.selectors.get(name)() for name in ("mean", "worst_case")}
 found = compare(
     rule,
     models["mlp"].score(pools.features),
-    pools.gold,
-    offsets=pools.offsets,
-    length=pools.features.length,
+    GoldPools.of(pools.gold, pools.offsets, length=pools.features.length),
     seed=0,
 )
 save(rules(found), FIGURES / "best_of_n.svg")

@@ -3,19 +3,24 @@
 Arrays in, curves out; which rule values the responses belongs to `embrm.selectors`.
 """
 
-from embrm.bestofn.curves import Curve, pool_kl
+from embrm.bestofn.curves import RELIABLE_ESS, Curve, pool_kl
 from embrm.bestofn.exact import curve, kl_bound, kl_estimate, oracle_fraction, win_score
 from embrm.bestofn.ranks import Convention
+from embrm.bestofn.sampled import sampled
 from embrm.bestofn.scaling_law import Extrapolation, GaoFit, Peak, extrapolate, fit_gao, peak
-from embrm.bestofn.stochastic import pessimistic, poisson, soft, tilt
-from embrm.bestofn.threshold import hack_threshold
+from embrm.bestofn.stochastic import pessimistic, poisson, soft
+from embrm.bestofn.threshold import PathRule, hack_threshold
+from embrm.bestofn.tilt import TiltPath, reference_sd, tilt_curve, tilt_path, tilted, tilted_pools
 
 __all__ = [
+    "RELIABLE_ESS",
     "Convention",
     "Curve",
     "Extrapolation",
     "GaoFit",
+    "PathRule",
     "Peak",
+    "TiltPath",
     "curve",
     "extrapolate",
     "fit_gao",
@@ -27,7 +32,12 @@ __all__ = [
     "pessimistic",
     "poisson",
     "pool_kl",
+    "reference_sd",
+    "sampled",
     "soft",
-    "tilt",
+    "tilt_curve",
+    "tilt_path",
+    "tilted",
+    "tilted_pools",
     "win_score",
 ]

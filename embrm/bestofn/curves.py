@@ -14,6 +14,8 @@ from embrm.bestofn.ranks import by_size, ranked, tie_mean
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.errors import OptionError
 
+RELIABLE_ESS = 100  # rows that a reweighted pool must be worth before what it says is believed
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -53,7 +55,7 @@ class Curve:
         """Whether the median pool, as an importance sample, is worth 100 rows at each strength, `(k,)`."""
         if self.effective_size is None:
             return np.ones(len(self.sizes), dtype=bool)
-        return np.asarray(np.median(self.effective_size, axis=0) >= 100)
+        return np.asarray(np.median(self.effective_size, axis=0) >= RELIABLE_ESS)
 
     @property
     def gain_per_prompt(self) -> Array:
@@ -67,6 +69,12 @@ class Curve:
 
         Raises:
             OptionError: a KL lies outside the curve.
+
+        Examples:
+            >>> from embrm import bestofn
+            >>> curve = bestofn.curve([[1.0, 2.0, 3.0]], [[0.0, 1.0, 5.0]])
+            >>> curve.gold_at([0.0, 0.1]).round(2)
+            array([[2.  , 2.86]])
         """
         want = np.atleast_1d(np.asarray(kl, dtype=np.float64))
         order = np.argsort(self.kl, kind="stable")
@@ -140,9 +148,8 @@ def row_curve(
     offsets: IntArray,
     sizes: Array,
     probability: Callable[[float], Array],
-    reference: Array | None = None,
 ) -> Curve:
-    """Return the curve of any rule that is known by its probability of each row, with its exact KL.
+    """Return the curve of any rule that is known by its probability of each row of a uniform pool, with its exact KL.
 
     Args:
         proxy: `(m,)`.
@@ -150,10 +157,9 @@ def row_curve(
         offsets: `(prompts + 1,)`.
         sizes: `(k,)` strengths of the rule.
         probability: a strength → `(m,)`, summing to 1 in every pool.
-        reference: `(m,)` the reference policy, likewise; None means uniform on each pool.
     """
     counts, starts = np.diff(offsets), offsets[:-1]
-    reference = np.repeat(1 / counts, counts) if reference is None else reference
+    reference = np.repeat(1 / counts, counts)
     table = np.empty((4, len(counts), len(sizes)))
     for j, strength in enumerate(sizes):
         p = probability(float(strength))
@@ -172,6 +178,10 @@ def pool_kl(probability: npt.ArrayLike, reference: npt.ArrayLike | None = None) 
     Args:
         probability: sums to 1 along the last axis.
         reference: the same for the reference policy; None means uniform.
+
+    Examples:
+        >>> pool_kl([[0.5, 0.5], [1.0, 0.0]]).round(3)
+        array([0.   , 0.693])
     """
     p = np.asarray(probability, dtype=np.float64)
     q = 1 / p.shape[-1] if reference is None else np.asarray(reference, dtype=np.float64)

@@ -51,6 +51,13 @@ def curve(
     Raises:
         DataError: shapes differ, or a reward is not finite.
         OptionError: an n is below 1, or under "population" fractional or above a pool's size.
+
+    Examples:
+        >>> proxy, gold = [[1.0, 2.0, 3.0]], [[0.0, 1.0, 5.0]]
+        >>> curve(proxy, gold).gold  # of the best of 1, 2 and 3: (0 + 1 + 5)/3, (1 + 5 + 5)/3, 5
+        array([2.        , 3.66666667, 5.        ])
+        >>> curve(proxy, gold, [2], pool="support").gold  # (1·0 + 3·1 + 5·5)/9
+        array([3.11111111])
     """
     proxy, gold, offsets = as_pools(proxy, gold, offsets)
     smallest = int(np.diff(offsets).min())
@@ -71,7 +78,12 @@ def curve(
 
 
 def kl_bound(sizes: npt.ArrayLike) -> Array:
-    """Return `log n - (n - 1)/n`, which KL(best-of-n ‖ reference) never exceeds (Beirami et al. 2401.01879)."""
+    """Return `log n - (n - 1)/n`, which KL(best-of-n ‖ reference) never exceeds (Beirami et al. 2401.01879).
+
+    Examples:
+        >>> kl_bound([1, 2, 64]).round(3)
+        array([0.   , 0.193, 3.175])
+    """
     n = np.asarray(sizes, dtype=np.float64)
     return np.asarray(np.log(n) - (n - 1) / n)
 
@@ -84,6 +96,13 @@ def kl_estimate(sizes: npt.ArrayLike, probability: npt.ArrayLike) -> Array:
     Args:
         sizes: n.
         probability: `π_ref(y)` inside (0, 1]; `sizes` and it are broadcast together.
+
+    Raises:
+        OptionError: a probability is outside (0, 1].
+
+    Examples:
+        >>> kl_estimate(16, [1e-9, 0.1, 1.0]).round(3)  # the bound, less of it, nothing
+        array([1.835, 1.756, 0.   ])
     """
     n, e = np.asarray(sizes, dtype=np.float64), np.asarray(probability, dtype=np.float64)
     if not ((e > 0) & (e <= 1)).all():
@@ -102,6 +121,10 @@ def win_score(gold: npt.ArrayLike, *, offsets: npt.ArrayLike | None = None) -> A
     Args:
         gold: `(prompts, pool)`, or flat `(m,)` with `offsets`.
         offsets: `(prompts + 1,)`.
+
+    Examples:
+        >>> win_score([[0.0, 5.0, 5.0, 9.0]])
+        array([[0.125, 0.5  , 0.5  , 0.875]])
     """
     shape = np.shape(gold)
     _, flat, bounds = as_pools(gold, gold, offsets)
@@ -126,6 +149,14 @@ def oracle_fraction(curve: Curve, oracle: Curve, *, seed: int, level: float = 0.
 
     Raises:
         DataError: the two curves are not of the same prompts and sizes.
+
+    Examples:
+        >>> import numpy as np
+        >>> gold, noise = np.random.default_rng(0).normal(size=(2, 500, 16))
+        >>> proxy, n = gold + noise, [16]  # a correlation of 0.71 with gold
+        >>> found = oracle_fraction(curve(proxy, gold, n), curve(gold, gold, n), seed=0)
+        >>> bool(found.low[0] < 0.71 < found.high[0])
+        True
     """
     if not np.array_equal(curve.sizes, oracle.sizes) or len(curve.pool_mean) != len(oracle.pool_mean):
         raise DataError("the oracle's curve must have the prompts and sizes of the other; pass it the same `sizes`")

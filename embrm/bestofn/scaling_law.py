@@ -6,6 +6,7 @@ both resampled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -56,6 +57,17 @@ def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, dr
     Raises:
         DataError: shapes do not fit, or fewer than two points have a KL above 0.
         OptionError: there is no such form.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm.bestofn import kl_bound
+        >>> kl = kl_bound([1, 2, 4, 8, 16, 32])
+        >>> noise = np.random.default_rng(0).normal(scale=0.01, size=(50, 6))
+        >>> fit = fit_gao(kl, np.sqrt(kl) * (2 - 0.9 * np.sqrt(kl)) + noise, form="bon", seed=0)
+        >>> round(float(fit.alpha.estimate), 2), round(float(fit.beta.estimate), 2)
+        (2.0, 0.9)
+        >>> round(float(fit.peak_kl.estimate), 1)  # (2 / (2 · 0.9))²
+        1.2
     """
     x, y, ways = _path(kl, gain)
     solve = np.linalg.pinv(regressors(x, form))
@@ -103,19 +115,53 @@ def extrapolate(
 
     Raises:
         OptionError: `points` leaves nothing to fit or nothing to forecast.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm.bestofn import kl_bound
+        >>> kl = kl_bound([1, 2, 4, 8, 16, 32])
+        >>> noise = np.random.default_rng(0).normal(scale=0.001, size=(50, 6))
+        >>> gain = np.sqrt(kl) * (2 - 0.9 * np.sqrt(kl)) + noise
+        >>> found = extrapolate(kl, gain, points=4, form="bon", seed=0)
+        >>> bool(abs(found.error.estimate) < 0.01), round(float(found.flat_error.estimate), 1)
+        (True, 0.2)
     """
     x, y, ways = _path(kl, gain)
-    if not 2 <= points < len(x):
-        raise OptionError(f"points must be inside 2..{len(x) - 1} for a path of {len(x)} points, got {points}")
-    solve, last = np.linalg.pinv(regressors(x[:points], form)), regressors(x[-1:], form)[0]
+    errors = forecaster(x, points=points, form=form)
 
     def summary(mean: Array) -> Array:
-        predicted, observed = last @ (solve @ mean[:points]), mean[-1]
-        error, flat = predicted - observed, mean[points - 1] - observed
-        return np.array([predicted, observed, error, flat, abs(flat) - abs(error)])
+        error, flat = errors(mean)
+        return np.array([mean[-1] + error, mean[-1], error, flat, abs(flat) - abs(error)])
 
     found = bootstrap(y, seed=seed, statistic=summary, draws=draws, two_way=ways == 2)
     return Extrapolation(found[0], found[1], found[2], found[3], found[4])
+
+
+def forecaster(kl: Array, *, points: int, form: Form) -> Callable[[Array], tuple[Array, Array]]:
+    """Return what measures how far a forecast of a path's last point from its first ones is off.
+
+    That function takes mean gains `(..., k)` and returns two errors `(...)`, forecast minus observed: of Gao's law
+    fitted to the first points, and of the guess that gold stays at the last of them. The forecast of a least-squares
+    fit is linear in the gains, so its weights on them are computed once.
+
+    Args:
+        kl: `(k,)` nats.
+        points: how many points the fit sees, at least 2 and fewer than k.
+        form: see `GaoFit`.
+
+    Raises:
+        OptionError: `points` leaves nothing to fit or nothing to forecast.
+    """
+    if not 2 <= points < len(kl):
+        raise OptionError(f"points must be inside 2..{len(kl) - 1} for a path of {len(kl)} points, got {points}")
+    law = regressors(kl, form)
+    weight = law[-1] @ np.linalg.pinv(law[:points])
+
+    def errors(gain: Array) -> tuple[Array, Array]:
+        observed = gain[..., -1]
+        return np.asarray(gain[..., :points] @ weight - observed), np.asarray(gain[..., points - 1] - observed)
+
+    return errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +192,13 @@ def peak(gold: npt.ArrayLike, *, seed: int, draws: int = 2000, level: float = 0.
 
     Raises:
         DataError: the shape does not fit, or there are fewer than 4 prompts.
+
+    Examples:
+        >>> import numpy as np
+        >>> path = np.array([0.0, 1.0, 2.0, 1.5, 1.2])
+        >>> found = peak(path + np.random.default_rng(0).normal(scale=0.01, size=(40, 5)), seed=0)
+        >>> found.at, round(float(found.drop.estimate), 1)
+        (2, 0.8)
     """
     y = np.asarray(gold, dtype=np.float64)
     if y.ndim not in (2, 3) or len(y) < 4:

@@ -13,7 +13,7 @@ from embrm.bestofn.curves import Curve, rank_curve, row_curve
 from embrm.bestofn.exact import curve
 from embrm.bestofn.ranks import Convention, as_pools, check_convention, population_weights
 from embrm.core.arrays import Array, IntArray, positive
-from embrm.errors import DataError, OptionError
+from embrm.errors import OptionError
 
 
 def poisson(
@@ -38,6 +38,12 @@ def poisson(
 
     Raises:
         OptionError: a rate is negative or not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> proxy = np.arange(100.0)[None]
+        >>> poisson(proxy, proxy, [0.0, 1.0, 8.0]).gold.round(1)
+        array([49.5, 62.8, 89. ])
     """
     p, g, bounds = as_pools(proxy, gold, offsets)
     m = positive("rates", rates, zero=True)
@@ -94,6 +100,12 @@ def pessimistic(
 
     Raises:
         OptionError: a size, `beta` or `cap` is not positive.
+
+    Examples:
+        >>> import numpy as np
+        >>> proxy = np.arange(100.0)[None]
+        >>> [pessimistic(proxy, proxy, [64], beta=beta).gold.round(1).item() for beta in (0.1, 10.0, 1e6)]
+        [88.4, 84.6, 49.5]
     """
     p, g, bounds = as_pools(proxy, gold, offsets)
     accept = acceptance(p, bounds, beta=beta, cap=cap)
@@ -166,6 +178,13 @@ def soft(
 
     Raises:
         OptionError: the temperature is not positive, there are fewer than 2 draws, or n exceeds a pool.
+
+    Examples:
+        >>> import numpy as np
+        >>> proxy = np.arange(100.0).repeat(50).reshape(100, 50).T
+        >>> curve = soft(proxy, proxy, [1, 16], temperature=10.0, seed=0)
+        >>> curve.gold.round(0), bool(curve.standard_error.max() < 0.5)
+        (array([50., 88.]), True)
     """
     p, g, bounds = as_pools(proxy, gold, offsets)
     positive("temperature", temperature)
@@ -183,50 +202,3 @@ def soft(
         means.append(one.gold)
     error = np.std(means, axis=0, ddof=1) / np.sqrt(draws)
     return replace(one, proxy_per_prompt=proxies, gold_per_prompt=golds, standard_error=error)
-
-
-def tilt(
-    proxy: npt.ArrayLike,
-    gold: npt.ArrayLike,
-    betas: npt.ArrayLike,
-    *,
-    reference: npt.ArrayLike | None = None,
-    offsets: npt.ArrayLike | None = None,
-) -> Curve:
-    """Return the exact path of the KL-regularised optimum `π ∝ π_ref exp(r/β)`, normalised within each prompt.
-
-    This is what reinforcement learning with a KL penalty β could at best reach. `Curve.effective_size` matters where
-    the pool is an importance sample of π_ref: a point that is not `Curve.reliable` should not be believed.
-
-    Args:
-        proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
-        gold: of the same shape.
-        betas: `(k,)` numbers > 0; smaller goes further.
-        reference: π_ref of each row up to a factor for each pool, of the shape of `proxy`; None means uniform.
-        offsets: `(prompts + 1,)`.
-
-    Raises:
-        OptionError: a β is not positive.
-        DataError: the reference is negative, sums to 0 in a pool, or has another shape.
-    """
-    p, g, bounds = as_pools(proxy, gold, offsets)
-    weight = np.ones(len(p)) if reference is None else np.asarray(reference, dtype=np.float64).ravel()
-    if weight.shape != p.shape or not (weight >= 0).all() or not np.isfinite(weight).all():
-        raise DataError(f"reference must be >= 0 with one number for each of the {len(p)} rows, got {weight.shape}")
-    counts, total = np.diff(bounds), np.add.reduceat(weight, bounds[:-1])
-    if not (total > 0).all():
-        raise DataError(f"reference must have a positive sum in every pool; pool {np.argmin(total)} has {total.min()}")
-    prior = weight / np.repeat(total, counts)
-    sizes = positive("betas", betas)
-    probability = partial(tilted, p, bounds, reference=prior)
-    return row_curve(p, g, offsets=bounds, sizes=sizes, probability=probability, reference=prior)
-
-
-def tilted(value: Array, offsets: IntArray, temperature: float, *, reference: Array | None = None) -> Array:
-    """Return `(m,)` probabilities `∝ reference · exp(value/temperature)`, summing to 1 in every pool."""
-    counts, starts = np.diff(offsets), offsets[:-1]
-    # The largest value must be one that the reference can choose, or all weights could underflow.
-    seen = value if reference is None else np.where(reference > 0, value, -np.inf)
-    weight = np.exp((seen - np.repeat(np.maximum.reduceat(seen, starts), counts)) / temperature)
-    weight = weight if reference is None else weight * reference
-    return np.asarray(weight / np.repeat(np.add.reduceat(weight, starts), counts))

@@ -12,18 +12,18 @@ from scipy.optimize import brentq
 from scipy.special import xlogy
 
 from embrm.bestofn.ranks import as_pools, by_size, ranked, tie_mean
-from embrm.bestofn.stochastic import tilted
+from embrm.bestofn.tilt import tilted_pools
 from embrm.core.arrays import Array, IntArray
 from embrm.errors import OptionError
 
-Rule: TypeAlias = Literal["best", "poisson", "tilt"]
+PathRule: TypeAlias = Literal["best", "poisson", "tilt"]
 
 
 def hack_threshold(
     proxy: npt.ArrayLike,
     gold: npt.ArrayLike,
     *,
-    rule: Rule = "best",
+    rule: PathRule = "best",
     high: float | None = None,
     offsets: npt.ArrayLike | None = None,
 ) -> float:
@@ -46,9 +46,19 @@ def hack_threshold(
 
     Raises:
         OptionError: there is no such rule, or `high` is not above the smallest strength.
+
+    Examples:
+        Gold u¹²(1 - u) of a uniform rank u makes best-of-n worth n/((n + 12)(n + 13)), which is highest at n = √156:
+
+        >>> import numpy as np
+        >>> u = (np.arange(20_000) + 0.5) / 20_000
+        >>> round(hack_threshold(u, u**12 * (1 - u)), 2)
+        12.49
+        >>> hack_threshold(u, u)
+        inf
     """
     p, g, bounds = as_pools(proxy, gold, offsets)
-    if rule not in get_args(Rule):
+    if rule not in get_args(PathRule):
         raise OptionError(f"rule must be 'best', 'poisson' or 'tilt', got '{rule}'")
     low = 1.0 if rule == "best" else 0.0
     high = _default_high(p, bounds, rule) if high is None else high
@@ -64,7 +74,7 @@ def hack_threshold(
     return best if gold_at(best) > gold_at(high) + 1e-12 * g.max() else np.inf
 
 
-def _default_high(proxy: Array, offsets: IntArray, rule: Rule) -> float:
+def _default_high(proxy: Array, offsets: IntArray, rule: PathRule) -> float:
     if rule != "tilt":
         return float(np.diff(offsets).min())
     sd = np.mean([proxy[a:b].std() for a, b in pairwise(offsets)])
@@ -72,7 +82,7 @@ def _default_high(proxy: Array, offsets: IntArray, rule: Rule) -> float:
 
 
 def _rank_path(
-    proxy: Array, gold: Array, offsets: IntArray, rule: Rule
+    proxy: Array, gold: Array, offsets: IntArray, rule: PathRule
 ) -> tuple[Callable[[float], float], Callable[[float], float]]:
     """Return expected gold, and its derivative, as functions of the strength of a rule of ranks."""
     # Expected gold is Σ_i (C(F_i) - C(F_{i-1})) g_(i), C the distribution of the choice's rank: mean sorted gold of all
@@ -102,7 +112,7 @@ def _tilt_path(
     starts = offsets[:-1]
 
     def moments(t: float, *rows: Array) -> list[Array]:
-        p = tilted(t * proxy, offsets, 1.0)
+        p = tilted_pools(proxy, offsets, t)
         return [np.add.reduceat(p * row, starts) for row in rows]
 
     def slope(t: float) -> float:

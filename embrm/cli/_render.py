@@ -16,6 +16,7 @@ from embrm.core.files import write_rows
 
 if TYPE_CHECKING:
     from embrm.embedders.cache.store import CacheInfo
+    from embrm.evaluation.hacking import HackThreshold, RuleLaw
     from embrm.evaluation.reports import PairReport, PoolReport
     from embrm.evaluation.rules import RuleComparison
     from embrm.metrics.intervals import Interval
@@ -141,13 +142,42 @@ def rule_table(found: RuleComparison) -> str:
             _range(line.ahead, last) if name != first else "–",
             float(line.kl[last]),
             line.peak if line.drop is not None else "–",
-            "–" if line.drop is None else f"{cell(float(line.drop.estimate))} ({_of(line.drop)})",
+            "–" if line.drop is None else _value(line.drop),
         ]
         for name, line in found.lines.items()
     ]
     sizes = [f"n={found.sizes[i]}" for i in shown]
     header = ["rule", *sizes, "95 %", f"minus {first}, 95 %", "KL", "peak n", "drop from it, 95 %"]
     return f"gold of what is chosen among n, {found.prompts} prompts\n" + table(header, rows)
+
+
+def threshold_table(found: Mapping[str, HackThreshold]) -> str:
+    """Return beyond which strength of each rule gold falls."""
+    names = {"best": "n", "poisson": "rate", "tilt": "1/temperature"}
+    rows = [[name, names[line.strength], "–" if math.isinf(line.at) else line.at] for name, line in found.items()]
+    title = "gold is highest at this strength, with the pools as the policy itself (–: it does not fall)"
+    return f"{title}\n" + table(["rule", "strength", "at"], rows)
+
+
+def law_table(laws: Mapping[str, RuleLaw]) -> str:
+    """Return the coefficients of Gao's law, the peak that it foretells, and its error where it was not fitted."""
+    rows = [
+        [
+            name,
+            *(_value(line) for line in (law.fit.alpha, law.fit.beta, law.fit.peak_kl)),
+            law.fit.residual,
+            law.fitted,
+            *(_value(line) for line in (law.forecast.error, law.forecast.flat_error)),
+        ]
+        for name, law in laws.items()
+    ]
+    header = ["rule", "α, 95 %", "β, 95 %", "peak at KL, 95 %", "residual", "forecast from n ≤", "its error, 95 %"]
+    title = "Gao's law R = d(α - βd) of the gain over a random response, d = √KL; errors at the largest n"
+    return f"{title}\n" + table([*header, "error of no change, 95 %"], rows)
+
+
+def _value(line: Interval) -> str:
+    return f"{cell(float(line.estimate))} ({_of(line)})"
 
 
 def _of(line: Interval) -> str:

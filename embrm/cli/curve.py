@@ -31,6 +31,17 @@ if TYPE_CHECKING:
     help="Whether a pool is a sample of the policy, or all that the policy can say.",
 )
 @click.option("--figure", metavar="PATH", help="Draw gold against KL: PATH ends in .svg or .png.")
+@click.option(
+    "--threshold",
+    is_flag=True,
+    help="Say for each rule beyond which strength gold falls: n, poisson's rate, or one over soft's temperature, with "
+    "the pools taken as the policy itself.",
+)
+@click.option(
+    "--fit",
+    is_flag=True,
+    help="Fit Gao's law R = d(α - βd), d = √KL, to each rule's gain, and forecast the largest n from all others.",
+)
 @_options.penalty
 @_options.on_texts
 @_options.seed
@@ -42,6 +53,8 @@ def command(
     sizes: str | None,
     pool: Literal["population", "support"],
     figure: str | None,
+    threshold: bool,
+    fit: bool,
     penalty: Penalty | None,
     source: _options.SourceOptions,
     seed: int,
@@ -55,10 +68,12 @@ def command(
     Examples:
       embrm curve model pools.jsonl --figure rules.svg
       embrm curve scores.jsonl pools.jsonl --selector mean --selector lower_bound --selector poisson
+      embrm curve model pools.jsonl --threshold --fit
       embrm curve model pools.jsonl --selector mean --selector penalised:weight=0.1 --penalty mbr
     """
     from embrm import selectors
     from embrm.data.texts import gold, read_texts
+    from embrm.evaluation import hacking
     from embrm.evaluation import penalty as choosing
     from embrm.evaluation import rules as comparing
     from embrm.evaluation.scorer import Scorer
@@ -71,21 +86,21 @@ def command(
     choosing.check_penalty(list(rules.values()), given=penalty is not None)
     scorer = Scorer.open(model, reading=source.reading)
     texts = read_texts(pools, kind="pools")
-    values = gold(texts.rows)
+    lengths = [len(response) for response in texts.responses]
+    golden = comparing.GoldPools.of(gold(texts.rows), texts.offsets, length=lengths)
     reward = scorer.reward(texts)
-    found = comparing.compare(
-        rules or comparing.usual_rules(reward),
-        reward,
-        values,
-        offsets=texts.offsets,
-        length=[len(response) for response in texts.responses],
-        sizes=wanted,
-        pool=pool,
-        penalty=None if penalty is None else penalty.of(texts, scorer, seed=seed),
-        seed=seed,
-    )
-    text = _render.rule_table(found)
+    rules = rules or comparing.usual_rules(reward)
+    subtracted = None if penalty is None else penalty.of(texts, scorer, seed=seed)
+    found = comparing.compare(rules, reward, golden, sizes=wanted, pool=pool, penalty=subtracted, seed=seed)
+    data, text = {"model": model, "file": pools, **found.as_dict()}, _render.rule_table(found)
+    if threshold:
+        data["thresholds"] = hacking.thresholds(rules, reward, golden, penalty=subtracted)
+        text += f"\n\n{_render.threshold_table(data['thresholds'])}"
+    if fit:
+        laws = hacking.laws(found, seed=seed)
+        data["laws"] = {name: law.as_dict() for name, law in laws.items()}
+        text += f"\n\n{_render.law_table(laws)}"
     if figure:
         figures.save(figures.rules(found), figure)
         text += f"\nfigure: {figure}"
-    _render.emit({"model": model, "file": pools, **vars(found)}, text, as_json=as_json)
+    _render.emit(data, text, as_json=as_json)

@@ -42,6 +42,17 @@ def from_ratings(
     Raises:
         DataError: lengths differ, an annotator rated a text twice, or no pair comes out.
         OptionError: `ties` is unknown, or `least_gap` is negative.
+
+    Examples:
+        Two annotators rated the same three answers; the scale of the second is another:
+
+        >>> import numpy as np
+        >>> from embrm import Features
+        >>> texts = Features({"joint": np.eye(3)}, prompt=np.zeros(3, dtype=int))
+        >>> rating, row = [1.0, 3.0, 2.0, 9.0, 8.0], [0, 1, 2, 0, 1]
+        >>> labels = from_ratings(texts, rating, row=row, annotator=["ann"] * 3 + ["bob"] * 2)
+        >>> [(name, pairs.chosen.tolist(), pairs.rejected.tolist()) for name, pairs in labels.items()]
+        [('ann', [1, 2, 1], [0, 0, 2]), ('bob', [0], [1])]
     """
     _check(ties, least_gap)
     rows = np.arange(len(features)) if row is None else as_vector(row, "row", np.asarray(row).size, np.int64)
@@ -88,6 +99,14 @@ def from_rankings(
 
     Raises:
         DataError: a ranking names a text twice or texts of several prompts, lengths differ, or no pair comes out.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import Features
+        >>> texts = Features({"joint": np.eye(3)}, prompt=np.zeros(3, dtype=int))
+        >>> pairs = from_rankings(texts, [[2, 0, 1]])[""]
+        >>> pairs.chosen.tolist(), pairs.rejected.tolist()
+        ([2, 2, 0], [0, 1, 1])
     """
     names = _names(annotator, len(rankings))
     found: dict[str, list[tuple[int, int]]] = {}
@@ -106,6 +125,14 @@ def together(labels: Mapping[str, Pairs]) -> Pairs:
 
     Raises:
         DataError: there are none, or they are of different features.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import Features
+        >>> texts = Features({"joint": np.eye(2)}, prompt=np.zeros(2, dtype=int))
+        >>> labels = from_rankings(texts, [[0, 1], [1, 0]], annotator=["ann", "bob"])
+        >>> len(together(labels))
+        2
     """
     parts = list(labels.values())
     if not parts or any(part.features is not parts[0].features for part in parts):
@@ -147,6 +174,13 @@ def trl_rows(
     Raises:
         DataError: a record has neither ratings nor a ranking, or they do not fit its responses (it is named).
         OptionError: `ties` is unknown, or `least_gap` is negative.
+
+    Examples:
+        >>> rated = {"prompt": "Why?", "responses": ["No idea.", "Because.", "Hm."], "ratings": [1, 4, 1]}
+        >>> for row in trl_rows([rated]):
+        ...     print(row)
+        {'prompt': 'Why?', 'chosen': 'Because.', 'rejected': 'No idea.'}
+        {'prompt': 'Why?', 'chosen': 'Because.', 'rejected': 'Hm.'}
     """
     _check(ties, least_gap)
     out: list[dict[str, Any]] = []

@@ -3,25 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from embrm import bestofn
-from embrm.bestofn import stochastic as expectations
-from embrm.bestofn.curves import Curve
+from embrm.bestofn import Curve
 from embrm.bestofn.scaling_law import peak
-from embrm.core.arrays import Array, IntArray
+from embrm.core.arrays import Array, IntArray, as_vector, check_offsets
 from embrm.core.results import Reward
-from embrm.errors import DataError, OptionError
+from embrm.errors import DataError
 from embrm.metrics.intervals import Interval, bootstrap
-from embrm.selectors import RandomRule, Selector, registry
-from embrm.selectors.pessimistic import Pessimistic
-from embrm.selectors.poisson import Poisson
-from embrm.selectors.soft import Soft
-from embrm.selectors.thompson import Thompson
+from embrm.selectors import Selector, registry
+
+
+@dataclass(frozen=True, eq=False)
+class GoldPools:
+    """Pools of responses with a gold reward, on which rules are compared; no vector is needed.
+
+    Attributes:
+        gold: `(m,)`.
+        offsets: `(prompts + 1,)`.
+        length: `(m,)` characters, or None.
+    """
+
+    gold: Array
+    offsets: IntArray
+    length: Array | None = None
+
+    @classmethod
+    def of(
+        cls, gold: npt.ArrayLike | None, offsets: npt.ArrayLike, *, length: npt.ArrayLike | None = None
+    ) -> GoldPools:
+        """Return the pools, checked.
+
+        Raises:
+            DataError: there is no gold, or a single prompt, or lengths do not fit.
+        """
+        if gold is None:
+            raise DataError(
+                "the pools have no gold rewards, so rules cannot be compared; add a 'gold' list to each row"
+            )
+        g = np.asarray(gold)
+        bounds = check_offsets(offsets, g.size)
+        if len(bounds) < 3:
+            raise DataError("the intervals of a curve come from resampling prompts, got a single prompt; add others")
+        long = None if length is None else as_vector(length, "length", g.size, np.float64)
+        return cls(as_vector(g, "gold", g.size, np.float64), bounds, long)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> IntArray:
+        """Powers of two and the smallest pool, `(k,)`."""
+        smallest = int(np.diff(self.offsets).min())
+        return np.unique([*2 ** np.arange(smallest.bit_length()), smallest])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +97,7 @@ class RuleComparison:
         rules: how many of the lines are rules.
         prompts: how many there were.
         pool: the convention, see `embrm.bestofn`.
+        curves: line → the curve that it sums up, prompt by prompt.
     """
 
     sizes: IntArray
@@ -65,59 +105,11 @@ class RuleComparison:
     rules: int
     prompts: int
     pool: bestofn.Convention
+    curves: Mapping[str, Curve]
 
-
-def rule_curve(
-    rule: Selector,
-    reward: Reward,
-    gold: npt.ArrayLike,
-    sizes: npt.ArrayLike,
-    *,
-    offsets: npt.ArrayLike,
-    pool: bestofn.Convention = "population",
-    penalty: npt.ArrayLike | None = None,
-    seed: int,
-) -> Curve:
-    """Return what a rule's choice among n responses is worth, for every n.
-
-    Poisson takes n responses on average. Thompson is the mean of its draws' curves, whose mean KL bounds its own.
-
-    Args:
-        rule: any selector.
-        reward: of `m` responses.
-        gold: `(m,)`.
-        sizes: `(k,)` n.
-        offsets: `(prompts + 1,)`.
-        pool: see `embrm.bestofn`.
-        penalty: `(m,)` for the rule that takes one.
-        seed: of soft best-of-n's noise; everything else is exact.
-
-    Raises:
-        OptionError: the rule has no curve under this convention, or n exceeds a pool under "population".
-        DataError: the reward has not what the rule needs, such as several members.
-    """
-    n, bounds = np.atleast_1d(np.asarray(sizes)), np.asarray(offsets)
-    choice = rule(reward, offsets=bounds, penalty=penalty, seed=seed)
-    if isinstance(rule, Thompson):
-        parts = [bestofn.curve(r, gold, n, pool=pool, offsets=bounds) for r in reward.centred().draws]
-        means = {
-            x: np.mean([getattr(c, x) for c in parts], axis=0) for x in ("kl", "proxy_per_prompt", "gold_per_prompt")
-        }
-        return replace(parts[0], **means)
-    if isinstance(rule, Poisson):
-        curve = expectations.poisson(choice.value, gold, n - 1, pool=pool, offsets=bounds)
-        return replace(curve, sizes=n)
-    convention = {Pessimistic: "support", Soft: "population"}.get(type(rule), pool)
-    if convention != pool or (isinstance(rule, RandomRule) and not isinstance(rule, Pessimistic | Soft)):
-        raise OptionError(
-            f"the rule '{registry.name_of(rule)}' has no curve under pool='{pool}'"
-            + (f"; take pool='{convention}'" if convention != pool else "; leave it out")
-        )
-    if isinstance(rule, Pessimistic):
-        return expectations.pessimistic(choice.value, gold, n, beta=rule.beta, cap=rule.cap, offsets=bounds)
-    if isinstance(rule, Soft):
-        return expectations.soft(choice.value, gold, n, temperature=rule.temperature, seed=seed, offsets=bounds)
-    return bestofn.curve(choice.value, gold, n, pool=pool, offsets=bounds)
+    def as_dict(self) -> dict[str, Any]:
+        """Return all but the curves."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "curves"}
 
 
 def usual_rules(reward: Reward) -> dict[str, Selector]:
@@ -133,10 +125,8 @@ def usual_rules(reward: Reward) -> dict[str, Selector]:
 def compare(
     rules: Mapping[str, Selector],
     reward: Reward,
-    gold: npt.ArrayLike | None,
+    pools: GoldPools,
     *,
-    offsets: npt.ArrayLike,
-    length: npt.ArrayLike | None = None,
     sizes: npt.ArrayLike | None = None,
     pool: bestofn.Convention = "population",
     penalty: npt.ArrayLike | None = None,
@@ -146,38 +136,31 @@ def compare(
 
     Args:
         rules: name → rule; differences are taken from the first.
-        reward: of `m` responses.
-        gold: `(m,)`.
-        offsets: `(prompts + 1,)`.
-        length: `(m,)` characters, or None.
+        reward: of the pools' `m` responses.
+        pools: with their gold.
         sizes: n; None means powers of two and the smallest pool.
         pool: see `embrm.bestofn`.
         penalty: `(m,)` for rules that take one.
         seed: of intervals and noise.
 
     Raises:
-        DataError: there is no gold, or a single prompt; else see `rule_curve`.
-        OptionError: see `rule_curve`.
+        DataError: see `embrm.selectors.Selector.curve`.
+        OptionError: likewise.
     """
-    if gold is None:
-        raise DataError("the pools have no gold rewards, so rules cannot be compared; add a 'gold' list to each row")
-    bounds, g = np.asarray(offsets), np.asarray(gold, dtype=np.float64)
-    smallest = int(np.diff(bounds).min())
-    if len(bounds) < 3:
-        raise DataError("the intervals of a curve come from resampling prompts, got a single prompt; add others")
-    n = np.unique([*2 ** np.arange(smallest.bit_length()), smallest]) if sizes is None else np.unique(np.asarray(sizes))
+    g, bounds = pools.gold, pools.offsets
+    n = pools.sizes if sizes is None else np.unique(np.asarray(sizes))
     curves = {
-        name: rule_curve(rule, reward, g, n, offsets=bounds, pool=pool, penalty=penalty, seed=seed)
+        name: rule.curve(reward, g, n, offsets=bounds, pool=pool, penalty=penalty, seed=seed)
         for name, rule in rules.items()
     }
-    by: dict[str, Any] = {"oracle": g, "length": length, "random": np.zeros(len(g))}
+    by = {"oracle": g, "length": pools.length, "random": np.zeros(len(g))}
     for name, value in by.items():
         if value is not None:
             curves[name] = bestofn.curve(value, g, n, pool=pool, offsets=bounds)
     curves["random"] = replace(curves["random"], kl=np.zeros(len(n)))
     first = next(iter(curves.values())).gold_per_prompt
     lines = {name: _line(c, first, n, seed=seed) for name, c in curves.items()}
-    return RuleComparison(n, lines, len(rules), len(bounds) - 1, pool)
+    return RuleComparison(n, lines, len(rules), len(pools), pool, curves)
 
 
 def _line(curve: Curve, first: Array, sizes: IntArray, *, seed: int) -> RuleLine:

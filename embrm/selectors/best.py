@@ -20,6 +20,11 @@ class Best(ValueRule):
 
     Attributes:
         member: which member speaks when the reward has members.
+
+    Examples:
+        >>> from embrm.core.results import Reward
+        >>> Best()(Reward([[1.0, 5.0], [3.0, 1.0]], "members")).value
+        array([1., 5.])
     """
 
     member: int = 0

@@ -11,7 +11,8 @@ from embrm.core.arrays import Array, positive
 from embrm.core.registry import register
 from embrm.core.results import Reward
 from embrm.errors import OptionError
-from embrm.selectors._selector import ValueRule, require_several
+from embrm.selectors._choosing import require_several
+from embrm.selectors._selector import ValueRule
 
 
 @register
@@ -22,6 +23,12 @@ class Effective(ValueRule):
     Attributes:
         temperature: τ > 0, in units of the reward.
         form: "exponential" over the draws, or "gaussian", which is `μ - s²/2τ` and no less than the smallest draw.
+
+    Examples:
+        >>> from embrm.core.results import Reward
+        >>> reward = Reward([[1.0], [3.0]], "members")
+        >>> [Effective(temperature=tau)(reward).value.round(2).item() for tau in (0.01, 1.0, 1000.0)]
+        [1.01, 1.57, 2.0]
     """
 
     temperature: float = 1.0

@@ -9,7 +9,8 @@ import numpy as np
 from embrm.core.arrays import Array, positive
 from embrm.core.registry import register
 from embrm.core.results import Reward
-from embrm.selectors._selector import ValueRule, require_several
+from embrm.selectors._choosing import require_several
+from embrm.selectors._selector import ValueRule
 
 
 @register
@@ -19,6 +20,11 @@ class LowerBound(ValueRule):
 
     Attributes:
         weight: κ >= 0 of the standard deviation (ddof 0); 0 is the mean alone.
+
+    Examples:
+        >>> from embrm.core.results import Reward
+        >>> LowerBound(weight=1.0)(Reward([[1.0, 2.0], [1.0, 6.0]], "members")).value
+        array([1., 2.])
     """
 
     weight: float = 1.0

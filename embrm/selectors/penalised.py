@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from embrm import bestofn
+from embrm.bestofn import Convention, Curve, PathRule
 from embrm.core.arrays import as_vector, check_offsets
 from embrm.core.registry import register
 from embrm.core.results import Choice, Reward
 from embrm.errors import DataError, OptionError
-from embrm.selectors._selector import choose_largest
+from embrm.selectors._choosing import choose_largest, served
 
 
 @register
@@ -25,7 +28,16 @@ class Penalised:
 
     Attributes:
         weight: of the number, in reward per unit of it; 0 is the mean alone.
+
+    Examples:
+        >>> from embrm.core.results import Reward
+        >>> choice = Penalised(weight=0.5)(Reward([[1.0, 2.0]], "point"), penalty=[0.0, 4.0])
+        >>> choice.index.item(), choice.value
+        (0, array([1., 0.]))
     """
+
+    conventions: ClassVar[tuple[Convention, ...]] = ("population", "support")
+    strength: ClassVar[PathRule | None] = "best"
 
     weight: float = 1.0
 
@@ -51,3 +63,18 @@ class Penalised:
         distance = as_vector(penalty, "penalty", len(reward), np.float64)
         value = reward.centred().mean - self.weight * distance
         return choose_largest(value, check_offsets(offsets, len(reward)))
+
+    def curve(
+        self,
+        reward: Reward,
+        gold: npt.ArrayLike,
+        sizes: npt.ArrayLike,
+        *,
+        offsets: npt.ArrayLike | None = None,
+        pool: Convention | None = None,
+        penalty: npt.ArrayLike | None = None,
+        seed: int,
+    ) -> Curve:
+        """Return the exact best-of-n curve of the penalised reward; see `embrm.selectors.Selector`."""
+        value = self(reward, offsets=offsets, penalty=penalty, seed=seed).value
+        return bestofn.curve(value, gold, sizes, pool=served(self, pool), offsets=offsets)

@@ -11,7 +11,8 @@ from embrm.core.arrays import Array
 from embrm.core.registry import register
 from embrm.core.results import Reward
 from embrm.errors import DataError, OptionError
-from embrm.selectors._selector import ValueRule, require_members
+from embrm.selectors._choosing import require_members
+from embrm.selectors._selector import ValueRule
 
 
 @register
@@ -25,6 +26,12 @@ class Robust(ValueRule):
         robustness: ρ inside [0, 1]; 0 is the nominal reward alone, 1 the worst case alone.
         scope: "pointwise" takes the worst member of each text (more pessimistic), "global" the one member whose mean
             over all given texts is the smallest.
+
+    Examples:
+        >>> from embrm.core.results import Reward
+        >>> reward = Reward([[4.0], [0.0]], "members", sigma=[[0.1], [0.9]])
+        >>> Robust(robustness=0.25)(reward).value  # the surest member says 4, the worst 0
+        array([3.])
     """
 
     robustness: float = 0.5

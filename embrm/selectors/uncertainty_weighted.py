@@ -9,7 +9,8 @@ import numpy as np
 from embrm.core.arrays import Array, positive
 from embrm.core.registry import register
 from embrm.core.results import Reward
-from embrm.selectors._selector import ValueRule, require_several
+from embrm.selectors._choosing import require_several
+from embrm.selectors._selector import ValueRule
 
 
 @register
@@ -20,6 +21,11 @@ class UncertaintyWeighted(ValueRule):
     Attributes:
         weight: λ >= 0 of the variance (ddof 0), in one over reward; 0 is the mean alone. The paper's best for
             best-of-n is 0.5. The released code reads 0 as 1; this does not.
+
+    Examples:
+        >>> from embrm.core.results import Reward
+        >>> UncertaintyWeighted(weight=0.5)(Reward([[1.0, 2.0], [1.0, 6.0]], "members")).value
+        array([1., 2.])
     """
 
     weight: float = 0.5

@@ -10,7 +10,8 @@ from embrm.core.arrays import Array
 from embrm.core.registry import register
 from embrm.core.results import Reward
 from embrm.errors import OptionError
-from embrm.selectors._selector import ValueRule, require_members, require_several
+from embrm.selectors._choosing import require_members, require_several
+from embrm.selectors._selector import ValueRule
 
 
 @register
@@ -20,6 +21,12 @@ class WorstCase(ValueRule):
 
     Attributes:
         quantile: inside [0, 1]; None takes the minimum, which posterior draws do not have (it falls with their number).
+
+    Examples:
+        >>> from embrm.core.results import Reward
+        >>> choice = WorstCase()(Reward([[1.0, 2.0], [1.0, -3.0]], "members"))
+        >>> choice.index.item(), choice.value
+        (0, array([ 1., -3.]))
     """
 
     quantile: float | None = None

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embrm.bestofn.tilt import TiltPath
 from embrm.core.arrays import Array, IntArray
 from embrm.core.results import RewardModel
 from embrm.data.encode import encode
 from embrm.embedders import Embedder
 from embrm.errors import DataError
-from embrm.policies.pool import ProposalPool, TiltPath
+from embrm.policies.pool import ProposalPool
 from embrm.policies.training import TextFunction
 from embrm.world.penalty import LatentPenalty
 from embrm.world.shipped import Shipped

@@ -1,11 +1,12 @@
 """The laws that every selector obeys, whatever its name."""
 
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from embrm import selectors
+from embrm import bestofn, selectors
 from embrm.core.results import Reward
 from embrm.errors import DataError, OptionError
 
@@ -111,6 +112,86 @@ def test_without_offsets_all_rows_are_one_pool(name):
 def test_empty_pools_are_refused(name):
     with pytest.raises(DataError, match="1 pools are empty"):
         make(name)(reward(), offsets=[0, 5, 5, N], penalty=penalty(), seed=0)
+
+
+POOLS = np.arange(0, N + 1, 5)  # four pools of five
+SIZES = [1, 2, 3, 5]
+
+
+def curves(name, given, gold, number, **options):
+    """The rule's curve under each convention that it serves."""
+    rule = selectors.get(name)(**options)
+    for pool in rule.conventions:
+        yield rule.curve(given, gold, SIZES, offsets=POOLS, pool=pool, penalty=number, seed=0)
+
+
+def gold():
+    return np.random.default_rng(4).normal(size=N)
+
+
+def test_a_rule_says_in_which_conventions_it_has_a_curve(name):
+    rule = make(name)
+    assert rule.conventions
+    assert set(rule.conventions) <= set(get_args(bestofn.Convention))
+    assert rule.strength in (None, *get_args(bestofn.PathRule))
+    usual = rule.curve(reward(), gold(), SIZES, offsets=POOLS, penalty=penalty(), seed=0)
+    first = next(curves(name, reward(), gold(), penalty()))
+    np.testing.assert_array_equal(usual.gold_per_prompt, first.gold_per_prompt)
+    for pool in {"population", "support", "sample"} - set(rule.conventions):
+        with pytest.raises(OptionError, match=f"the rule '{name}' has no curve under pool='{pool}'; take pool='"):
+            rule.curve(reward(), gold(), SIZES, offsets=POOLS, pool=pool, penalty=penalty(), seed=0)
+
+
+def test_a_curve_is_finite_and_starts_at_the_reference_policy(name):
+    for c in curves(name, reward(), gold(), penalty()):
+        np.testing.assert_array_equal(c.sizes, SIZES)
+        assert c.gold_per_prompt.shape == c.proxy_per_prompt.shape == (4, len(SIZES))
+        assert np.isfinite(c.gold_per_prompt).all()
+        assert np.isfinite(c.kl).all()
+        assert (c.kl >= -1e-12).all()
+        np.testing.assert_allclose(c.pool_mean, gold().reshape(4, 5).mean(axis=1))
+        if name != "pessimistic":  # of a single response it may refuse it, and takes another
+            error = 0 if c.standard_error is None else c.standard_error[0]
+            np.testing.assert_allclose(c.kl[0], 0, atol=1e-12)
+            assert abs(c.gold[0] - gold().mean()) <= 4 * error + 1e-9
+
+
+@pytest.mark.parametrize(("rule", "options"), [*((n, {}) for n in NAMES if n != "poisson"), ("poisson", {"rate": 4.0})])
+def test_a_curve_of_the_whole_pool_is_the_rule_s_own_choice(rule, options):
+    """Gold weighed by `Choice.probability`; of best-of-Poisson at the same mean number of responses."""
+    choice = selectors.get(rule)(**options)(reward(), offsets=POOLS, penalty=penalty(), seed=0)
+    own = np.add.reduceat(choice.probability * gold(), POOLS[:-1])
+    c = next(curves(rule, reward(), gold(), penalty(), **options))
+    if c.standard_error is None:
+        np.testing.assert_allclose(c.gold_per_prompt[:, -1], own, atol=1e-9)
+    else:
+        assert abs(c.gold[-1] - own.mean()) <= 4 * c.standard_error[-1] + 1e-9
+
+
+def test_permuting_candidates_changes_no_curve(name):
+    r, rng = reward(), np.random.default_rng(1)
+    order = np.concatenate([rng.permutation(np.arange(a, b)) for a, b in pairwise(POOLS)])
+    moved = Reward(r.draws[:, order], r.kind, sigma=r.sigma[:, order], reference=r.reference)
+    both = zip(curves(name, r, gold(), penalty()), curves(name, moved, gold()[order], penalty()[order]), strict=True)
+    for before, after in both:
+        error = 0 if before.standard_error is None else np.hypot(before.standard_error, after.standard_error)
+        assert (abs(after.gold - before.gold) <= 4 * error + 1e-9).all()
+        np.testing.assert_allclose(after.kl, before.kl, atol=1e-9)
+
+
+def test_adding_a_constant_to_all_rewards_changes_no_curve(name):
+    r = reward()
+    moved = Reward(r.draws + 5.25, r.kind, sigma=r.sigma, reference=r.reference)
+    for before, after in zip(*(curves(name, x, gold(), penalty()) for x in (r, moved)), strict=True):
+        np.testing.assert_allclose(after.gold_per_prompt, before.gold_per_prompt, atol=1e-9)
+        np.testing.assert_allclose(after.kl, before.kl, atol=1e-9)
+
+
+def test_a_curve_of_gold_itself_rises(name):
+    g = gold()
+    for c in curves(name, agreed(g), g, np.zeros(N)):
+        assert (np.diff(c.gold) > 0).all()
+        np.testing.assert_allclose(c.proxy_per_prompt, c.gold_per_prompt, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_soft_goes_from_best_of_n_to_a_random_response():
 def test_tilt_is_the_softmax_with_its_kl_in_each_prompt():
     bounds, betas = np.array([0, 3, 7]), [2.0, 0.3]
     prior = np.array([0.2, 0.3, 0.5, 0.1, 0.2, 0.3, 0.4])
-    c = expectations.tilt(PROXY, GOLD, betas, reference=5 * prior, offsets=bounds)
+    c = bestofn.tilt_curve(PROXY, GOLD, betas, reference=5 * prior, offsets=bounds)
     for j, beta in enumerate(betas):
         p = [special.softmax(np.log(prior[a:b]) + PROXY[a:b] / beta) for a, b in pairwise(bounds)]
         pools = list(pairwise(bounds))
@@ -134,7 +134,7 @@ def test_tilt_is_the_softmax_with_its_kl_in_each_prompt():
 def test_tilt_is_the_best_that_any_policy_does_at_its_kl():
     """π_β maximises E[r] - β KL: no other policy on the pool has more."""
     beta = 0.6
-    c = expectations.tilt(PROXY, PROXY, [beta])
+    c = bestofn.tilt_curve(PROXY, PROXY, [beta])
 
     def loss(logits):
         p = special.softmax(logits)
@@ -147,14 +147,14 @@ def test_tilt_is_the_best_that_any_policy_does_at_its_kl():
 def test_tilt_goes_from_the_reference_to_the_best_it_can_choose():
     prior = np.ones(7)
     prior[PROXY.argmax()] = 0
-    c = expectations.tilt(PROXY, GOLD, [1e-9, 1e9], reference=prior)
+    c = bestofn.tilt_curve(PROXY, GOLD, [1e-9, 1e9], reference=prior)
     second = np.argsort(PROXY)[-2]
     np.testing.assert_allclose(c.gold, [GOLD[second], (GOLD @ prior) / 6], atol=1e-7)
 
 
 def test_a_tilt_over_a_large_uniform_pool_is_reliable_until_it_is_too_far():
     proxy = np.random.default_rng(0).normal(size=(3, 2000))
-    np.testing.assert_array_equal(expectations.tilt(proxy, proxy, [1.0, 0.05]).reliable, [True, False])
+    np.testing.assert_array_equal(bestofn.tilt_curve(proxy, proxy, [1.0, 0.05]).reliable, [True, False])
     assert bestofn.curve(proxy, proxy, [1, 2]).reliable.all()
 
 
@@ -194,11 +194,11 @@ def test_oracle_fraction_is_one_for_the_oracle_and_zero_for_noise():
         (lambda: expectations.soft(PROXY, GOLD, temperature=0, seed=0), OptionError, "temperature must be > 0"),
         (lambda: expectations.soft(PROXY, GOLD, temperature=1, seed=0, draws=1), OptionError, "draws must be at least"),
         (lambda: expectations.soft(PROXY, GOLD, [8], temperature=1, seed=0), OptionError, "smallest pool has 7"),
-        (lambda: expectations.tilt(PROXY, GOLD, [0.0]), OptionError, "betas must be > 0 and finite"),
-        (lambda: expectations.tilt(PROXY, GOLD, []), OptionError, "betas must be > 0 and finite"),
-        (lambda: expectations.tilt(PROXY, GOLD, [1], reference=[1.0]), DataError, "one number for each of the 7 rows"),
-        (lambda: expectations.tilt(PROXY, GOLD, [1], reference=-PROXY), DataError, "reference must be >= 0"),
-        (lambda: expectations.tilt(PROXY, GOLD, [1], reference=0 * PROXY), DataError, "positive sum in every pool"),
+        (lambda: bestofn.tilt_curve(PROXY, GOLD, [0.0]), OptionError, "betas must be > 0 and finite"),
+        (lambda: bestofn.tilt_curve(PROXY, GOLD, []), OptionError, "betas must be > 0 and finite"),
+        (lambda: bestofn.tilt_curve(PROXY, GOLD, [1], reference=[1.0]), DataError, "one number for each of the 7 rows"),
+        (lambda: bestofn.tilt_curve(PROXY, GOLD, [1], reference=-PROXY), DataError, "reference must be >= 0"),
+        (lambda: bestofn.tilt_curve(PROXY, GOLD, [1], reference=0 * PROXY), DataError, "positive sum in every pool"),
         (
             lambda: bestofn.oracle_fraction(
                 bestofn.curve(PROXY, GOLD, [1, 2]), bestofn.curve(GOLD, GOLD, [1, 3]), seed=0

@@ -7,7 +7,6 @@ import pytest
 from scipy import integrate, optimize, special
 
 from embrm import bestofn
-from embrm.bestofn import stochastic as expectations
 from embrm.bestofn.scaling_law import extrapolate, fit_gao, peak
 from embrm.bestofn.threshold import hack_threshold
 from embrm.errors import DataError, OptionError
@@ -128,7 +127,7 @@ def test_threshold_of_the_tilt_is_where_its_path_turns():
     gold = proxy - 0.4 * proxy**2 + 0.1 * rng.normal(size=160)
     t = hack_threshold(proxy, gold, rule="tilt", offsets=bounds)
     around = 1 / (t * np.array([0.98, 1, 1.02]))
-    c = expectations.tilt(proxy, gold, around, offsets=bounds)
+    c = bestofn.tilt_curve(proxy, gold, around, offsets=bounds)
     assert c.gold.argmax() == 1
 
     def worth(x):

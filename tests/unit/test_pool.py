@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import special, stats
 
-from embrm.bestofn.stochastic import tilt
+from embrm.bestofn.tilt import tilt_curve
 from embrm.errors import DataError, OptionError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
@@ -50,18 +51,22 @@ def test_path_agrees_with_the_closed_form_and_with_direct_sampling(world: World,
     assert abs(path.gold[1].mean() - direct.mean()) < 4 * error + 0.01
 
 
-def test_path_agrees_with_the_exact_tilt_of_a_weighted_pool(world: World) -> None:
-    # Beside it stands the general tilt of `embrm.bestofn.stochastic`, written apart from this one.
+def test_path_is_the_softmax_of_a_weighted_pool_and_so_is_the_curve_of_ragged_pools(world: World) -> None:
     some = pool(world, prompts=5, sizes=(40, 60))
     eta = np.array([0, 0.3, 1.0, 4.0])
     path = some.path(inverse_beta=eta)
-    other = tilt(some.proxy, some.gold, 1 / eta[1:], reference=np.exp(some.log_weight))
+    for j, value in enumerate(eta):
+        for i, (log_w, r, g) in enumerate(zip(some.log_weight, some.proxy, some.gold, strict=True)):
+            p, start = special.softmax(log_w + value * r), special.softmax(log_w)
+            np.testing.assert_allclose(some.weights(value)[i], p)
+            np.testing.assert_allclose(path.kl[j, i], stats.entropy(p, start), atol=1e-12)
+            np.testing.assert_allclose([path.proxy[j, i], path.gold[j, i], path.ess[j, i]], [p @ r, p @ g, 1 / (p @ p)])
+    other = tilt_curve(some.proxy, some.gold, 1 / eta[1:], reference=np.exp(some.log_weight))
     assert other.effective_size is not None
     np.testing.assert_allclose(path.kl[1:].mean(axis=1), other.kl)
     np.testing.assert_allclose(path.proxy[1:].T, other.proxy_per_prompt)
     np.testing.assert_allclose(path.gold[1:].T, other.gold_per_prompt)
     np.testing.assert_allclose(path.ess[1:].T, other.effective_size)
-    np.testing.assert_allclose(path.kl[0], 0, atol=1e-12)
     np.testing.assert_allclose(some.weights(0.0).sum(axis=1), 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embrm.bestofn import kl_bound
-from embrm.bestofn.scaling_law import regressors
+from embrm.bestofn.scaling_law import forecaster
 from embrm.core.arrays import Array
 from embrm.study.claims.cells import CLEAN, Cells, MissingError, Of, missing
 from embrm.study.claims.claim import Measured, claim
@@ -70,12 +70,7 @@ def foretold(cells: Cells) -> Measured:
     if sizes[0] != 1 or points < 3 or points == len(sizes):
         asked = ", ".join(f"{n:g}" for n in sizes)
         raise missing(f"{cells.dataset} has best of {asked}; needed are 1, two more up to {FITTED}, and one above")
-    kl = kl_bound(sizes)
-    law = regressors(kl, "bon")
-    forecast = law[-1] @ np.linalg.pinv(law[:points])
-
-    def errors(gain: Array) -> tuple[Array, Array]:
-        return gain[:, :points] @ forecast - gain[:, -1], gain[:, points - 1] - gain[:, -1]
+    errors = forecaster(kl_bound(sizes), points=points, form="bon")
 
     def advantage(means: list[Array]) -> Array:
         of_fit, of_flat = errors(means[0])

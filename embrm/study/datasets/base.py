@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from embrm.bestofn import RELIABLE_ESS
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Features, Pairs
 from embrm.embedders import Embedder
-from embrm.policies.pool import RELIABLE_ESS
 from embrm.study.config import DatasetConfig
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from embrm import detectors
+from embrm.bestofn import tilt_path, tilted
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Features, Pairs
 from embrm.core.results import Verdict
@@ -16,7 +17,6 @@ from embrm.detectors import FittedDetector, fit_by_class
 from embrm.heads import FittedHead
 from embrm.metrics.roc import auroc
 from embrm.monitoring.watch import AXES
-from embrm.policies.pool import tilt, tilted
 from embrm.study.config import DetectionConfig
 from embrm.study.datasets.base import Dataset
 
@@ -76,7 +76,7 @@ def watched(
     """Return `watch.` and `alarm.` along the path of a reward; see `embrm.study.measures.fit`."""
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
-    path = tilt(data.log_weight, r, g)
+    path = tilt_path(data.log_weight, r, g)
     axis = path.kl[: path.believed(data.reliable_ess)].mean(axis=1)
     kl = np.linspace(0, axis[-1], config.points)
     eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])

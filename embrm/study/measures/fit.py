@@ -32,17 +32,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from embrm import bestofn, selectors
+from embrm.bestofn import TiltPath, reference_sd, tilt_path
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
 from embrm.core.results import Reward
 from embrm.errors import DataError
-from embrm.evaluation.rules import rule_curve
 from embrm.heads import FittedHead
 from embrm.metrics.calibration import calibration_report, tempered
-from embrm.policies.pool import TiltPath, reference_sd, tilt
 from embrm.selectors import Selector, ValueRule
 from embrm.selectors.mean import Mean
-from embrm.selectors.pessimistic import Pessimistic
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.datasets.base import Dataset
 from embrm.study.measures.detection import aurocs, latent_distance, watched
@@ -115,7 +113,7 @@ def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
         curve = bestofn.curve(value[rows], gold[rows], n, offsets=data.pool_offsets)
         arrays |= {"sizes": n.astype(np.float64), "bon.mean": curve.gold_per_prompt}
         if cell.head == "random":
-            start = tilt(data.log_weight, value[data.path_rows], gold[data.path_rows], inverse_beta=[0.0])
+            start = tilt_path(data.log_weight, value[data.path_rows], gold[data.path_rows], inverse_beta=[0.0])
             arrays["path.mean"] = np.repeat(start.gold[0][:, None], config.kl_points, axis=1)
         else:
             arrays["path.mean"] = pushed(config, data, value).gold
@@ -161,7 +159,7 @@ def pushed(config: StudyConfig, data: Dataset, value: Array) -> Pushed:
     proxy, gold = value[data.path_rows], data.gold[data.path_rows]
     sd = reference_sd(data.log_weight, proxy)
     points, end = STEPS[data.exact]
-    path = tilt(data.log_weight, proxy, gold, inverse_beta=np.linspace(0, np.sqrt(end), points) ** 2 / sd)
+    path = tilt_path(data.log_weight, proxy, gold, inverse_beta=np.linspace(0, np.sqrt(end), points) ** 2 / sd)
     last = path.believed(data.reliable_ess)
     axis = path.kl[:last].mean(axis=1)
     at = np.linspace(0, config.kl_end, config.kl_points)
@@ -207,10 +205,8 @@ def _picked(
     gold, pool = data.gold[rows], _rows(reward, rows)
     out: dict[str, Array] = {"sizes": n.astype(np.float64)}
     for title, rule, penalty in rules:
-        convention: bestofn.Convention = "support" if isinstance(rule, Pessimistic) else "population"
         mine = None if penalty is None else penalty[rows]
-        curve = rule_curve(rule, pool, gold, n, offsets=offsets, pool=convention, penalty=mine, seed=seed)
-        out[f"bon.{title}"] = curve.gold_per_prompt
+        out[f"bon.{title}"] = rule.curve(pool, gold, n, offsets=offsets, penalty=mine, seed=seed).gold_per_prompt
     if reward.sigma is not None:
         out["bon.single"] = np.mean([_best(value, gold, n, offsets) for value in pool.draws], axis=0)
     wrong = np.random.default_rng([seed, 3]).random(len(rows)) < MISSCORED
@@ -239,7 +235,7 @@ def _pushed(
         out[f"path.{title}"], out[f"proxy.{title}"] = found.gold, found.proxy
         gold, proxy = data.gold, value[data.path_rows]
         assert gold is not None
-        at = tilt(data.log_weight, proxy, gold[data.path_rows], inverse_beta=[0.0, fixed])
+        at = tilt_path(data.log_weight, proxy, gold[data.path_rows], inverse_beta=[0.0, fixed])
         out[f"spread.{title}"] = np.array([found.sd, at.kl[1].mean()])
     if reward.sigma is not None:
         out["path.single"] = np.mean([pushed(config, data, value).gold for value in reward.draws], axis=0)

@@ -1,0 +1,213 @@
+"""The exponential tilt `π_β ∝ π_ref exp(r/β)`, the optimum of `E[r] - β KL(π‖π_ref)`: its weights, its path, its KL.
+
+A pool is a sample of some proposal with weights `log π_ref - log q`, or is π_ref itself. Pools of one size are rows of
+a matrix; ragged pools are such matrices, one for each size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from embrm.bestofn.curves import RELIABLE_ESS, Curve
+from embrm.bestofn.ranks import as_pools, by_size
+from embrm.core.arrays import Array, BoolArray, IntArray, positive
+from embrm.errors import DataError, OptionError
+
+
+@dataclass(frozen=True, eq=False)
+class TiltPath:
+    """The optima π_β ∝ π_ref·exp(r/β) for a row of β, prompt by prompt.
+
+    Attributes:
+        inverse_beta: `(b,)` increasing values of 1/β; the first is 0, which is π_ref itself.
+        kl: `(b, prompts)` KL(π_β‖π_ref) in nats.
+        proxy: `(b, prompts)` expected proxy reward.
+        gold: `(b, prompts)` expected gold reward.
+        ess: `(b, prompts)` effective sample size.
+    """
+
+    inverse_beta: Array
+    kl: Array
+    proxy: Array
+    gold: Array
+    ess: Array
+
+    @property
+    def reliable(self) -> BoolArray:
+        """`(b,)` False where the median effective sample size over prompts is below 100."""
+        return np.asarray(np.median(self.ess, axis=1) >= RELIABLE_ESS)
+
+    @property
+    def end(self) -> int:
+        """Index of the last point before the first unreliable one (0 where none but π_ref could be reliable)."""
+        return self.believed() - 1
+
+    def believed(self, least: float = RELIABLE_ESS) -> int:
+        """Return how many points come before the first whose median effective sample size is below that, 1 or more."""
+        return int(np.argmin(np.append(np.median(self.ess, axis=1) >= least, False))) or 1
+
+
+def tilted(log_weight: Array, proxy: Array, inverse_beta: float) -> Array:
+    """Return the share of each text under π_β ∝ π_ref·exp(r/β), `(prompts, n)`, summing to 1 within each prompt.
+
+    Args:
+        log_weight: `(prompts, n)` log π_ref − log q up to a constant of each prompt; minus infinity where there is no
+            text. Of a pool that is itself the reference policy, uniform, all are 0.
+        proxy: `(prompts, n)`.
+        inverse_beta: 1/β.
+
+    Examples:
+        >>> import numpy as np
+        >>> tilted(np.zeros((1, 3)), np.array([[0.0, 1.0, 2.0]]), inverse_beta=np.log(2)).round(3)
+        array([[0.143, 0.286, 0.571]])
+    """
+    log_w = log_weight + inverse_beta * proxy
+    return np.asarray(np.exp(log_w - logsumexp(log_w, axis=1, keepdims=True)))
+
+
+def tilted_pools(value: Array, offsets: IntArray, inverse_beta: float) -> Array:
+    """Return the share `(m,)` of each row `∝ exp(value/β)`, summing to 1 in every one of ragged pools.
+
+    Args:
+        value: `(m,)`.
+        offsets: `(pools + 1,)`.
+        inverse_beta: 1/β.
+    """
+    out = np.empty(len(value))
+    for _, rows in by_size(offsets):
+        v = value[rows]
+        # Distances to the pool's best lose no digits where 1/β or an offset of the rewards is large.
+        out[rows] = tilted(np.zeros(v.shape), v - v.max(axis=1, keepdims=True), inverse_beta)
+    return out
+
+
+def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt.ArrayLike | None = None) -> TiltPath:
+    """Return the path of optima of E[r] − β·KL(π‖π_ref), normalised within each prompt.
+
+    Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref) = E[r]/β − log(Z_β/Z_∞), and
+    ESS = 1/Σw².
+
+    Args:
+        log_weight: see `tilted`.
+        proxy: `(prompts, n)`.
+        gold: `(prompts, n)`.
+        inverse_beta: rising values of 1/β from 0; None: 40, to 8 over the proxy's standard deviation under π_ref.
+
+    Raises:
+        OptionError: `inverse_beta` does not rise from 0.
+        DataError: the proxy is constant within every prompt.
+
+    Examples:
+        A pool that is itself the reference policy, with a gold reward that falls where the proxy is high:
+
+        >>> import numpy as np
+        >>> proxy = np.linspace(-2, 2, 1001)[None]
+        >>> path = tilt_path(np.zeros_like(proxy), proxy, proxy - proxy**2, inverse_beta=[0, 0.5, 2])
+        >>> path.kl.mean(axis=1).round(2)
+        array([0.  , 0.15, 1.08])
+        >>> path.proxy.mean(axis=1).round(2), path.gold.mean(axis=1).round(2)
+        (array([0.  , 0.63, 1.5 ]), array([-1.34, -0.87, -1.  ]))
+    """
+    if inverse_beta is None:
+        inverse_beta = np.linspace(0, np.sqrt(8), 40) ** 2 / reference_sd(log_weight, proxy)
+    eta = np.asarray(inverse_beta, dtype=np.float64)
+    if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
+        raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
+    return TiltPath(eta, *_points(log_weight, proxy, gold, eta))
+
+
+def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> tuple[Array, Array, Array, Array]:
+    """Return KL, proxy, gold and effective sample size, `(b, prompts)` each, at some values of 1/β."""
+    points, zero = [], logsumexp(log_weight, axis=1)
+    for value in inverse_beta.tolist():
+        log_w = log_weight + value * proxy
+        top = log_w.max(axis=1)
+        w = np.exp(log_w - top[:, None])
+        total = w.sum(axis=1)
+        w /= total[:, None]
+        mean, mean_gold, squares = (np.einsum("ij,ij->i", w, x) for x in (proxy, gold, w))
+        # Σ w log(w/w_ref) without a logarithm for each text; rounding may leave it below 0.
+        kl = np.maximum(value * mean - (np.log(total) + top - zero), 0.0)
+        points.append([kl, mean, mean_gold, squares])
+    kl, mean, mean_gold, squares = np.stack(points, axis=1)
+    return kl, mean, mean_gold, 1 / squares
+
+
+def reference_sd(log_weight: Array, proxy: Array) -> float:
+    """Return the proxy's standard deviation within prompts under π_ref.
+
+    Raises:
+        DataError: the proxy is constant within every prompt.
+
+    Examples:
+        >>> import numpy as np
+        >>> reference_sd(np.zeros((2, 2)), np.array([[0.0, 2.0], [5.0, 7.0]]))
+        1.0
+    """
+    start = tilted(log_weight, proxy, 0.0)
+    mean = (start * proxy).sum(axis=1, keepdims=True)
+    sd = float(np.sqrt((start * (proxy - mean) ** 2).sum(axis=1).mean()))
+    if sd == 0:
+        raise DataError("the proxy is constant within every prompt, so there is no path; check the reward")
+    return sd
+
+
+def tilt_curve(
+    proxy: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    betas: npt.ArrayLike,
+    *,
+    reference: npt.ArrayLike | None = None,
+    offsets: npt.ArrayLike | None = None,
+) -> Curve:
+    """Return the exact path of the KL-regularised optimum `π ∝ π_ref exp(r/β)` over pools of any sizes.
+
+    This is what reinforcement learning with a KL penalty β could at best reach. `Curve.effective_size` matters where
+    the pool is an importance sample of π_ref: a point that is not `Curve.reliable` should not be believed.
+
+    Args:
+        proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
+        gold: of the same shape.
+        betas: `(k,)` numbers > 0; smaller goes further. `Curve.sizes` holds them.
+        reference: π_ref of each row up to a factor for each pool, of the shape of `proxy`; None means uniform.
+        offsets: `(prompts + 1,)`.
+
+    Raises:
+        OptionError: a β is not positive.
+        DataError: the reference is negative, sums to 0 in a pool, or has another shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> proxy = np.array([0.0, 1.0, 2.0, 0.0, 4.0])
+        >>> curve = tilt_curve(proxy, proxy, [1e6, 1.0, 0.01], offsets=[0, 3, 5])
+        >>> curve.proxy_per_prompt.round(2)
+        array([[1.  , 1.58, 2.  ],
+               [2.  , 3.93, 4.  ]])
+    """
+    p, g, bounds = as_pools(proxy, gold, offsets)
+    weight = np.ones(len(p)) if reference is None else np.asarray(reference, dtype=np.float64).ravel()
+    if weight.shape != p.shape or not (weight >= 0).all() or not np.isfinite(weight).all():
+        raise DataError(f"reference must be >= 0 with one number for each of the {len(p)} rows, got {weight.shape}")
+    counts, total = np.diff(bounds), np.add.reduceat(weight, bounds[:-1])
+    if not (total > 0).all():
+        raise DataError(f"reference must have a positive sum in every pool; pool {np.argmin(total)} has {total.min()}")
+    prior = weight / np.repeat(total, counts)
+    sizes = positive("betas", betas)
+    kl, reward, worth, size = (np.empty((len(counts), len(sizes))) for _ in range(4))
+    mean, sd = np.empty(len(counts)), np.empty(len(counts))
+    for pools, rows in by_size(bounds):
+        r, value, w = p[rows], g[rows], prior[rows]
+        # The best that the reference can choose is the origin, so that a small β loses no digits.
+        top = np.where(w > 0, r, -np.inf).max(axis=1, keepdims=True)
+        log_w = np.log(w, where=w > 0, out=np.full(w.shape, -np.inf))
+        found = _points(log_w, r - top, value, 1 / sizes)
+        kl[pools], reward[pools], worth[pools], size[pools] = (x.T for x in found)
+        reward[pools] += top
+        mean[pools] = (w * value).sum(axis=1)
+        variance = (w * (value - mean[pools, None]) ** 2).sum(axis=1)
+        sd[pools] = np.where(np.ptp(value, axis=1) > 0, np.sqrt(variance), 0)
+    return Curve(sizes, kl.mean(axis=0), reward, worth, mean, sd, effective_size=size)
