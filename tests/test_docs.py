@@ -14,6 +14,7 @@ import yaml
 
 from embrm.cli import run
 from embrm.core.data import Pairs
+from embrm.core.results import Reward
 from embrm.heads import Head
 from embrm.study.claims.claim import Claim
 from embrm.study.config import parse
@@ -65,6 +66,20 @@ def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.verdict == "supported"
     assert found.effect == pytest.approx(1.0)
     assert claim(Results(config, []), "d").verdict == "not run"
+
+
+def test_the_rule_chooses_and_has_a_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = next(block for block in PYTHON if "RandomRule" in block)
+    rule = scope(block, "embrm.selectors.among_best", monkeypatch)["AmongBest"](k=2)  # type: ignore[operator]
+    value = np.array([0.0, 3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
+    reward, offsets = Reward(value[None], "point"), np.array([0, 4, 7])
+    choice = rule(reward, offsets=offsets, seed=0)
+    np.testing.assert_array_equal(choice.probability, [0, 0.5, 0, 0.5, 0.5, 0, 0.5])
+    curve = rule.curve(reward, value, [1, 2, 3], offsets=offsets, seed=0)
+    # Of two either is taken; of the second pool's three 5 or 6; of three of the first the smallest is left out.
+    np.testing.assert_allclose(curve.gold[:2], [3.25, 3.25])
+    np.testing.assert_allclose(curve.gold_per_prompt[1, 2], 5.5)
+    assert abs(curve.gold_per_prompt[0, 2] - 2.125) < 0.2
 
 
 @pytest.mark.slow

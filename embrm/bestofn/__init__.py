@@ -3,7 +3,7 @@
 Arrays in, curves out; which rule values the responses belongs to `embrm.selectors`.
 """
 
-from embrm.bestofn.curves import RELIABLE_ESS, Curve, pool_kl
+from embrm.bestofn.curves import Curve, pool_kl
 from embrm.bestofn.exact import curve, kl_bound, kl_estimate, oracle_fraction, win_score
 from embrm.bestofn.ranks import Convention
 from embrm.bestofn.sampled import sampled
@@ -13,7 +13,6 @@ from embrm.bestofn.threshold import PathRule, hack_threshold
 from embrm.bestofn.tilt import TiltPath, reference_sd, tilt_curve, tilt_path, tilted, tilted_pools
 
 __all__ = [
-    "RELIABLE_ESS",
     "Convention",
     "Curve",
     "Extrapolation",

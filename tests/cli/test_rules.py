@@ -94,6 +94,40 @@ def test_rules_are_compared_on_one_pool(embrm: Run) -> None:
     assert [line.split()[0] for line in table[2:]] == ["mean", "worst_case", "oracle", "length", "random"]
 
 
+def test_thresholds_and_laws_are_told(embrm: Run) -> None:
+    rules = ("--selector", "mean", "--selector", "poisson", "--selector", "thompson")
+    words = ("curve", "model", "pools.jsonl", *rules, "--sizes", "1,2,3,4,6", "--threshold", "--fit")
+    found = embrm(*words, "--json").json
+    assert {name: line["strength"] for name, line in found["thresholds"].items()} == {
+        "mean": "best",
+        "poisson": "poisson",
+    }
+    assert list(found["laws"]) == ["mean", "poisson", "thompson"]
+    law = found["laws"]["mean"]
+    assert law["fitted"] == 4
+    assert law["alpha"]["low"] <= law["alpha"]["estimate"] <= law["alpha"]["high"]
+    forecast = law["forecast"]
+    gap = forecast["predicted"]["estimate"] - forecast["observed"]["estimate"]
+    assert forecast["error"]["estimate"] == pytest.approx(gap)
+    gain = np.subtract(found["lines"]["mean"]["gold"]["estimate"], found["lines"]["random"]["gold"]["estimate"])
+    assert forecast["observed"]["estimate"] == pytest.approx(gain[-1])
+    text = embrm(*words)
+    assert text.code == 0, text.err
+    assert "strength" in text.out
+    assert re.search(r"^poisson +rate ", text.out, flags=re.MULTILINE)
+    assert "α, 95 %" in text.out
+    plain = embrm(*words[:-2], "--json").json
+    assert {"thresholds", "laws", "curves"}.isdisjoint(plain)
+
+
+def test_gold_that_is_the_score_has_no_threshold(embrm: Run) -> None:
+    rows = [json.loads(line) for line in Path("pools.jsonl").read_text().splitlines()]
+    np.save("gold.npy", np.concatenate([row["gold"] for row in rows]))
+    words = ("curve", "gold.npy", "pools.jsonl", "--threshold")
+    assert embrm(*words, "--json").json["thresholds"] == {"mean": {"strength": "best", "at": None}}
+    assert re.search(r"^mean +n +–$", embrm(*words).out, flags=re.MULTILINE)
+
+
 def test_pools_of_unequal_size_are_compared_up_to_the_smallest(embrm: Run) -> None:
     rows = [json.loads(line) for line in Path("pools.jsonl").read_text().splitlines()]
     lists = ("responses", "gold", "policy")
@@ -174,6 +208,7 @@ def test_senseless_combinations_are_refused(command: str, case: str, embrm: Run)
         ),
         (("curve", "model", "pools.jsonl", "--sizes", "7"), 2, r"the smallest pool has 6 responses, .* best of 7"),
         (("curve", "model", "pools.jsonl", "--selector", "pessimistic"), 2, r"take pool='support'"),
+        (("curve", "model", "pools.jsonl", "--fit", "--sizes", "1,2,4"), 2, r"forecasts another, got n = \[1, 2, 4\]"),
         (("curve", "model", "pools.jsonl", "--selector", "soft:temprature=1"), 2, r"Did you mean 'temperature'"),
         (("curve", "model", "prefs.jsonl"), 1, r"no column 'responses'"),
         (("curve", "model", "pools.jsonl", "--figure", "c.pdf"), 2, r"must end in \.svg or \.png"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from embrm.bestofn import RELIABLE_ESS
+from embrm.bestofn.curves import RELIABLE_ESS
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Features, Pairs
 from embrm.embedders import Embedder
