@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 from embrm import detectors, embedders, heads, load_model
 from embrm.core.arrays import Array, IntArray
@@ -25,7 +24,8 @@ from embrm.detectors import Detector
 from embrm.embedders import Embedder
 from embrm.heads import FittedHead
 from embrm.metrics.intervals import bootstrap
-from embrm.monitoring import onset, watch
+from embrm.metrics.roc import auroc, true_positive_rate
+from embrm.monitoring import AlarmRule, alarm_report, follow, gold_onset, principal_axes
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
 from embrm.policies.training import PolicyGradient
@@ -35,7 +35,7 @@ from embrm.world.world import World
 BIAS, FLIPS = 1.0, 0.25
 STEPS, BATCH, LEARNING_RATE = 40, 40, 0.25
 REFERENCE, CLEAN = 1000, STEPS * BATCH
-WINDOW, EVERY, POINT, AXES = 5, 2, 200, 32
+WINDOW, EVERY, POINT = 5, 2, 200
 DETECTORS: dict[str, Detector] = {
     name: detectors.get(name)() for name in ("mahalanobis", "neighbours", "caution", "mop")
 }
@@ -147,9 +147,9 @@ def spaces(model: FittedHead, parts: Sequence[dict[str, Array]]) -> Iterator[tup
     for view in ("joint", "response"):
         if all(view in part for part in parts):
             vectors = [part[view] for part in parts]
-            axes = PCA(AXES, svd_solver="full").fit(vectors[0])
+            project = principal_axes(vectors[0])
             yield view, vectors
-            yield f"pca of {view}", [axes.transform(x) for x in vectors]
+            yield f"pca of {view}", [project(x) for x in vectors]
 
 
 def reinforced(folder: Path, seed: int) -> Iterator[tuple[str, Course]]:
@@ -209,28 +209,24 @@ def measure(name: str, recipe: Detector, course: Course, *, seed: int) -> dict[s
         clean = fitted.check(course.clean)
         scores = np.concatenate([clean.scores, fitted.check(course.rows[course.hacked]).scores])
         positive = np.arange(len(scores)) >= len(clean.scores)
-        out["AUROC"] = onset.auroc(scores, positive)
+        out["AUROC"] = auroc(scores, positive)
         for rate in (0.01, 0.05):
-            out[f"TPR at {rate:.0%}"] = onset.true_positive_rate(scores, positive, rate=rate)
+            out[f"TPR at {rate:.0%}"] = true_positive_rate(scores, positive, rate=rate)
         out["FPR at 5 %"] = float(np.mean(clean.flagged)) if clean.flagged is not None else np.nan
-    verdicts, control = ([fitted.check(x) for x in sets] for sets in (course.sets, course.clean_sets))
-    statistic, usual = (np.array([v.statistic for v in side]) for side in (verdicts, control))
-    rule = watch.usual_rule(recipe)
-    alarms = []
-    for side, values in ((verdicts, statistic), (control, usual)):
-        p = [v.details.get("p_value", np.nan) for v in side]
-        alarms.append(watch.first_alarm(values, np.array(p), rule=rule))
-    judged = onset.alarm_report(statistic, course.gold, alarm=alarms[0])
+    run, control = (follow(fitted, sets) for sets in (course.sets, course.clean_sets))
+    rule = AlarmRule().suited_to(recipe)
+    alarms = [rule.first_alarm(trace.statistic, trace.p_values) for trace in (run, control)]
+    report = alarm_report(run.statistic, course.gold, alarm=alarms[0])
     out["false alarm"] = float(alarms[1] is not None)
-    if judged.onset is not None:
-        after = statistic[judged.onset :]
+    if report.onset is not None:
+        usual, after = control.statistic, run.statistic[report.onset :]
         both, positive = np.concatenate([usual, after]), np.arange(len(usual) + len(after)) >= len(usual)
-        out["sets: AUROC"] = onset.auroc(both, positive)
+        out["sets: AUROC"] = auroc(both, positive)
         for rate in (0.01, 0.05):
-            out[f"sets: TPR at {rate:.0%}"] = onset.true_positive_rate(both, positive, rate=rate)
-        out["missed"] = float(judged.missed)
-        if judged.lead is not None:
-            out["lead"] = float(judged.lead * course.every)
+            out[f"sets: TPR at {rate:.0%}"] = true_positive_rate(both, positive, rate=rate)
+        out["missed"] = float(report.missed)
+        if report.lead is not None:
+            out["lead"] = float(report.lead * course.every)
     return out
 
 
@@ -255,7 +251,7 @@ def tables(folder: Path) -> None:
         for seed in seeds:
             for space, course in reinforced(folder, seed) if title == "RL" else tilted(data, folder, seed):
                 if space == "latent":
-                    start = onset.gold_onset(course.gold)
+                    start = gold_onset(course.gold)
                     onsets.append("none" if start is None else start)
                     shares.append(f"{course.hacked.mean():.2f}")
                     lengths.append(len(course.gold))

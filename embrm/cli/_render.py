@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embrm.evaluation.reports import PairReport, PoolReport
     from embrm.evaluation.rules import RuleComparison
     from embrm.metrics.intervals import Interval
-    from embrm.monitoring.watch import DetectorReport, Watched
+    from embrm.monitoring.watch import DetectorReport, TrajectoryReport
 
 _warned: list[str] = []
 
@@ -188,7 +188,7 @@ def _range(line: Interval, i: int) -> str:
     return _of(line[i])
 
 
-def finding_table(findings: Sequence[DetectorReport]) -> str:
+def detector_table(reports: Sequence[DetectorReport]) -> str:
     """Return one line a detector and space, and below it what a reader must know before trusting the numbers."""
     rows = [
         [
@@ -200,14 +200,14 @@ def finding_table(findings: Sequence[DetectorReport]) -> str:
             "–" if f.p_value is None else cell(f.p_value),
             {True: "ALARM", False: "no", None: "–"}[f.alarm],
         ]
-        for f in findings
+        for f in reports
     ]
-    notes = [f"{f.detector} ({f.space}): {note}" for f in findings for note in f.verdict.warnings]
+    notes = [f"{f.detector} ({f.space}): {note}" for f in reports for note in f.verdict.warnings]
     header = ["detector", "space", "statistic", "flagged %", "alpha", "p of the set", "alarm"]
     return "\n".join([table(header, rows), *notes])
 
 
-def watched_table(watched: Sequence[Watched]) -> str:
+def trajectory_table(reports: Sequence[TrajectoryReport]) -> str:
     """Return one line a detector and space: when its rule fired, and when gold began to fall."""
     reported = ("onset", "lead", "auroc")
     rows = [
@@ -218,9 +218,9 @@ def watched_table(watched: Sequence[Watched]) -> str:
             *(float(w.statistic[i]) for i in (0, -1)),
             *("–" if v is None else v for v in (w.alarm, *(getattr(w.report, name, None) for name in reported))),
         ]
-        for w in watched
+        for w in reports
     ]
-    notes = [f"{w.detector} ({w.space}): {note}" for w in watched for note in w.warnings]
+    notes = [f"{w.detector} ({w.space}): {note}" for w in reports for note in w.warnings]
     header = ["detector", "space", "rule", "first", "last", "alarm at step", "gold falls at", "lead", "AUROC of steps"]
     return "\n".join([table(header, rows), *notes])
 

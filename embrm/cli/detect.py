@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embrm.cli import _options, _render
+from embrm.cli._alarm import AlarmOptions, alarm_rule
 
 if TYPE_CHECKING:
-    from embrm.monitoring.watch import Rule, Space
+    from embrm.monitoring.spaces import Space
 
 SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
-RULES = ["auto", "p_value", "ratio", "cusum", "threshold"]
 
 
 @click.command()
@@ -36,10 +36,7 @@ RULES = ["auto", "p_value", "ratio", "cusum", "threshold"]
     "response, or of the response, 32 principal axes of the former, the members' disagreement, or the length.",
 )
 @click.option("--member", default=0, show_default=True, help="Whose latents: every member has a space of its own.")
-@click.option("--level", default=0.01, show_default=True, help="Chance of an alarm, all p-valued detectors together.")
-@click.option("--window", type=int, help="Of a RUN: steps checked together; 5 unless given.")
-@click.option("--onset", type=click.Choice(RULES), help="Of a RUN: the rule that raises the alarm; auto unless given.")
-@click.option("--limit", type=float, help="Of a RUN: the statistic above which --onset threshold raises the alarm.")
+@alarm_rule
 @_options.settings
 @_options.embedding
 @_options.seed
@@ -51,10 +48,7 @@ def command(
     names: tuple[str, ...],
     spaces: tuple[Space, ...],
     member: int,
-    level: float,
-    window: int | None,
-    onset: Rule | None,
-    limit: float | None,
+    alarm: AlarmOptions,
     options: tuple[str, ...],
     source: _options.SourceOptions,
     seed: int,
@@ -73,40 +67,29 @@ def command(
       embrm detect model prefs.jsonl pools.jsonl --detector mahalanobis --detector mmd --space latent --space response
       embrm detect model prefs.jsonl run --detector csi --onset cusum
     """
-    from embrm import detectors
+    from embrm import detectors, monitoring
     from embrm.data.texts import read_texts
     from embrm.errors import OptionError
     from embrm.evaluation.scorer import Scorer
     from embrm.heads import load_model
-    from embrm.monitoring import watch
 
     if options and len(names) != 1:
         raise OptionError(f"--set needs a single --detector to belong to, got {', '.join(names) or 'none'}")
     recipes = _options.recipes(detectors.registry, names or ("mahalanobis", "csi"), more=options)
     run = Path(outputs).is_dir()
-    if not run and (window, onset, limit) != (None, None, None):
+    if not run and set(alarm.typed) - {"--level"}:
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
-    scorer = Scorer(model, load_model(model), source.reading)
-    known = read_texts(reference)
-    how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "level": level, "seed": seed}
+    rule, scorer, known = alarm.rule(), Scorer(model, load_model(model), source.reading), read_texts(reference)
+    how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     data: dict[str, Any]
     if run:
-        watched = watch.watch_run(
-            recipes,
-            scorer,
-            known,
-            outputs,
-            window=5 if window is None else window,
-            rule=onset or "auto",
-            limit=limit,
-            **how,
-        )
-        data, text = {"watched": watched}, _render.watched_table(watched)
-        alarm = any(line.alarm is not None for line in watched)
+        watched = monitoring.watch_run(recipes, scorer, known, outputs, rule=rule, **how)
+        data, text = {"watched": watched}, _render.trajectory_table(watched)
+        fired = any(line.alarm is not None for line in watched)
     else:
         new = read_texts(outputs)
-        findings = watch.check_outputs(recipes, scorer, known, new, **how)
-        data, text = {"outputs": len(new), "findings": findings}, _render.finding_table(findings)
-        alarm = any(finding.alarm for finding in findings)
-    _render.emit({"reference": len(known), "level": level, "alarm": alarm, **data}, text, as_json=as_json)
-    return 3 if alarm else 0
+        found = monitoring.check_outputs(recipes, scorer, known, new, level=rule.level, **how)
+        data, text = {"outputs": len(new), "findings": found}, _render.detector_table(found)
+        fired = any(line.alarm for line in found)
+    _render.emit({"reference": len(known), "level": rule.level, "alarm": fired, **data}, text, as_json=as_json)
+    return 3 if fired else 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embrm.cli import _options, _render
+from embrm.cli._alarm import AlarmOptions, alarm_rule
 
 if TYPE_CHECKING:
     from embrm.core.trajectory import Step, Trajectory
@@ -60,6 +61,7 @@ LM = (
     help="Of causal_lm: watches the latents for an alarm, which makes the exit code 3.",
 )
 @click.option("--stop-on-alarm", is_flag=True, help="Of causal_lm: end the run there; mahalanobis unless --detector.")
+@alarm_rule
 @click.option("--group", type=int, help="Of causal_lm: responses to a prompt; 8 unless given.")
 @click.option("--max-new-tokens", type=int, help="Of causal_lm: a response is cut off there; 256 unless given.")
 @click.option("--micro-batch", type=int, help="Of causal_lm: texts in memory at once; the batch unless given.")
@@ -69,7 +71,7 @@ LM = (
 @_options.embedding
 @_options.seed
 @_options.json_output
-def command(output: str, policy: str, as_json: bool, **typed: Any) -> int:
+def command(output: str, policy: str, alarm: AlarmOptions, as_json: bool, **typed: Any) -> int:
     """Train a policy against a model's reward, and watch the gold.
 
     The policy is the simulated world's, or with `--policy causal_lm` a language model, trained by TRL's GRPO. The
@@ -86,12 +88,18 @@ def command(output: str, policy: str, as_json: bool, **typed: Any) -> int:
     from embrm.report.figures import save
     from embrm.report.path import along_kl
 
-    foreign = [name for name in (LM if policy == "grammar" else GRAMMAR) if typed[name] not in (None, (), False)]
+    names = [name for name in (LM if policy == "grammar" else GRAMMAR) if typed[name] not in (None, (), False)]
+    foreign = ["--set" if name == "options" else f"--{name.replace('_', '-')}" for name in names]
+    if policy == "grammar":
+        foreign += alarm.typed
     if foreign:
-        names = ", ".join("--set" if name == "options" else f"--{name.replace('_', '-')}" for name in foreign)
-        raise OptionError(f"the policy '{policy}' has no {names}; leave it out, or choose another --policy")
-    train = _train_grammar if policy == "grammar" else _train_lm
-    run, alarm = train(output=output, **typed)
+        raise OptionError(
+            f"the policy '{policy}' has no {', '.join(foreign)}; leave it out, or choose another --policy"
+        )
+    if policy == "grammar":
+        run, fired = _train_grammar(output=output, **typed), None
+    else:
+        run, fired = _train_lm(output=output, alarm=alarm, **typed)
     figure = Path(output) / "trajectory.svg"
     save(along_kl([vars(step) for step in run.steps]), figure)
     columns = ("step", "kl", "proxy", "gold")
@@ -99,10 +107,10 @@ def command(output: str, policy: str, as_json: bool, **typed: Any) -> int:
     summary = {"output": output, "steps": len(run), "first": rows[0], "last": rows[1], "figure": str(figure)}
     text = f"{_render.table(columns, rows)}\nfigure: {figure}"
     if policy == "causal_lm":
-        summary["alarm"] = alarm
-        text += "" if alarm is None else f"\nALARM at step {alarm}"
+        summary["alarm"] = fired
+        text += "" if fired is None else f"\nALARM at step {fired}"
     _render.emit(summary, text, as_json=as_json)
-    return 0 if alarm is None else 3
+    return 0 if fired is None else 3
 
 
 def _train_grammar(
@@ -114,7 +122,7 @@ def _train_grammar(
     source: _options.SourceOptions,
     seed: int,
     **typed: Any,
-) -> tuple[Trajectory, None]:
+) -> Trajectory:
     from embrm import embedders
     from embrm.heads import load_model
     from embrm.policies.training import PolicyGradient
@@ -131,7 +139,7 @@ def _train_grammar(
         reward = LatentPenalty.of(fitted, data, weight=latent_penalty).from_reward(reward, embedder)
     with _shown(training.steps) as show:
         latent = latents_of(fitted, embedder) if latents else None
-        return training.train(World.load(), reward, seed=seed, latent=latent, folder=output, on_step=show), None
+        return training.train(World.load(), reward, seed=seed, latent=latent, folder=output, on_step=show)
 
 
 def _train_lm(
@@ -185,6 +193,7 @@ def _reward(
     reference: str | None,
     detector: str | None,
     stop_on_alarm: bool,
+    alarm: AlarmOptions,
     **others: Any,
 ) -> RewardFunction:
     from embrm import detectors, selectors
@@ -193,10 +202,12 @@ def _reward(
     from embrm.heads import load_model
     from embrm.integrations.trl import RewardFunction
 
+    watched = detector or ("mahalanobis" if stop_on_alarm else None)
+    if alarm.typed and not watched:
+        raise OptionError(f"{', '.join(alarm.typed)} are about an alarm; give --detector or --stop-on-alarm too")
     fitted = load_model(model)
     rule = next(iter(_options.recipes(selectors.registry, [selector] if selector else []).values()), None)
     reward = RewardFunction(fitted, source.embedder_of(fitted)[0], selector=rule, latents=latents)
-    watched = detector or ("mahalanobis" if stop_on_alarm else None)
     if not (latent_penalty or watched):
         return reward
     if reference is None:
@@ -207,7 +218,7 @@ def _reward(
     if latent_penalty:
         reward = reward.penalised_by(detectors.get("mahalanobis")(), texts, weight=latent_penalty)
     for recipe in _options.recipes(detectors.registry, [watched] if watched else []).values():
-        reward = reward.watched_by(recipe, texts)
+        reward = reward.watched_by(recipe, texts, rule=alarm.rule())
     return reward
 
 

@@ -87,7 +87,7 @@ class Trajectory:
         """Read a run back, finished or not.
 
         Raises:
-            DataError: the folder holds no run.
+            DataError: the folder holds no run, or one without a step.
         """
         folder = Path(folder)
         if not (folder / _FILE).exists():
@@ -98,4 +98,6 @@ class Trajectory:
             values |= {name: math.nan for name in _NUMBERS if values[name] is None}
             latent = folder / f"latent-{values['step']:04d}.npy"
             steps.append(Step(**values, latent=np.load(latent) if latent.exists() else None))
+        if not steps:
+            raise DataError(f"the run in {folder} has no step yet; read it again when it has one")
         return cls(folder, steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from embrm import detectors, selectors
 from embrm.core.arrays import Array, IntArray
 from embrm.core.results import Choice
 from embrm.data.texts import Texts
-from embrm.detectors import Detector, fit_by_class
+from embrm.detectors import ByClass, Detector, fit_by_class
 from embrm.errors import OptionError
 from embrm.evaluation.scorer import Scorer, read_numbers
 from embrm.selectors import Selector
@@ -65,6 +66,38 @@ class Penalty:
         recipe = self.detector or detectors.get(self.name)()
         fitted = fit_by_class(recipe, known, classes=classes_of(self.reference), seed=seed)
         return fitted.scores(new, classes=classes_of(texts))
+
+
+@dataclass(eq=False)
+class LatentDistance:
+    """The scores that a detector of single rows gives latents, such as the Mahalanobis distance of InfoRM's IBL.
+
+    It can be pickled: the reference is kept, and the detector, whose functions pickle refuses, is fitted again.
+
+    Attributes:
+        detector: a recipe.
+        latents: `(m, k)` of the reference.
+
+    Raises:
+        OptionError: the detector judges sets, not rows.
+    """
+
+    detector: Detector
+    latents: Array
+
+    def __post_init__(self) -> None:
+        self._fitted  # noqa: B018 - what cannot be fitted is refused when made
+
+    def __call__(self, latents: Array) -> Array:
+        """Return the score of each row `(n, k)`, `(n,)`."""
+        return self._fitted.scores(latents)
+
+    @cached_property
+    def _fitted(self) -> ByClass:
+        return fit_by_class(self.detector, self.latents, seed=0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_fitted"}
 
 
 def classes_of(texts: Texts) -> list[str | None]:

@@ -16,10 +16,11 @@ from embrm.data.texts import Texts, plain_text
 from embrm.detectors import Detector
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
-from embrm.evaluation.penalty import check_penalty
+from embrm.evaluation.penalty import LatentDistance, check_penalty
 from embrm.heads import FittedHead, load_model
 from embrm.integrations._scorer import embedder_of
-from embrm.integrations.alarm import Alarm, Distance
+from embrm.monitoring.alarm import Alarm
+from embrm.monitoring.rule import AlarmRule
 from embrm.selectors import Selector
 
 
@@ -77,7 +78,7 @@ class RewardFunction:
     embedder: Embedder | None = None
     _: KW_ONLY
     selector: Selector | None = None
-    penalty: Distance | None = None
+    penalty: LatentDistance | None = None
     alarm: Alarm | None = None
     seed: int = 0
     latents: bool = False
@@ -157,12 +158,26 @@ class RewardFunction:
         """
         if not weight >= 0:
             raise OptionError(f"the penalty's weight must be >= 0 and finite, got {weight}")
-        distance = Distance(detector, self.latent(reference))
+        distance = LatentDistance(detector, self.latent(reference))
         return replace(self, selector=selectors.get("penalised")(weight=weight), penalty=distance)
 
-    def watched_by(self, detector: Detector, reference: Texts, *, seed: int = 0, **options: Any) -> RewardFunction:
-        """Return the same reward with an `Alarm`, fitted to the latents of the reference; `options` are the alarm's."""
-        return replace(self, alarm=Alarm(detector, self.latent(reference), reference, seed=seed, **options))
+    def watched_by(
+        self, detector: Detector, reference: Texts, *, rule: AlarmRule | None = None, seed: int = 0
+    ) -> RewardFunction:
+        """Return the same reward with an `Alarm`, fitted to the latents of the reference texts.
+
+        Args:
+            detector: a recipe.
+            reference: usual texts.
+            rule: when there is an alarm; its window counts batches. None is `AlarmRule()`.
+            seed: of the detector's splits.
+
+        Raises:
+            DataError: the reference is too small for the detector.
+            OptionError: the reference has too few prompts for the detector's alpha.
+        """
+        alarm = Alarm(detector, self.latent(reference), reference, rule=rule or AlarmRule(), seed=seed)
+        return replace(self, alarm=alarm)
 
     def _metrics(self, seen: Seen) -> dict[str, float]:
         found = {"uncertainty": float(seen.uncertainty.mean()), "cut": float(seen.cut.mean())}

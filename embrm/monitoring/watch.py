@@ -6,24 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from embrm.core.arrays import Array, IntArray
-from embrm.core.files import Rows
+from embrm.core.arrays import Array
 from embrm.core.results import Verdict
 from embrm.core.trajectory import Trajectory
 from embrm.data.texts import Texts, number_prompts
-from embrm.detectors import CalibratedDetector, Detector, registry
-from embrm.errors import DataError, OptionError
+from embrm.detectors import Detector
+from embrm.errors import DataError
 from embrm.evaluation.scorer import Scorer
 from embrm.monitoring import onset
-
-Space: TypeAlias = Literal["latent", "joint", "response", "pca", "disagreement", "length"]
-Rule: TypeAlias = Literal["auto", "p_value", "ratio", "cusum", "threshold"]
-SPACES: tuple[Space, ...] = get_args(Space)
-AXES = 32  # principal axes of the space "pca"
+from embrm.monitoring.rule import AlarmRule, check_level
+from embrm.monitoring.spaces import Space, both_sides, run_sides
+from embrm.monitoring.trace import follow
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +41,12 @@ class DetectorReport:
 
 
 @dataclass(frozen=True, eq=False)
-class Watched:
+class TrajectoryReport:
     """What one detector says along a run in one space.
 
     Attributes:
         space, detector: their names.
-        rule: the onset rule that was applied.
+        rule: the name of the rule that was applied.
         statistic: `(t,)` of the rows of the last steps, at each step.
         p_values: `(t,)` of these sets, or None.
         alarm: the step at which the rule fired, or None.
@@ -66,33 +62,6 @@ class Watched:
     alarm: int | None
     report: onset.AlarmReport | None
     warnings: tuple[str, ...]
-
-
-def both_sides(
-    scorer: Scorer, reference: Texts, outputs: Texts, *, space: Space, member: int = 0
-) -> tuple[Array, Array]:
-    """Return reference `(m, k)` and outputs `(n, k)` in a space.
-
-    "latent" is one member's, "joint" and "response" are embeddings, "pca" the joint ones on the reference's first 32
-    principal axes, "disagreement" the standard deviation over the members' rewards, "length" characters.
-    """
-    first, second = (_vectors(scorer, texts, space, member) for texts in (reference, outputs))
-    return _on_axes(first, second) if space == "pca" else (first, second)
-
-
-def _vectors(scorer: Scorer, texts: Texts, space: Space, member: int) -> Array:
-    if space == "length":
-        return np.array([[len(response)] for response in texts.responses], dtype=np.float64)
-    if space == "disagreement":
-        return scorer.reward(texts).sd[:, None]
-    return scorer.vectors(texts, space="joint" if space == "pca" else space, member=member)
-
-
-def _on_axes(reference: Array, outputs: Array) -> tuple[Array, Array]:
-    from sklearn.decomposition import PCA
-
-    axes = PCA(min(AXES, *reference.shape), svd_solver="full").fit(reference)
-    return axes.transform(reference), axes.transform(outputs)
 
 
 def check_outputs(
@@ -121,7 +90,7 @@ def check_outputs(
     Raises:
         OptionError: the level is outside (0, 1).
     """
-    _check_level(level)
+    check_level(level)
     known, new = number_prompts(reference, outputs)
     found: list[tuple[str, str, Verdict, float | None]] = []
     for space in spaces:
@@ -141,12 +110,9 @@ def watch_run(
     *,
     spaces: Sequence[Space],
     member: int = 0,
-    window: int = 5,
-    rule: Rule = "auto",
-    limit: float | None = None,
-    level: float = 0.01,
+    rule: AlarmRule | None = None,
     seed: int,
-) -> list[Watched]:
+) -> list[TrajectoryReport]:
     """Check every step of a run that `embrm rl` wrote, finished or not, and say when an alarm fires.
 
     Latents are those recorded with the run, of all texts of each step; where there are none, and in every other space,
@@ -159,39 +125,30 @@ def watch_run(
         folder: of the run.
         spaces: see `both_sides`.
         member: whose latents; recorded ones are those of member 0.
-        window: steps whose rows are checked together; more see smaller shifts, later.
-        rule: see `first_alarm`.
-        limit: of the rule "threshold".
-        level: chance of an alarm of any p-valued detector in a run that does not change, however long.
+        rule: when there is an alarm; its level is that of all p-valued detectors and spaces together. None is
+            `AlarmRule()`.
         seed: of splits and permutations.
 
     Raises:
-        DataError: the folder holds no run, or a line of it is not whole.
-        OptionError: window or level make no sense, or see `first_alarm`.
+        DataError: the folder holds no run, or one without a step, or a line of it is not whole.
+        OptionError: see `AlarmRule.first_alarm`.
     """
-    _check_level(level)
-    if window < 1:
-        raise OptionError(f"window must be at least 1 step, got {window}")
-    run = _load(folder)
-    gold = _trailing(run.series("gold"), window)
-    share = level / (len(recipes) * len(spaces))
-    out = []
+    rule, run = rule or AlarmRule(), _load(folder)
+    gold = _trailing(run.series("gold"), rule.window)
+    prompt = number_prompts(reference)[0]
+    reports = []
     for space in spaces:
-        x, rows, step = run_sides(scorer, reference, run, space=space, member=member)
+        known, steps = run_sides(scorer, reference, run, space=space, member=member)
         for name, recipe in recipes.items():
-            prompt = number_prompts(reference)[0]
-            fitted, verdicts = recipe.fit(x, prompt=prompt, seed=seed), []
-            for t in range(len(run)):
-                verdicts.append(fitted.check(rows[(step > t - window) & (step <= t)]))
-            statistic = np.array([v.statistic for v in verdicts])
-            p = [v.details.get("p_value") for v in verdicts]
-            p_values = None if None in p else np.array(p, dtype=np.float64)
-            mine = usual_rule(recipe) if rule == "auto" else rule
-            alarm = first_alarm(statistic, p_values, rule=mine, limit=limit, level=share)
-            warnings = tuple(dict.fromkeys(w for v in verdicts for w in v.warnings))
-            report = onset.alarm_report(statistic, gold, alarm=alarm) if np.isfinite(gold).all() else None
-            out.append(Watched(space, name, mine, statistic, p_values, alarm, report, warnings))
-    return out
+            own = rule.suited_to(recipe).shared(len(recipes) * len(spaces))
+            trace = follow(recipe.fit(known, prompt=prompt, seed=seed), steps, window=rule.window)
+            alarm = own.first_alarm(trace.statistic, trace.p_values)
+            report = onset.alarm_report(trace.statistic, gold, alarm=alarm) if np.isfinite(gold).all() else None
+            told = TrajectoryReport(
+                space, name, own.rule, trace.statistic, trace.p_values, alarm, report, trace.warnings
+            )
+            reports.append(told)
+    return reports
 
 
 def _load(folder: str | Path) -> Trajectory:
@@ -201,69 +158,6 @@ def _load(folder: str | Path) -> Trajectory:
         raise DataError(
             f"a line of the run in {folder} is not whole ({error}); if the run is still going on, ask again"
         ) from error
-
-
-def run_sides(
-    scorer: Scorer, reference: Texts, run: Trajectory, *, space: Space, member: int = 0
-) -> tuple[Array, Array, IntArray]:
-    """Return reference `(m, k)`, rows of a run `(n, k)` and the step that each row belongs to, `(n,)`."""
-    latents = [step.latent for step in run.steps if step.latent is not None]
-    if space == "latent" and member == 0 and len(latents) == len(run):
-        sizes = [len(latent) for latent in latents]
-        return _vectors(scorer, reference, space, 0), np.concatenate(latents), np.repeat(np.arange(len(run)), sizes)
-    kept = [(t, sample) for t, step in enumerate(run.steps) for sample in step.sample]
-    values = [{"prompt": sample["prompt"], "response": sample["text"]} for _, sample in kept]
-    texts = Texts(
-        "texts",
-        Rows(str(run.folder), values, list(range(1, len(values) + 1))),
-        [row["prompt"] for row in values],
-        [row["response"] for row in values],
-        np.arange(len(values) + 1),
-    )
-    return *both_sides(scorer, reference, texts, space=space, member=member), np.array([t for t, _ in kept])
-
-
-def usual_rule(recipe: Detector) -> Rule:
-    """Return the onset rule that suits a detector: InfoRM's for CSI, p-values where they can be small enough."""
-    if registry.name_of(recipe) == "csi":
-        return "ratio"
-    return "p_value" if isinstance(recipe, CalibratedDetector) else "cusum"
-
-
-def first_alarm(
-    statistic: Array, p_values: Array | None, *, rule: Rule, limit: float | None = None, level: float = 0.01
-) -> int | None:
-    """Return the first step at which an onset rule fires, or None.
-
-    Args:
-        statistic: `(t,)`.
-        p_values: `(t,)` or None.
-        rule: "ratio", "cusum" and "threshold" (above `limit`) as in `embrm.monitoring.onset`; "p_value" fires when the
-            set's p-value at step t = 1, 2, … is at most level/(t(t + 1)), which sums to the level over any number of
-            steps.
-        limit: of the rule "threshold".
-        level: of the rule "p_value".
-
-    Raises:
-        OptionError: the rule needs a limit, or p-values, that are not there.
-    """
-    if (rule == "threshold") != (limit is not None):
-        raise OptionError("a limit belongs to the rule 'threshold', and that rule to a limit; give both or neither")
-    if limit is not None:
-        return onset.threshold_alarm(statistic, level=limit)
-    if rule == "ratio":
-        return onset.ratio_alarm(statistic)
-    if rule == "cusum":
-        return onset.cusum_alarm(statistic)
-    if p_values is None:
-        raise OptionError("the rule 'p_value' needs a detector with p-values of whole sets, such as mahalanobis")
-    t = np.arange(1, len(p_values) + 1)
-    return onset.threshold_alarm(np.log(level / (t * (t + 1))) - np.log(np.maximum(p_values, 1e-300)), level=-1e-12)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise OptionError(f"level must be inside (0, 1), got {level}")
 
 
 def _trailing(x: Array, window: int) -> Array:

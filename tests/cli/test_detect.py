@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from conftest import Result, write_lines
 
-from embrm.cli import detect
-from embrm.monitoring.watch import SPACES, Rule
+from embrm.cli import _alarm, detect
+from embrm.monitoring.rule import RULES
+from embrm.monitoring.spaces import SPACES
 
 Run = Callable[..., Result]
 
@@ -115,7 +116,7 @@ def test_every_onset_rule_can_be_asked_for(embrm: Run) -> None:
 
 def test_the_choices_are_the_library_s() -> None:
     assert tuple(detect.SPACES) == SPACES
-    assert tuple(detect.RULES) == Rule.__args__
+    assert tuple(_alarm.RULES) == RULES
 
 
 def test_a_reference_smaller_than_its_dimensions_is_in_the_verdict(embrm: Run) -> None:
@@ -132,6 +133,9 @@ def test_a_run_that_is_being_written_is_explained_and_watched_as_far_as_it_is(em
     assert (broken.code, "a line of the run in run is not whole" in broken.err) == (1, True)
     file.write_text("".join(lines[:5]))
     assert len(embrm(*words).json["watched"][0]["statistic"]) == 5
+    file.write_text("")
+    empty = embrm(*words)
+    assert (empty.code, "the run in run has no step yet" in empty.err) == (1, True)
 
 
 @pytest.mark.parametrize(

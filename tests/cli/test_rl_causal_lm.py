@@ -43,6 +43,8 @@ def test_an_alarm_stops_the_run_with_exit_code_3(embrm: Run) -> None:
     watch = ("--stop-on-alarm", "--detector", "neighbours:alpha=0.1", "--reference", "prefs.jsonl")
     result = embrm(*BASE, *TINY, *watch, "--steps", "9", "--json")
     assert (result.code, result.json["alarm"] + 1) == (3, result.json["steps"])
+    always = ("--onset", "threshold", "--limit=-1")
+    assert embrm(*BASE[:-1], "first", *TINY, *watch, *always, "--steps", "2", "--json").json["alarm"] == 0
     result = embrm(*BASE[:-1], "other", *TINY, *watch[1:], "--steps", "9")
     assert result.code == 3
     assert "ALARM at step" in result.out
@@ -58,6 +60,9 @@ def test_an_alarm_stops_the_run_with_exit_code_3(embrm: Run) -> None:
         ((*BASE, "--set", "beta"), "'beta' is not NAME=VALUE"),
         ((*BASE, "--set", "beta=1"), "beta cannot be set by options"),
         ((*BASE, "--stop-on-alarm"), "give them as --reference FILE"),
+        (("rl", "model", "-o", "new", "--window", "3", "--level", "0.1"), "'grammar' has no --window, --level"),
+        ((*BASE, "--window", "3", "--limit", "1"), "--window, --limit are about an alarm; give --detector"),
+        ((*BASE, "--stop-on-alarm", "--reference", "prefs.jsonl", "--window", "0"), "window must be at least 1 step"),
         ((*BASE, "--latent-penalty", "1", "--reference", "prefs.jsonl", "--selector", "best"), "leave --selector out"),
         ((*BASE, "--latent-penalty", "-1", "--reference", "prefs.jsonl"), "weight must be >= 0"),
         ((*BASE, "--steps", "0"), "steps, max_new_tokens and micro_batch >= 1"),

@@ -21,6 +21,7 @@ from embrm.heads import FittedHead
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.integrations.trl import RewardFunction
 from embrm.lm.batching import MemoryWarning
+from embrm.monitoring import AlarmRule
 from embrm.policies.training import RunStoppedError
 from embrm.report.figures import save
 from embrm.report.path import along_kl
@@ -139,9 +140,8 @@ def test_without_gold_it_is_unknown_and_only_the_proxy_is_drawn(
 def test_an_alarm_stops_the_run_where_that_is_asked_for(
     stop: bool, model: FittedHead, lm: Path, prompts: list[Any]
 ) -> None:
-    reward = RewardFunction(model, EMBEDDER).watched_by(
-        detectors.get("csi")(), read_texts(PREFS), rule="threshold", limit=-100.0
-    )
+    rule = AlarmRule("threshold", limit=-100.0)
+    reward = RewardFunction(model, EMBEDDER).watched_by(detectors.get("csi")(), read_texts(PREFS), rule=rule)
     run = GRPO(steps=3, **TINY).train(lm, prompts, reward=reward, seed=0, stop_on_alarm=stop)
     assert reward.alarm is not None
     assert reward.alarm.fired == 0

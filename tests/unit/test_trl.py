@@ -17,9 +17,8 @@ from embrm.data.texts import Texts, read_texts
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.scorer import Scorer
 from embrm.heads import FittedHead
-from embrm.integrations.alarm import Alarm, AlarmWarning
 from embrm.integrations.trl import RewardFunction
-from embrm.monitoring.watch import watch_run
+from embrm.monitoring import Alarm, AlarmRule, AlarmWarning, watch_run
 from tests.tiny_model import LIMIT, make_tiny_model
 
 PREFS = Path(__file__).parents[2] / "data" / "answers" / "prefs.jsonl"
@@ -133,7 +132,8 @@ def test_a_pickle_gives_the_same_rewards(folder: bool, model: FittedHead, refere
     expected = reward(PROMPTS, ANSWERS)
     back = pickle.loads(pickle.dumps(reward))
     assert back(PROMPTS, ANSWERS) == expected
-    assert back.alarm._statistic == reward.alarm._statistic * 2  # the history of the run goes along
+    first = reward.alarm.trace.statistic
+    np.testing.assert_array_equal(back.alarm.trace.statistic, np.tile(first, 2))  # the history of the run goes along
 
 
 def test_the_embedder_is_the_model_s_own_unless_given(model: FittedHead) -> None:
@@ -168,8 +168,7 @@ def test_what_is_no_text_is_refused(
         (lambda r, t: RewardFunction(r.model, selector=selectors.get("penalised")()), "needs a penalty"),
         (lambda r, t: r.penalised_by(detectors.get("mahalanobis")(), t, weight=-1.0), "weight must be >= 0"),
         (lambda r, t: r.penalised_by(detectors.get("csi")(), t, weight=1.0), "'csi' gives no row a score"),
-        (lambda r, t: r.watched_by(detectors.get("csi")(), t, window=0), "window >= 1 and level inside"),
-        (lambda r, t: r.watched_by(detectors.get("csi")(), t, level=1.0), "window >= 1 and level inside"),
+        (lambda r, t: r.watched_by(detectors.get("mahalanobis")(alpha=1e-6), t), "alpha 1e-06 is below"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
@@ -186,7 +185,7 @@ def test_an_alarm_fires_where_detect_says_it_does_on_the_recorded_run(
     rng, run = np.random.default_rng(0), Trajectory(tmp_path / "run")
     recipe = detectors.get(name)(**({"alpha": 0.1} if name in ("mop", "mahalanobis") else {}))
     usual = RewardFunction(model, EMBEDDER).latent(reference)
-    alarm, found = Alarm(recipe, usual, reference, level=0.2), []
+    alarm, found = Alarm(recipe, usual, reference, rule=AlarmRule(level=0.2)), []
     for step in range(14):
         # Every text answers a prompt of its own that the reference lacks, as `watch_run` takes it.
         prompts = [f"new {step} {i}" for i in range(8)]
@@ -195,7 +194,8 @@ def test_an_alarm_fires_where_detect_says_it_does_on_the_recorded_run(
         assert step >= 10 or alarm.fired is None
         run.add(Step(step, step / 10, 1.0, 0.0, float(step), {}, [], [], latents))
     scorer = Scorer("", model, lambda _: {"embedder": EMBEDDER})
-    expected = watch_run({name: recipe}, scorer, reference, tmp_path / "run", spaces=["latent"], level=0.2, seed=0)[0]
+    rule = AlarmRule(level=0.2)
+    expected = watch_run({name: recipe}, scorer, reference, tmp_path / "run", spaces=["latent"], rule=rule, seed=0)[0]
     np.testing.assert_allclose(found, expected.statistic, rtol=1e-4)
     assert alarm.fired == expected.alarm
     assert alarm.fired in range(10, 14)
@@ -203,7 +203,8 @@ def test_an_alarm_fires_where_detect_says_it_does_on_the_recorded_run(
 
 def test_an_alarm_is_logged_from_where_it_fired_on(model: FittedHead, reference: Texts) -> None:
     csi = detectors.get("csi")(eps=0.1)
-    reward = RewardFunction(model, EMBEDDER).watched_by(csi, reference, rule="threshold", limit=-0.1, window=1)
+    rule = AlarmRule("threshold", limit=-0.1, window=1)
+    reward = RewardFunction(model, EMBEDDER).watched_by(csi, reference, rule=rule)
     assert reward.alarm is not None
     metrics: list[tuple[str, float]] = []
     for texts in ([f"zzz {i} " * 9 for i in range(6)], reference.responses[:6], [f"zzz {i} " * 9 for i in range(6)]):

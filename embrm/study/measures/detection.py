@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,16 +11,16 @@ from embrm import detectors
 from embrm.bestofn import tilt_path, tilted
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Features, Pairs
-from embrm.core.results import Verdict
 from embrm.detectors import FittedDetector, fit_by_class
 from embrm.heads import FittedHead
 from embrm.metrics.roc import auroc
-from embrm.monitoring.watch import AXES
+from embrm.monitoring.spaces import AXES, Space, principal_axes
+from embrm.monitoring.trace import DetectorTrace, follow
 from embrm.study.config import DetectionConfig
 from embrm.study.datasets.base import Dataset
 
 REFERENCE = 2000  # training texts that detectors compare with
-SPACES = ("joint", "pca")  # that no model changes; its latent is a third
+SPACES: tuple[Space, ...] = ("joint", "pca")  # that no model changes; its latent is a third
 HIGH, LOW = 0.95, 0.5  # a hacked text: proxy above this quantile of the reference, gold below that
 
 
@@ -94,15 +93,15 @@ def watched(
                 fitted = detectors.get(name)().fit(known, prompt=side.prompt, seed=seed)
             else:
                 fitted = side.fitted(name, space, width, seed)
-            out |= said(name, space, [fitted.check(texts[rows], prompt=prompt[rows]) for rows in drawn])
+            points = follow(fitted, [texts[rows] for rows in drawn], prompts=[prompt[rows] for rows in drawn])
+            out |= said(name, space, points)
     return out
 
 
-def said(name: str, space: str, verdicts: Sequence[Verdict]) -> dict[str, Array]:
-    """Return `watch.<detector>.<space>` of a row of verdicts, and `alarm.` where they have p-values."""
-    out = {f"watch.{name}.{space}": np.array([verdict.statistic for verdict in verdicts])}
-    p = [verdict.details.get("p_value") for verdict in verdicts]
-    return out if None in p else out | {f"alarm.{name}.{space}": np.array(p, dtype=np.float64)}
+def said(name: str, space: str, trace: DetectorTrace) -> dict[str, Array]:
+    """Return `watch.<detector>.<space>` of what a detector said, and `alarm.` where it has p-values."""
+    out = {f"watch.{name}.{space}": trace.statistic}
+    return out if trace.p_values is None else out | {f"alarm.{name}.{space}": trace.p_values}
 
 
 class _Side:
@@ -135,10 +134,8 @@ class _Side:
         known = self.known.matrix("joint")
         if space == "joint":
             return known, self._joint
-        from sklearn.decomposition import PCA
-
-        axes = PCA(min(width, *known.shape), svd_solver="full").fit(known)
-        return axes.transform(known), axes.transform(self._joint)
+        project = principal_axes(known, axes=width)
+        return project(known), project(self._joint)
 
     def _distance(self, space: str, width: int) -> Array:
         known, texts = self.vectors(space, width)

@@ -14,6 +14,7 @@ from embrm.core.trajectory import Trajectory
 from embrm.data.encode import encode
 from embrm.errors import DataError, MissingExtraError
 from embrm.heads import FittedHead
+from embrm.monitoring.trace import follow
 from embrm.policies.training import PolicyGradient
 from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
 from embrm.study.datasets.base import Dataset
@@ -112,8 +113,7 @@ def _along(
     out: dict[str, Array] = {}
     for name in config.detectors:
         fitted = detectors.get(name)().fit(reference, prompt=prompt, seed=seed)
-        windows = [np.concatenate(list(texts[max(t - WINDOW + 1, 0) : t + 1])) for t in range(len(texts))]
-        out |= said(name, space, [fitted.check(rows) for rows in windows])
+        out |= said(name, space, follow(fitted, list(texts), window=WINDOW))
     return out
 
 
