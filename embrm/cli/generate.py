@@ -54,7 +54,7 @@ def command(
     from embrm.errors import OptionError
     from embrm.integrations.reward_model import RewardModelGold
     from embrm.policies.causal_lm import CausalLMPolicy
-    from embrm.policies.pool_file import write_pool
+    from embrm.policies.pool_file import PoolShards, write_pool
 
     policy = CausalLMPolicy(**sampling)
     if gold is None and gold_label is not None:
@@ -65,7 +65,8 @@ def command(
         scores.check()
     ids, prompts = read_prompts(file)
     with tqdm(total=len(prompts), unit="prompt", disable=not sys.stderr.isatty()) as bar:
-        done = write_pool(policy, output, prompts=prompts, n=n, seed=seed, ids=ids, gold=scores, on_shard=bar.update)
+        shards = PoolShards(on_finished=bar.update)
+        done = write_pool(policy, output, prompts=prompts, n=n, seed=seed, ids=ids, gold=scores, shards=shards)
     text = (
         f"{done.prompts} prompts × {n} responses → {output} "
         f"({done.empty} empty, {done.cut} cut at {policy.max_new_tokens} tokens, {done.resumed} prompts resumed)"

@@ -168,7 +168,8 @@ def _train_lm(
     options = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in typed["options"])}
     names = ("steps", "batch", "kl_weight", "learning_rate", "group", "max_new_tokens", "micro_batch")
     training = GRPO(options=options, **_given(typed, *names))
-    reward = _reward(model, **typed)
+    watched = typed["detector"] or ("mahalanobis" if typed["stop_on_alarm"] else None)
+    reward = _reward(model, watched=watched, **typed)
     with _shown(training.steps) as show:
         run = training.train(
             lm,
@@ -191,8 +192,7 @@ def _reward(
     latent_penalty: float,
     selector: str | None,
     reference: str | None,
-    detector: str | None,
-    stop_on_alarm: bool,
+    watched: str | None,
     alarm: AlarmOptions,
     **others: Any,
 ) -> RewardFunction:
@@ -202,7 +202,6 @@ def _reward(
     from embrm.heads import load_model
     from embrm.integrations.trl import RewardFunction
 
-    watched = detector or ("mahalanobis" if stop_on_alarm else None)
     if alarm.typed and not watched:
         raise OptionError(f"{', '.join(alarm.typed)} are about an alarm; give --detector or --stop-on-alarm too")
     fitted = load_model(model)

@@ -49,7 +49,7 @@ def command(
     """
     from embrm import selectors
     from embrm.heads import load_model
-    from embrm.integrations.openrlhf import reward_server
+    from embrm.integrations.openrlhf import ServerLimits, reward_server
 
     rule = _options.recipe(selectors.registry, selector, options)
     fitted = load_model(model)
@@ -58,8 +58,7 @@ def command(
         host=host,
         port=port,
         token=_token(token_file),
-        max_texts=max_texts,
-        max_bytes=max_bytes,
+        limits=ServerLimits(max_texts, max_bytes),
         embedder=source.embedder_of(fitted)[0],
         rule=rule,
         keep_system=keep_system,

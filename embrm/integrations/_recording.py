@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from transformers import TrainerCallback
 
 from embrm.core.arrays import Array, as_vector
 from embrm.core.trajectory import Step, Trajectory
 from embrm.integrations.trl import RewardFunction, said, spread
-from embrm.lm.checkpoint import Prompt
+from embrm.policies.pool_file import Gold
 from embrm.policies.training import SAMPLE
-
-Gold: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], npt.ArrayLike]
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -38,6 +39,19 @@ class RefusedError(DataError):
 def too_large(message: str) -> RefusedError:
     """Return the refusal of a request that asks for more than the server takes."""
     return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """How much one request may ask of a reward server.
+
+    Attributes:
+        texts: queries of a request.
+        size: bytes of a request's body.
+    """
+
+    texts: int = 1024
+    size: int = 16 << 20
 
 
 class RewardServer(ThreadingHTTPServer):

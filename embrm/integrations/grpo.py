@@ -20,10 +20,11 @@ from transformers import PrinterCallback
 
 from embrm.core.trajectory import Step, Trajectory
 from embrm.errors import DataError, MissingExtraError, OptionError
-from embrm.integrations._recording import Gold, GoldFunction, Recorder
+from embrm.integrations._recording import GoldFunction, Recorder
 from embrm.integrations.trl import RewardFunction
 from embrm.lm.batching import MemoryWarning
 from embrm.lm.checkpoint import Checkpoint, Prompt, in_bfloat16, quiet
+from embrm.policies.pool_file import Gold
 from embrm.policies.training import RunStoppedError
 
 try:

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 from embrm.errors import DataError, OptionError
 from embrm.integrations._chat import split
 from embrm.integrations._scorer import Scored, TextScorer
+from embrm.integrations._server import RewardServer, ServerLimits, too_large
 
 if TYPE_CHECKING:
     from embrm.embedders import Embedder
     from embrm.heads import FittedHead
-    from embrm.integrations._server import RewardServer
     from embrm.selectors import Selector
+
+__all__ = ["ServerLimits", "make_reward_func", "reward_func", "reward_server"]
 
 _loading = threading.Lock()
 _loaded: dict[str, Callable[..., dict[str, Any]]] = {}
@@ -91,8 +93,7 @@ def reward_server(
     host: str = "127.0.0.1",
     port: int = 5000,
     token: str | None = None,
-    max_texts: int = 1024,
-    max_bytes: int = 16 << 20,
+    limits: ServerLimits | None = None,
     embedder: Embedder | None = None,
     rule: Selector | None = None,
     keep_system: bool = False,
@@ -110,8 +111,7 @@ def reward_server(
         host: where to listen; where other machines can reach it, a token is required.
         port: 0 lets the system choose.
         token: what requests must bring, see `RewardServer`.
-        max_texts: of a request.
-        max_bytes: of a request's body.
+        limits: of a request; None is `ServerLimits()`.
         embedder: see `make_reward_func`.
         rule: see `make_reward_func`.
         keep_system: see `make_reward_func`.
@@ -119,15 +119,15 @@ def reward_server(
     Raises:
         OptionError: the address cannot be listened at, or needs a token; else see `TextScorer`.
     """
-    from embrm.integrations._server import RewardServer, too_large
+    most = limits or ServerLimits()
 
     def answer(body: dict[str, Any]) -> dict[str, Any]:
         queries, prompts = _texts(body.get("query"), "query"), body.get("prompts")
-        if len(queries) > max_texts:
-            raise too_large(f"query has {len(queries)} texts, and at most {max_texts} are scored; split the request")
+        if len(queries) > most.texts:
+            raise too_large(f"query has {len(queries)} texts, and at most {most.texts} are scored; split the request")
         return _as_lists(_score(scorer, queries, prompts, keep_system=keep_system))
 
-    server = RewardServer(answer, host=host, port=port, token=token, max_bytes=max_bytes)
+    server = RewardServer(answer, host=host, port=port, token=token, max_bytes=most.size)
     try:  # a missing token or a taken port shows before a large embedder is loaded
         scorer = TextScorer(model, embedder=embedder, rule=rule)
     except BaseException:

@@ -7,18 +7,18 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from embrm.core.arrays import Array
 from embrm.core.files import check_writable, fingerprint, read_rows, write_bytes, write_rows
 from embrm.errors import DataError, OptionError
 from embrm.lm.checkpoint import Prompt
 from embrm.policies.causal_lm import CausalLMPolicy
 
 NOTE = "run.json"  # says which run the parts belong to
-Gold = Callable[[Sequence[Prompt], Sequence[str]], Array]
+Gold: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], npt.ArrayLike]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,26 @@ class WrittenPool:
     resumed: int
 
 
+@dataclass(frozen=True)
+class PoolShards:
+    """How a pool file is written in parts.
+
+    Attributes:
+        prompts: how many are finished, and kept, together.
+        on_finished: told how many prompts were finished, after each part.
+
+    Raises:
+        OptionError: `prompts` is below 1.
+    """
+
+    prompts: int = 16
+    on_finished: Callable[[int], object] = lambda prompts: None
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1:
+            raise OptionError(f"shards must have at least 1 prompt, got {self.prompts}; take 16")
+
+
 def write_pool(
     policy: CausalLMPolicy,
     path: str | Path,
@@ -49,8 +69,7 @@ def write_pool(
     seed: int,
     ids: Sequence[str] | None = None,
     gold: Gold | None = None,
-    shard: int = 16,
-    on_shard: Callable[[int], object] = lambda prompts: None,
+    shards: PoolShards | None = None,
 ) -> WrittenPool:
     """Write `n` responses a prompt as a pool file: rows `{id, prompt, responses[], ended[], policy[], gold[]?}`.
 
@@ -65,8 +84,7 @@ def write_pool(
         seed: see `CausalLMPolicy.respond`.
         ids: see `CausalLMPolicy.respond`.
         gold: `(prompts, responses) -> (m,)`, the gold reward of each response; it is asked when all are there.
-        shard: prompts that are finished, and kept, together.
-        on_shard: told how many prompts were finished, after each shard.
+        shards: the parts; None is `PoolShards()`.
 
     Raises:
         OptionError: the parts belong to another run, or nothing can be written there; see also `respond`.
@@ -74,16 +92,15 @@ def write_pool(
         MissingExtraError: see `respond`.
     """
     check_writable(path)
-    if shard < 1:
-        raise OptionError(f"shard must be at least 1 prompt, got {shard}")
+    shards = shards or PoolShards()
     ids = policy.check(prompts, n=n, ids=ids)
-    run = {"policy": policy.recipe, "prompts": prompts, "ids": ids, "n": n, "seed": seed, "shard": shard}
+    run = {"policy": policy.recipe, "prompts": prompts, "ids": ids, "n": n, "seed": seed, "shard": shards.prompts}
     folder, note = Path(f"{path}.parts"), json.dumps({"run": fingerprint(run)}).encode()
     _check_same(folder, note)
     rows: list[dict[str, Any]] = []
     resumed = 0
-    for start in range(0, len(prompts), shard):
-        at, part = slice(start, start + shard), folder / f"{start:08d}.jsonl"
+    for start in range(0, len(prompts), shards.prompts):
+        at, part = slice(start, start + shards.prompts), folder / f"{start:08d}.jsonl"
         if part.exists():
             resumed += len(ids[at])
         else:
@@ -91,7 +108,7 @@ def write_pool(
             write_bytes(folder / NOTE, note)
             write_rows(part, pools)
         rows += read_rows(part).values
-        on_shard(len(ids[at]))
+        shards.on_finished(len(ids[at]))
     if gold is not None:
         policy.release()
         _add_gold(rows, gold)

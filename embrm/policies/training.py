@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +124,7 @@ class PolicyGradient:
             prompts, texts = environment.write(counts, rng=rng)
             proxy = _checked(reward(prompts, texts), "reward", (self.batch,), trajectory)
             z = None if latent is None else _checked(latent(prompts, texts), "latent", (self.batch, None), trajectory)
-            step = _record(t, policy, start, environment, counts, prompts, texts, proxy, z)
+            step = _record(t, policy, start, environment, _Drawn(counts, prompts, texts, proxy, z))
             trajectory.add(step)
             if on_step is not None:
                 on_step(step)
@@ -182,30 +182,38 @@ def _checked(values: npt.ArrayLike, name: str, shape: tuple[int | None, ...], tr
     )
 
 
-def _record(
-    t: int,
-    policy: GrammarPolicy,
-    start: GrammarPolicy,
-    environment: Environment,
-    counts: IntArray,
-    prompts: list[str],
-    texts: list[str],
-    proxy: Array,
-    latent: Array | None,
-) -> Step:
-    gold = environment.gold(counts)
-    sample = [
-        {"prompt": prompts[i], "text": texts[i], "counts": counts[i].tolist(), "proxy": proxy[i], "gold": gold[i]}
-        for i in range(min(SAMPLE, len(texts)))
-    ]
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What a policy wrote in one step, and what was said of it."""
+
+    counts: IntArray
+    prompts: list[str]
+    texts: list[str]
+    proxy: Array
+    latent: Array | None
+
+    def sample(self, gold: Array) -> list[dict[str, Any]]:
+        """Return the first few texts with all that is known of them."""
+        columns = {
+            "prompt": self.prompts,
+            "text": self.texts,
+            "counts": self.counts.tolist(),
+            "proxy": self.proxy,
+            "gold": gold,
+        }
+        return [{name: values[i] for name, values in columns.items()} for i in range(min(SAMPLE, len(self.texts)))]
+
+
+def _record(t: int, policy: GrammarPolicy, start: GrammarPolicy, environment: Environment, drawn: _Drawn) -> Step:
+    gold = environment.gold(drawn.counts)
     return Step(
         step=t,
         kl=policy.kl(start),
         entropy=policy.entropy(),
-        proxy=float(proxy.mean()),
+        proxy=float(drawn.proxy.mean()),
         gold=float(gold.mean()),
         means=dict(zip(environment.attributes, policy.means.tolist(), strict=True)),
         logits=policy.flat.tolist(),
-        sample=sample,
-        latent=latent,
+        sample=drawn.sample(gold),
+        latent=drawn.latent,
     )

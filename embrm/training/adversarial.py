@@ -107,12 +107,14 @@ class Search:
         threshold: z-score of the members' disagreement above which a text counts as outside of what they know.
         steps: how many mutations may follow each other.
         beam: responses of a prompt that a step goes on from.
+        pool: prompt → further responses to look among.
     """
 
     mutations: Mapping[str, Mutation] = field(default_factory=lambda: MUTATIONS)
     threshold: float = 1.96
     steps: int = 2
     beam: int = 3
+    pool: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.mutations or min(self.steps, self.beam) < 1:
@@ -128,7 +130,6 @@ def adversarial_rounds(
     embed: Embed,
     seed: int,
     rounds: int = 2,
-    pool: Mapping[str, Sequence[str]] | None = None,
     search: Search | None = None,
 ) -> Rounds:
     """Fit a head, search texts that it scores above the chosen one while its members disagree, and refit with them.
@@ -145,8 +146,7 @@ def adversarial_rounds(
         embed: prompts and responses, n each → the same views as the features', each `(n, d)`.
         seed: of the fits and of the search.
         rounds: how often to search and refit.
-        pool: prompt → further responses to look among.
-        search: how to search.
+        search: how to search, and where.
 
     Raises:
         OptionError: the head has a single draw, whose members cannot disagree, or `rounds` is below 1.
@@ -162,7 +162,7 @@ def adversarial_rounds(
     search, rng = search or Search(), np.random.default_rng(seed)
     models, found = [head.fit(pairs, seed=seed)], []
     for number in range(1, rounds + 1):
-        hits, vectors = _search(models[-1], pairs, (prompts, responses), embed, pool or {}, search, rng)
+        hits, vectors = _search(models[-1], pairs, (prompts, responses), embed, search, rng)
         if hits:
             pairs = _appended(pairs, hits, vectors)
             prompts = [*prompts, *(f.prompt for _, f in hits)]
@@ -177,7 +177,6 @@ def _search(
     pairs: Pairs,
     texts: tuple[Sequence[str], Sequence[str]],
     embed: Embed,
-    pool: Mapping[str, Sequence[str]],
     search: Search,
     rng: np.random.Generator,
 ) -> tuple[list[tuple[int, Found]], list[Mapping[str, Array]]]:
@@ -201,7 +200,9 @@ def _search(
             for name, mutate in search.mutations.items()
         ]
         if step == 0:
-            candidates += [_Candidate(row, text, ("pool",)) for row in beams for text in pool.get(prompts[row], ())]
+            candidates += [
+                _Candidate(row, text, ("pool",)) for row in beams for text in search.pool.get(prompts[row], ())
+            ]
         unique = {(c.row, c.response): c for c in candidates if c.response and (prompts[c.row], c.response) not in seen}
         candidates = list(unique.values())
         if not candidates:

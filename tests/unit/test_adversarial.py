@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,14 +96,11 @@ def test_pools_are_searched_too(texts: tuple[Pairs, list[str], list[str]]) -> No
     # The identity alone finds nothing, as every chosen response is known; what is found comes from the pool.
     search = Search(mutations={"same": lambda prompt, response, rng: response}, threshold=-10.0, steps=1)
     pool = {prompt: [" ".join([*GOOD[k:], *GOOD[:k], prompt]) for k in range(6)] for prompt in prompts}
-    found = adversarial_rounds(
-        HEAD, pairs, prompts=prompts, responses=responses, embed=embed, seed=0, rounds=1, pool=pool, search=search
-    )
+    asked: dict[str, Any] = {"prompts": prompts, "responses": responses, "embed": embed, "seed": 0, "rounds": 1}
+    found = adversarial_rounds(HEAD, pairs, search=replace(search, pool=pool), **asked)
     assert len(found.found[0]) > 5
     assert {f.how for f in found.found[0]} == {("pool",)}
-    none = adversarial_rounds(
-        HEAD, pairs, prompts=prompts, responses=responses, embed=embed, seed=0, rounds=1, search=search
-    )
+    none = adversarial_rounds(HEAD, pairs, search=search, **asked)
     assert none.found == ((),)
     assert none.model is none.models[0]
     assert none.pairs is pairs

@@ -27,7 +27,7 @@ from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.policies import _engines
 from embrm.policies.causal_lm import CausalLMPolicy, _engine
-from embrm.policies.pool_file import write_pool
+from embrm.policies.pool_file import PoolShards, write_pool
 from tests import tiny_models
 
 PROMPTS = ["Why?", "How are plants green?", "Tell me about the moon, at length.", "Yes or no?", "So?"]
@@ -254,7 +254,7 @@ def test_vllm_gets_each_request_s_seed(policy: CausalLMPolicy, monkeypatch: pyte
 
 def test_a_pool_is_read_like_any_other(policy: CausalLMPolicy, tmp_path: Path) -> None:
     gold = RewardModelGold(str(tiny_models.reward_model(tmp_path / "rm")))
-    report = write_pool(policy, tmp_path / "pool.jsonl", prompts=PROMPTS, n=3, seed=0, gold=gold, shard=2)
+    report = write_pool(policy, tmp_path / "pool.jsonl", prompts=PROMPTS, n=3, seed=0, gold=gold, shards=PoolShards(2))
     assert (report.prompts, report.responses, report.empty, report.resumed) == (5, 15, 0, 0)
     rows = [json.loads(line) for line in (tmp_path / "pool.jsonl").read_text().splitlines()]
     assert [row["responses"] for row in rows] == texts(policy)
@@ -298,12 +298,12 @@ def test_parts_of_another_run_are_not_taken(policy: CausalLMPolicy, tmp_path: Pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_pool(policy, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, seed=0, shard=2, on_shard=stop)
+        write_pool(policy, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, seed=0, shards=PoolShards(2, stop))
     for other, options in ((policy, {"seed": 1}), (replace(policy, top_p=0.5), {"seed": 0})):
         with pytest.raises(OptionError, match="was begun with another model, other prompts or other options"):
-            write_pool(other, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, shard=2, **options)
+            write_pool(other, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, shards=PoolShards(2), **options)
     smaller = replace(policy, batch_size=1)  # what a run that was out of memory is started again with
-    assert write_pool(smaller, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, seed=0, shard=2).resumed == 2
+    assert write_pool(smaller, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, seed=0, shards=PoolShards(2)).resumed == 2
     write_pool(policy, tmp_path / "whole.jsonl", prompts=PROMPTS, n=2, seed=0)
     assert (tmp_path / "p.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
@@ -311,11 +311,12 @@ def test_parts_of_another_run_are_not_taken(policy: CausalLMPolicy, tmp_path: Pa
 def test_what_cannot_be_written_is_refused_before_any_work(policy: CausalLMPolicy, tmp_path: Path) -> None:
     for options, error, message in [
         ({"prompts": []}, DataError, "there are no prompts"),
-        ({"prompts": ["a", "b"], "ids": ["x", "x"], "shard": 1}, DataError, "ids must name the 2 prompts"),
-        ({"prompts": ["a"], "shard": 0}, OptionError, "shard must be at least 1 prompt, got 0"),
+        ({"prompts": ["a", "b"], "ids": ["x", "x"]}, DataError, "ids must name the 2 prompts"),
     ]:
         with pytest.raises(error, match=message):
             write_pool(policy, tmp_path / "p.jsonl", **{"n": 1, "seed": 0} | options)
+    with pytest.raises(OptionError, match="shards must have at least 1 prompt, got 0; take 16"):
+        PoolShards(0)
     assert not list(tmp_path.iterdir())
     with pytest.raises(DataError, match="prompt '0' has"):
         write_pool(policy, tmp_path / "p.jsonl", prompts=["why " * 600], n=1, seed=0)
@@ -325,14 +326,14 @@ def test_what_cannot_be_written_is_refused_before_any_work(policy: CausalLMPolic
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_file(policy: CausalLMPolicy, model: Path, tmp_path: Path) -> None:
     prompts = [f"{prompt} {i}" for i in range(8) for prompt in PROMPTS]
-    write_pool(policy, tmp_path / "whole.jsonl", prompts=prompts, n=2, seed=3, shard=2)
+    write_pool(policy, tmp_path / "whole.jsonl", prompts=prompts, n=2, seed=3, shards=PoolShards(2))
     code = (
         "import sys, time, json\n"
         "from embrm.policies.causal_lm import CausalLMPolicy\n"
-        "from embrm.policies.pool_file import write_pool\n"
+        "from embrm.policies.pool_file import PoolShards, write_pool\n"
         "policy = CausalLMPolicy(sys.argv[1], max_new_tokens=12)\n"
-        "write_pool(policy, sys.argv[2], prompts=json.loads(sys.argv[3]), n=2, seed=3, shard=2, "
-        "on_shard=lambda _: time.sleep(0.2))"
+        "shards = PoolShards(2, lambda _: time.sleep(0.2))\n"
+        "write_pool(policy, sys.argv[2], prompts=json.loads(sys.argv[3]), n=2, seed=3, shards=shards)"
     )
     killed = tmp_path / "killed.jsonl"
     process = subprocess.Popen([sys.executable, "-c", code, str(model), str(killed), json.dumps(prompts)])
@@ -343,6 +344,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(policy: CausalLMPolicy
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not killed.exists()
-    report = write_pool(policy, killed, prompts=prompts, n=2, seed=3, shard=2)
+    report = write_pool(policy, killed, prompts=prompts, n=2, seed=3, shards=PoolShards(2))
     assert 6 <= report.resumed < 40
     assert killed.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

@@ -64,7 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> FittedHead:
 
 @pytest.fixture
 def address(model: FittedHead) -> Iterator[str]:
-    server = openrlhf.reward_server(model, port=0, max_texts=8, max_bytes=4096)
+    server = openrlhf.reward_server(model, port=0, limits=openrlhf.ServerLimits(texts=8, size=4096))
     with server.running() as address:
         yield address
 
