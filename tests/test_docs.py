@@ -7,6 +7,7 @@ import re
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,10 @@ from embrm.study.results import Cell, Results, Row
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
-PYTHON = [block for language, block in BLOCKS if language == "python"]
+PYTHON = {  # heading → the blocks below it
+    heading: re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    for heading, section in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, flags=re.MULTILINE | re.DOTALL)
+}
 YAML = [block for language, block in BLOCKS if language == "yaml"]
 
 
@@ -35,7 +39,7 @@ def scope(block: str, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, o
 
 
 def test_the_head_learns_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = scope(PYTHON[0], "embrm.heads.centroid", monkeypatch)
+    made = scope(PYTHON["A head"][0], "embrm.heads.centroid", monkeypatch)
     recipe = made["Centroid"]()  # type: ignore[operator]
     assert isinstance(recipe, Head)
     rng = np.random.default_rng(0)
@@ -51,8 +55,28 @@ def test_the_head_learns_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(again.score(x).mean, reward)
 
 
+def test_the_detectors_notice_a_shift_and_raise_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    median, drift, along = PYTHON["A detector"]
+    rng = np.random.default_rng(1)
+    reference, clean, shifted = (rng.normal(size=(n, 3)) for n in (400, 120, 80))
+    shifted[:, 0] += 3
+    steps = [*clean.reshape(6, 20, 3), *shifted.reshape(4, 20, 3)]
+    first_alarm: Any = scope(along, "along", monkeypatch)["first_alarm"]
+    for block, name in ((median, "Median"), (drift, "Drift")):
+        made: Any = scope(block, f"embrm.detectors.{name.lower()}", monkeypatch)[name]
+        fitted = made().fit(reference, seed=0)
+        usual, odd = fitted.check(clean), fitted.check(shifted)
+        assert odd.detector == name.lower()
+        assert usual.details["p_value"] > 0.01
+        assert odd.details["p_value"] <= 0.001
+        assert odd.scores.mean() > usual.scores.mean()
+        assert first_alarm(made(), reference, steps) in (6, 7)
+        assert first_alarm(made(), reference, steps[:6]) is None
+    np.testing.assert_allclose(odd.statistic, np.linalg.norm(shifted.mean(axis=0) - reference.mean(axis=0)))
+
+
 def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = scope(PYTHON[1], "embrm.study.claims.added", monkeypatch)
+    made = scope(PYTHON["A claim"][0], "embrm.study.claims.added", monkeypatch)
     claim = Claim("C20", "text", "source", frozenset({"warm"}), "setting", made["averaged"])  # type: ignore[arg-type]
     config = parse({"seeds": [0, 1, 2], "pairs": [500], "datasets": [{"name": "d"}], "heads": [{"name": "warm"}]})
     rng = np.random.default_rng(0)

@@ -14,9 +14,9 @@ from embrm.detectors._registry import registry as _members
 
 if TYPE_CHECKING:
     from embrm.detectors._by_class import ByClass, ClassWarning, fit_by_class
-    from embrm.detectors._calibrated import CalibratedDetector
+    from embrm.detectors._calibrated import CalibratedDetector, LearntScore
     from embrm.detectors._detector import Detector, FittedDetector, check_rows, one_per_prompt
-    from embrm.detectors._permutation import PermutationDetector
+    from embrm.detectors._permutation import PermutationDetector, SetStatistic
 
 registry: Registry[Detector] = _members
 names, get, describe = registry.names, registry.get, registry.describe
@@ -29,7 +29,9 @@ __getattr__ = lazily(
         "ClassWarning": "embrm.detectors._by_class",
         "Detector": "embrm.detectors._detector",
         "FittedDetector": "embrm.detectors._detector",
+        "LearntScore": "embrm.detectors._calibrated",
         "PermutationDetector": "embrm.detectors._permutation",
+        "SetStatistic": "embrm.detectors._permutation",
         "check_rows": "embrm.detectors._detector",
         "fit_by_class": "embrm.detectors._by_class",
         "one_per_prompt": "embrm.detectors._detector",
@@ -42,7 +44,9 @@ __all__ = [
     "ClassWarning",
     "Detector",
     "FittedDetector",
+    "LearntScore",
     "PermutationDetector",
+    "SetStatistic",
     "check_rows",
     "describe",
     "fit_by_class",

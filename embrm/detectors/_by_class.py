@@ -72,6 +72,15 @@ def fit_by_class(
 
     Raises:
         OptionError: the detector judges sets, not rows.
+
+    Examples:
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> usual = np.concatenate([rng.normal(size=(50, 2)), rng.normal(size=(50, 2)) + 20])
+        >>> fitted = fit_by_class(detectors.get("mahalanobis")(), usual, classes=["a"] * 50 + ["b"] * 50, seed=0)
+        >>> near, far = fitted.scores([[0.0, 0.0], [0.0, 0.0]], classes=["a", "b"])
+        >>> bool(near < 1 < 10 < far)
+        True
     """
     plain = _uncalibrated(recipe)
     if plain is None:

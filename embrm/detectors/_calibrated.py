@@ -20,7 +20,14 @@ from embrm.errors import OptionError
 
 @dataclass(frozen=True, eq=False)
 class LearntScore:
-    """What a detector learnt: `score` takes rows `(n, k)` and gives `(n,)`, higher more suspicious."""
+    """What `CalibratedDetector.learn` returns.
+
+    Attributes:
+        score: takes rows `(n, k)` and gives `(n,)` numbers, higher more suspicious. It must treat every row by itself:
+            the p-values hold only where a row's score does not depend on the rows beside it.
+        details: further numbers of the method, which every verdict repeats (JSON-ready).
+        warnings: what a reader must know before trusting the scores.
+    """
 
     score: Callable[[Array], Array]
     details: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +96,9 @@ def split_by_prompt(prompt: IntArray, *, alpha: float, rng: np.random.Generator)
 class CalibratedDetector(ABC):
     """A recipe that learns on one half of the reference's prompts and takes p-values from the other.
 
+    A detector of single rows derives from it and says only what it learns: `learn` returns a `LearntScore`. Splits by
+    prompt, conformal p-values of rows, a p-value of the set and `alpha=None` are there already.
+
     Attributes:
         alpha: nominal share of clean outputs (of new prompts) that may be flagged; None learns on the whole reference
             and gives scores without p-values.
@@ -102,7 +112,12 @@ class CalibratedDetector(ABC):
 
     @abstractmethod
     def learn(self, x: Array, *, seed: int) -> LearntScore:
-        """Learn what is normal from rows `(m, k)`."""
+        """Learn what is usual from rows `(m, k)` that no p-value is taken from, and return the score of other rows.
+
+        Args:
+            x: one half of the reference, by prompts; all of it where `alpha` is None.
+            seed: of whatever is drawn; global generators stay untouched.
+        """
 
     def statistic(self, scores: Array, flagged: BoolArray | None) -> float:
         """Return the one number for the whole set: the mean score."""

@@ -13,17 +13,40 @@ from embrm.errors import DataError
 
 
 class FittedDetector(Protocol):
-    """A detector that knows its reference."""
+    """A detector that knows its reference: all that checks of outputs and monitors of runs need."""
 
     def check(self, outputs: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None) -> Verdict:
-        """Say how suspicious the outputs `(n, k)` are; higher scores are always more suspicious."""
+        """Say how suspicious the outputs are, as a set and each of them; higher is always more suspicious.
+
+        `details["p_value"]` is that of the whole set, where the method has one.
+
+        Args:
+            outputs: `(n, k)`, as wide as the reference.
+            prompt: `(n,)` which prompt each row answers, in the numbers of the reference; without it every row is one
+                of its own.
+
+        Raises:
+            DataError: there are no outputs, they are not finite, or not as wide as the reference.
+        """
 
 
 class Detector(Protocol):
-    """A recipe for a detector."""
+    """A recipe for a detector: a frozen dataclass of options, whose `fit` changes nothing in it.
+
+    `CalibratedDetector` and `PermutationDetector` are recipes of which only the score, or the statistic, is missing.
+    """
 
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedDetector:
-        """Learn the reference `(m, k)`; `prompt (m,)` keeps rows of one prompt on one side of any split."""
+        """Learn what is usual.
+
+        Args:
+            reference: `(m, k)`.
+            prompt: `(m,)` which prompt each row answers: rows of one prompt stay on one side of any split.
+            seed: of splits and whatever else is drawn.
+
+        Raises:
+            DataError: the reference is empty, not finite, or too small for the method.
+        """
 
 
 def check_rows(
@@ -33,6 +56,10 @@ def check_rows(
 
     Raises:
         DataError: there are no rows, they are not finite, or their width is not `width`.
+
+    Examples:
+        >>> check_rows([[1.0, 2.0], [3.0, 4.0]], None, name="reference")[1]
+        array([0, 1])
     """
     matrix = as_matrix(x, name=name)
     if len(matrix) == 0:
@@ -45,6 +72,12 @@ def check_rows(
 
 
 def one_per_prompt(prompt: IntArray, rng: np.random.Generator) -> IntArray:
-    """Return one random row of each prompt `(prompts,)`: rows of one prompt are not independent, prompts are."""
+    """Return one random row of each prompt `(prompts,)`: rows of one prompt are not independent, prompts are.
+
+    Examples:
+        >>> rows = one_per_prompt(np.array([7, 7, 7, 9]), np.random.default_rng(0))
+        >>> bool(rows[0] in (0, 1, 2)), int(rows[1])
+        (True, 3)
+    """
     order = rng.permutation(len(prompt))
     return np.asarray(order[np.unique(prompt[order], return_index=True)[1]])

@@ -18,12 +18,13 @@ from embrm.errors import DataError, OptionError
 
 @dataclass(frozen=True, eq=False)
 class SetStatistic:
-    """How two sets differ.
+    """How two sets differ: what `PermutationDetector.compare` returns.
 
     Attributes:
-        statistic: takes masks `(b, n + m)` of who counts as output among outputs and reference, gives `(b,)`.
-        scores: one of each output that was asked about.
-        details: further numbers.
+        statistic: takes masks `(b, n + m)` of who counts as output among outputs and reference, in this order, and
+            gives `(b,)`; the larger, the more the two sets differ.
+        scores: one of each output that was asked about, higher more suspicious.
+        details: further numbers (JSON-ready).
     """
 
     statistic: Callable[[BoolArray], Array]
@@ -34,6 +35,9 @@ class SetStatistic:
 @dataclass(frozen=True, kw_only=True)
 class PermutationDetector(ABC):
     """A recipe that tests one row of each prompt of the outputs against one row of each prompt of the reference.
+
+    A detector of whole sets derives from it and says only how two sets differ: `compare` returns a `SetStatistic`.
+    Which rows are exchanged, paired where both sides answer one prompt, and the p-value are there already.
 
     Attributes:
         alpha: level of the set's test; `details["p_value"]` at or below it is an alarm.
@@ -58,7 +62,13 @@ class PermutationDetector(ABC):
 
     @abstractmethod
     def compare(self, x: Array, *, outputs: Array, reference: Array) -> SetStatistic:
-        """Compare outputs `(n, k)` with the reference `(m, k)`, and score rows `x`, those of `outputs` among them."""
+        """Say how the outputs differ from the reference.
+
+        Args:
+            x: `(l, k)` all rows that were asked about, which get scores.
+            outputs: `(n, k)` one of `x` for each prompt, at most `rows` of them.
+            reference: `(m, k)` likewise.
+        """
 
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedPermutation:
         """Keep one row of each prompt of the reference `(m, k)`.

@@ -27,6 +27,14 @@ class Caution(CalibratedDetector):
         bottleneck: principal components of the input that the net sees, at most half of its columns; fewer make it
             more cautious.
         hidden: width of the hidden layer.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> fitted = detectors.get("caution")(hidden=8).fit(rng.normal(size=(400, 4)), seed=0)
+        >>> fitted.check(np.array([[0.0, 0.0, 0.0, 0.0], [9.0, -9.0, 9.0, -9.0]])).flagged
+        array([False,  True])
     """
 
     inputs: int = 0

@@ -22,6 +22,12 @@ class Conformal(CalibratedDetector):
 
     The numbers `(n,)` or `(n, 1)` take the place of the vectors; larger ones are more suspicious. Nothing is learnt,
     so every prompt of the reference calibrates.
+
+    Examples:
+        >>> from embrm import detectors
+        >>> fitted = detectors.get("conformal")(alpha=0.1).fit(range(1, 20))
+        >>> fitted.check([10.5, 18.5, 99.0]).p_values  # (1 + how many of the 19 are at least as large)/20
+        array([0.5 , 0.1 , 0.05])
     """
 
     def __post_init__(self) -> None:

@@ -44,6 +44,15 @@ class CSI:
             all rows.
         min_samples: rows within eps, itself included, that make a row the core of a cluster.
         components: dimensions of space="pca".
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> fitted = detectors.get("csi")().fit(rng.normal(size=(400, 2)), seed=0)
+        >>> clean, far = rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 20
+        >>> [fitted.check(rows).statistic > 5 for rows in (clean, far)]
+        [False, True]
     """
 
     space: Literal["latent", "pca", "tsne"] = "latent"

@@ -20,6 +20,15 @@ class Dispersion(PermutationDetector):
     1 - V(outputs)/V(reference), V the mean squared distance of two rows of different prompts: 0 for clean outputs, 1
     for a policy that answers everything with one string. A row's score is the same with its own mean distance. Such a
     collapse shows in vectors of the responses alone; in joint vectors the prompts go on differing.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> fitted = detectors.get("dispersion")(rounds=199).fit(rng.normal(size=(100, 3)))
+        >>> verdict = fitted.check(np.ones((50, 3)))  # one answer to everything
+        >>> verdict.statistic, verdict.details["repeated"], verdict.details["p_value"]
+        (1.0, 49, 0.005)
     """
 
     def compare(self, x: Array, *, outputs: Array, reference: Array) -> SetStatistic:

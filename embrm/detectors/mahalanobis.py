@@ -22,6 +22,17 @@ class Mahalanobis(CalibratedDetector):
 
     Attributes:
         squared: score the squared distance; flags and p-values stay the same.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> fitted = detectors.get("mahalanobis")().fit(rng.normal(size=(400, 3)), seed=0)
+        >>> verdict = fitted.check([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])
+        >>> verdict.flagged
+        array([False,  True])
+        >>> verdict.scores.round()
+        array([ 0., 16.])
     """
 
     squared: bool = False

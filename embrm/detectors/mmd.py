@@ -19,6 +19,15 @@ class MMD(PermutationDetector):
     The unbiased estimate of Gretton et al. (2012, eq. 3); the kernel's width is the median distance of the joint rows.
     A row's score is the witness function there: how much denser the outputs are than the reference. Time and memory
     grow with the square of `rows`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> fitted = detectors.get("mmd")(rounds=199).fit(rng.normal(size=(100, 3)))
+        >>> clean, shifted = rng.normal(size=(50, 3)), rng.normal(size=(50, 3)) + 1
+        >>> [fitted.check(rows).details["p_value"] <= 0.05 for rows in (clean, shifted)]
+        [False, True]
     """
 
     def compare(self, x: Array, *, outputs: Array, reference: Array) -> SetStatistic:

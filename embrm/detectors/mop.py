@@ -34,6 +34,14 @@ class MOP(CalibratedDetector):
             "chi2": sample covariance of the whole reference, chi-squared p-values, on the rows as they are;
             "umap": as released: joint UMAP of reference and outputs to 75 dimensions (made anew by each check), scaled
             to 0..1, chi-squared p-values from the inner part of the reference. Needs the extra `umap`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> fitted = detectors.get("mop")(alpha=0.05).fit(rng.normal(size=(400, 3)), seed=0)
+        >>> fitted.check(np.concatenate([np.zeros((3, 3)), np.full((1, 3), 9.0)])).statistic
+        0.25
     """
 
     method: Literal["calibrated", "chi2", "umap"] = "calibrated"

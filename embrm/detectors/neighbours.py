@@ -20,6 +20,14 @@ class Neighbours(CalibratedDetector):
 
     Attributes:
         k: which neighbour; a larger k forgives outputs that lie near a few odd reference rows less.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm import detectors
+        >>> rng = np.random.default_rng(0)
+        >>> fitted = detectors.get("neighbours")(k=1).fit(rng.normal(size=(400, 3)), seed=0)
+        >>> fitted.check([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]]).flagged
+        array([False,  True])
     """
 
     k: int = 5

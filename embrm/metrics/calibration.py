@@ -115,6 +115,15 @@ def calibration_report(reward: Reward, pairs: Pairs) -> CalibrationReport:
 
     Raises:
         DataError: the reward is of another number of texts, or all pairs are ties.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm.core.data import Pairs
+        >>> from embrm.core.results import Reward
+        >>> pairs = Pairs.from_arrays(np.zeros((4, 1)), chosen=[0, 3], rejected=[1, 2])
+        >>> report = calibration_report(Reward(np.array([[np.log(3), 0.0, np.log(3), 0.0]]), "point"), pairs)
+        >>> round(report.ece, 6), round(report.brier, 6)  # says 75 %, and is right once of two times
+        (0.25, 0.3125)
     """
     seen = Preferences.of(reward, pairs)
     weight = np.bincount(seen.bin, seen.decided, minlength=BINS).astype(np.float64)
@@ -140,6 +149,12 @@ def tempered(reward: Reward, temperature: float) -> Reward:
 
     Raises:
         OptionError: the temperature is not above 0.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm.core.results import Reward
+        >>> tempered(Reward(np.array([[2.0, -1.0]]), "point"), 2.0).mean
+        array([ 1. , -0.5])
     """
     if not temperature > 0:
         raise OptionError(f"temperature must be > 0, got {temperature}")
@@ -159,6 +174,15 @@ def fit_temperature(reward: Reward, validation: Pairs) -> float:
 
     Raises:
         DataError: the reward is of another number of texts, or all pairs are ties.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm.core.data import Pairs
+        >>> from embrm.core.results import Reward
+        >>> right, wrong = [0] * 3, [1] * 3  # the text 0 is preferred in three pairs of four
+        >>> pairs = Pairs.from_arrays(np.zeros((2, 1)), chosen=[*right, 1], rejected=[*wrong, 0])
+        >>> round(fit_temperature(Reward(np.array([[2 * np.log(3), 0.0]]), "point"), pairs), 2)  # 75 % is log 3
+        2.0
     """
 
     def nll(log_temperature: float) -> float:
@@ -203,6 +227,17 @@ class Abstention:
         threshold: quantile of 1 − P(outcome) on calibration pairs.
         alpha: the nominal share of outcomes outside their prediction set.
         prompts: calibration prompts; one pair of each was used.
+
+    Examples:
+        >>> import numpy as np
+        >>> from embrm.core.data import Pairs
+        >>> from embrm.core.results import Reward
+        >>> rows = np.arange(0, 400, 2)
+        >>> pairs = Pairs.from_arrays(np.zeros((400, 1)), chosen=rows, rejected=rows + 1, prompt=np.arange(400) // 2)
+        >>> reward = Reward(np.random.default_rng(0).normal(size=(1, 400)) + np.tile([1.0, 0.0], 200), "point")
+        >>> rule = Abstention.fit(reward, pairs, alpha=0.1, seed=0)
+        >>> bool(rule.decide(reward, pairs).coverage >= 0.9)
+        True
     """
 
     threshold: float

@@ -18,6 +18,10 @@ def auroc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
 
     Raises:
         DataError: there are no positives or no negatives.
+
+    Examples:
+        >>> auroc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
+        0.75
     """
     from scipy.stats import rankdata
 
@@ -37,6 +41,10 @@ def true_positive_rate(scores: npt.ArrayLike, positive: npt.ArrayLike, *, rate: 
     Raises:
         DataError: there are no positives or no negatives.
         OptionError: rate is outside [0, 1).
+
+    Examples:
+        >>> true_positive_rate([0.1, 0.4, 0.35, 0.8], [False, False, True, True], rate=0.0)
+        0.5
     """
     if not 0 <= rate < 1:
         raise OptionError(f"rate must be inside [0, 1), got {rate}")

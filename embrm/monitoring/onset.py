@@ -26,6 +26,10 @@ def ratio_alarm(statistic: npt.ArrayLike, *, factor: float = 10.0) -> int | None
     Raises:
         DataError: the statistic is not a finite vector.
         OptionError: factor is not positive.
+
+    Examples:
+        >>> ratio_alarm([0.0, 1.0, 2.0, 3.0, 14.0])
+        4
     """
     change = np.abs(np.diff(step_vector(statistic)))
     if not factor > 0:
@@ -51,6 +55,10 @@ def cusum_alarm(
     Raises:
         DataError: the statistic is not a finite vector.
         OptionError: baseline is below 2, drift negative or threshold not positive.
+
+    Examples:
+        >>> cusum_alarm([1.0, -1.0, 1.0, -1.0, 1.0, 2.0, 3.0, 4.0])
+        7
     """
     x = step_vector(statistic)
     if baseline < 2 or drift < 0 or not threshold > 0:
@@ -73,6 +81,10 @@ def threshold_alarm(statistic: npt.ArrayLike, *, level: float) -> int | None:
 
     Raises:
         DataError: the statistic is not a finite vector.
+
+    Examples:
+        >>> threshold_alarm([0.0, 0.2, 0.6, 0.1], level=0.5)
+        2
     """
     return _first(step_vector(statistic) > level, 0)
 
@@ -90,6 +102,10 @@ def gold_onset(gold: npt.ArrayLike, *, loss: float = 0.05) -> int | None:
     Raises:
         DataError: gold is not a finite vector.
         OptionError: loss is outside (0, 1].
+
+    Examples:
+        >>> gold_onset([0.0, 1.0, 2.0, 1.95, 1.5])  # a gain of 2, of which 5 % are 0.1
+        4
     """
     g = step_vector(gold)
     if not 0 < loss <= 1:
@@ -142,6 +158,11 @@ def alarm_report(
 
     Raises:
         DataError: statistic and gold are not finite vectors of one length.
+
+    Examples:
+        >>> report = alarm_report([0.0, 0.1, 0.9, 1.0], [0.0, 1.0, 1.0, 0.5], alarm=2)
+        >>> report.onset, report.lead, report.missed, report.auroc
+        (3, 1, False, 1.0)
     """
     x = step_vector(statistic)
     onset = gold_onset(as_vector(gold, "gold", len(x), np.float64), loss=loss)
