@@ -1,4 +1,4 @@
-"""Claims on noticing: what the bottleneck's latent shows of a hacked policy."""
+"""Claims on detection: what the bottleneck's latent shows of a hacked policy."""
 
 from __future__ import annotations
 
