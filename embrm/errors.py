@@ -20,6 +20,10 @@ class UnknownNameError(EmbrmError, KeyError):
         return str(self.args[0])
 
 
+class PluginError(EmbrmError, ImportError):
+    """Another package's head, selector, detector or embedder cannot be used; the message names the package."""
+
+
 class MissingExtraError(EmbrmError, ImportError):
     """A part needs an optional package; the message gives the command that installs it."""
 

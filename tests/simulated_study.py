@@ -162,7 +162,7 @@ def _watched(asked: StudyConfig, cell: Cell, rng: np.random.Generator) -> dict[s
 def _tuning(dataset: str, head: str, flips: float) -> Row:
     trials = [{"options": {"learning_rate": rate}, "nll": 0.6 - rate} for rate in (0.003, 0.01, 0.03)]
     trials.append({"options": {"learning_rate": 1e9}, "nll": None})
-    notes = {"trials": trials, "best": {"head": head, "options": {"learning_rate": 0.03}}}
+    notes = {"trials": trials, "best": {"name": head, "options": {"learning_rate": 0.03}}}
     cell = Cell("tuning", dataset, head, 1000, 0.0, flips, 1000)
     return Row(cell, key_of(str(cell)), notes=notes, seconds={"fit": 0.6})
 

@@ -6,7 +6,6 @@ A command's module offers `command`; the first line of that function's docstring
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import re
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from embrm.core.names import suggestion
 from embrm.core.version import __version__
 from embrm.errors import EmbrmError, OptionError, UnknownNameError
 
@@ -38,9 +38,7 @@ class Commands(click.Group):
         """Find the command of the arguments, and suggest the nearest where there is none."""
         names = self.list_commands(ctx)
         if args and args[0] not in names and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], names, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(names)}."
-            ctx.fail(f"no command named '{args[0]}'. {hint}")
+            ctx.fail(f"no command named '{args[0]}'. {suggestion(args[0], names)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from embrm.core.recipe import changed, make
 from embrm.core.registry import Registry
+from embrm.core.settings import read_settings, split_settings
 from embrm.errors import OptionError
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ no_seed = click.option(
 to_rows = click.option(
     "-o", "--output", metavar="PATH", default="-", help="The file for the JSON Lines; - is standard output."
 )
-settings = click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Set an option of the recipe.")
+settings = click.option(
+    "--set", "options", multiple=True, metavar="NAME=VALUE", help="Set an option; base.hidden=[32] that of an option."
+)
 
 
 _features = click.option(
@@ -49,37 +52,29 @@ class SourceOptions:
     settings: tuple[str, ...]
     features: str | None
 
-    def embedder_of(self, model: FittedHead | None = None) -> tuple[Embedder, str]:
-        """Return the embedder and its name: the one that was typed, else that which the model was trained with.
+    def embedder_of(self, model: FittedHead | None = None) -> Embedder:
+        """Return the embedder that was typed, else that of the model; its options are changed by those typed.
 
         Raises:
             OptionError: the model was trained on vectors made elsewhere, and no embedder was typed.
         """
-        from embrm import embedders
+        from embrm.data.encode import embedder_of
+        from embrm.embedders import Embedder
 
-        name, settings = self.embedder or "minilm", self.settings
-        if self.embedder is None and model is not None and "source" in model.record:
-            used = model.record["source"]
-            if used["embedder"] is None:
-                raise OptionError("the model was trained on vectors made elsewhere; give such vectors with --features")
-            name, settings = used["embedder"], settings or used["settings"]
-        return recipe(embedders.registry, name, settings), name
+        options = read_settings(self.settings, example="batch_size=32")
+        if self.embedder is None and model is not None:
+            return changed(embedder_of(model), options)
+        return Embedder.of({"name": self.embedder or "minilm", "options": options})
 
     def embedding(self) -> dict[str, Any]:
         """Return the embedder, and whether anybody watches its progress, as arguments."""
-        return {"embedder": self.embedder_of()[0], "progress": sys.stderr.isatty()}
+        return {"embedder": self.embedder_of(), "progress": sys.stderr.isatty()}
 
     def reading(self, model: FittedHead | None = None) -> dict[str, Any]:
         """Return the arguments of `embrm.data.read` that say how texts become vectors."""
         if self.features is not None:
             return {"features": self.features}
-        return {"embedder": self.embedder_of(model)[0], "progress": sys.stderr.isatty()}
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What a model has to remember, so that later commands embed with the same."""
-        name = None if self.features else self.embedder or "minilm"
-        return {"source": {"embedder": name, "settings": list(self.settings)}}
+        return {"embedder": self.embedder_of(model), "progress": sys.stderr.isatty()}
 
 
 def on_texts(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -176,39 +171,18 @@ def recipes(registry: Registry[T], typed: Sequence[str], more: Sequence[str] = (
     out = {}
     for words in typed:
         name, _, options = words.partition(":")
-        out[words] = recipe(registry, name, [*(options.split(",") if options else []), *more])
+        out[words] = recipe(registry, name, [*split_settings(options), *more])
     return out
 
 
 def recipe(registry: Registry[T], name: str, typed: Sequence[str]) -> T:
-    """Build the named recipe with options typed as `name=value`, checked against its fields.
+    """Build the named recipe with options typed as `name=value`, or `outer.inner=value` for those of an option.
 
     Raises:
-        OptionError: there is no such option (the nearest is suggested), or the value is not of its type.
+        OptionError: there is no such option (the nearest is suggested), or the value is not what it can be.
     """
-    import yaml
-    from pydantic import TypeAdapter, ValidationError
-
-    cls: Any = registry.get(name)
-    fields = [f.name for f in dataclasses.fields(cls) if f.init]
-    values: dict[str, Any] = {}
-    for item in typed:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise OptionError(f"'{item}' is not NAME=VALUE; write for example {fields[0] if fields else 'name'}=1")
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(fields)) or 'none'}."
-            raise OptionError(f"{registry.kind} '{name}' has no option '{key}'. {hint}")
-        values[key] = yaml.safe_load(value)
-    try:
-        checked: T = TypeAdapter[Any](cls).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][:1])
-        cause = first.get("ctx", {}).get("error", first["msg"])
-        raise OptionError(f"{registry.kind} '{name}': {where + ': ' if where else ''}{cause}") from error
-    return checked
+    names = [field.name for field in dataclasses.fields(registry.get(name)) if field.init]  # type: ignore[arg-type]
+    return make(registry, name, read_settings(typed, example=f"{names[0] if names else 'name'}=1"))
 
 
 def whole_numbers(option: str, typed: str | None) -> list[int] | None:

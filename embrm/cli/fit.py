@@ -63,10 +63,12 @@ def command(
     data = read_pairs(pairs, views=(recipe.view,), **source.reading())
     model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
     measured = report.as_dict() if report else None
-    model = dataclasses.replace(model, record={**model.record, **source.record, "held_out": measured})
+    model = dataclasses.replace(model, record={**model.record, "held_out": measured})
     model.save(output)
     lines = [f"{head}: {len(data)} pairs of {len(data.features)} texts → {output}"]
     lines += [f"{name}: {model.record[name]}" for name in ("epochs", "prior_precision") if name in model.record]
     lines.append(_render.pair_table(report) if report else "no prompts were held out, so nothing was measured")
-    summary = {"model": output, "head": head, "pairs": len(data), "texts": len(data.features), "record": model.record}
+    made = model.embedder.as_json()
+    summary = {"model": output, "head": head, "embedder": made, "pairs": len(data), "texts": len(data.features)}
+    summary |= {"record": model.record}
     _render.emit(summary, "\n".join(lines), as_json=as_json)

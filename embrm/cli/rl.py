@@ -153,8 +153,7 @@ def _train_lm(
     seed: int,
     **typed: Any,
 ) -> tuple[Trajectory, int | None]:
-    import yaml
-
+    from embrm.core.settings import read_settings
     from embrm.data.texts import read_prompts
     from embrm.errors import OptionError
     from embrm.integrations.grpo import GRPO
@@ -162,10 +161,7 @@ def _train_lm(
 
     if lm is None or prompts is None:
         raise OptionError("--policy causal_lm needs --lm, a language model, and --prompts, a file of prompts")
-    for item in typed["options"]:
-        if "=" not in item:
-            raise OptionError(f"'{item}' is not NAME=VALUE; write for example temperature=0.7")
-    options = {name: yaml.safe_load(value) for name, _, value in (item.partition("=") for item in typed["options"])}
+    options = read_settings(typed["options"], example="temperature=0.7")
     names = ("steps", "batch", "kl_weight", "learning_rate", "group", "max_new_tokens", "micro_batch")
     training = GRPO(options=options, **_given(typed, *names))
     watched = typed["detector"] or ("mahalanobis" if typed["stop_on_alarm"] else None)
@@ -206,7 +202,7 @@ def _reward(
         raise OptionError(f"{', '.join(alarm.typed)} are about an alarm; give --detector or --stop-on-alarm too")
     fitted = load_model(model)
     rule = next(iter(_options.recipes(selectors.registry, [selector] if selector else []).values()), None)
-    reward = RewardFunction(fitted, source.embedder_of(fitted)[0], selector=rule, latents=latents)
+    reward = RewardFunction(fitted, source.embedder_of(fitted), selector=rule, latents=latents)
     if not (latent_penalty or watched):
         return reward
     if reference is None:

@@ -59,7 +59,7 @@ def command(
         port=port,
         token=_token(token_file),
         limits=ServerLimits(max_texts, max_bytes),
-        embedder=source.embedder_of(fitted)[0],
+        embedder=source.embedder_of(fitted),
         rule=rule,
         keep_system=keep_system,
     )

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray, as_matrix, as_vector, check_offsets
+from embrm.core.provenance import UNKNOWN, Provenance
 from embrm.errors import DataError, OptionError
 
-__all__ = ["Array", "BoolArray", "Candidates", "Features", "IntArray", "Pairs", "Problem"]
+__all__ = ["Array", "BoolArray", "Candidates", "Features", "IntArray", "Pairs", "Problem", "Provenance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +23,13 @@ class Features:
         views: name → matrix `(m, d_v)` float32; `"joint"` is the embedding of prompt and response together.
         prompt: `(m,)` integers; rows of one prompt are never split between training and validation.
         length: `(m,)` characters of the response, for the length controls, or None.
-        embedder: identity of what made the vectors (`""` when unknown); a saved head refuses those of another.
+        embedder: what made the vectors; a fitted head keeps it, embeds texts with it, and refuses vectors of another.
     """
 
     views: Mapping[str, Array]
     prompt: IntArray
     length: Array | None = None
-    embedder: str = ""
+    embedder: Provenance = UNKNOWN
 
     def __post_init__(self) -> None:
         if not self.views:
@@ -40,6 +41,7 @@ class Features:
             raise DataError(f"all views must have the same number of rows, got {sizes}")
         object.__setattr__(self, "views", views)
         object.__setattr__(self, "prompt", as_vector(self.prompt, "prompt", m, np.int64))
+        object.__setattr__(self, "embedder", Provenance.of(self.embedder))
         if self.length is not None:
             object.__setattr__(self, "length", as_vector(self.length, "length", m, np.float64))
 

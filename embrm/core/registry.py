@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ast
-import difflib
+import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Callable
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from embrm.errors import EmbrmError, UnknownNameError
+from embrm.core.names import suggestion
+from embrm.errors import EmbrmError, PluginError, UnknownNameError
 
 T = TypeVar("T")
 _registered: dict[str, type[Any]] = {}
+
+
+class PluginWarning(UserWarning):
+    """A package offers a plug-in that is left out; the message names the package and says what to do."""
 
 
 def register(cls: type[T]) -> type[T]:
@@ -30,25 +37,54 @@ def register(cls: type[T]) -> type[T]:
 class Registry(Generic[T]):
     """The members of one family: the modules of a package, and the entry points of others under the same name.
 
+    What is wrong with a plug-in concerns that plug-in alone. A member of the package is never replaced by one; a name
+    that two packages offer belongs to neither.
+
     Args:
         kind: what a member is called in messages ("head").
         package: dotted name of the family's package, which is also its entry-point group.
         path: the package's folder.
+        required: the methods that a member has.
     """
 
-    def __init__(self, kind: str, package: str, path: str) -> None:
+    def __init__(self, kind: str, package: str, path: str, required: Sequence[str] = ()) -> None:
         self.kind = kind
         self.package = package
+        self.required = tuple(required)
         self._folder = Path(path)
+        self._loaded: dict[str, type[Any]] = {}
+
+    @cached_property
+    def _inside(self) -> frozenset[str]:
+        return frozenset(f.stem for f in self._folder.glob("*.py") if not f.stem.startswith("_"))
 
     @cached_property
     def _outside(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.package)}
+        """The plug-ins that can be told from others by their names; a warning names the rest."""
+        offered: dict[str, list[EntryPoint]] = defaultdict(list)
+        for point in entry_points(group=self.package):
+            offered[point.name].append(point)
+        for name in sorted(offered):
+            points = offered[name]
+            if name in self._inside:
+                taken = "which embrm has itself"
+            elif len(points) > 1:
+                taken = "which several packages do"
+            else:
+                continue
+            owners = " and ".join(sorted({_owner(point) for point in points}))
+            warnings.warn(
+                f"{owners}: registers the {self.kind} '{name}', {taken}, and is left out; rename it in the package's "
+                "entry points, or uninstall the package",
+                PluginWarning,
+                stacklevel=4,
+            )
+            del offered[name]
+        return {name: points[0] for name, points in offered.items()}
 
     def names(self) -> list[str]:
         """Return all names, sorted, without importing any member."""
-        files = {f.stem for f in self._folder.glob("*.py") if not f.stem.startswith("_")}
-        return sorted(files | set(self._outside))
+        return sorted(self._inside | set(self._outside))
 
     def check(self, name: str) -> None:
         """Make sure, without importing it, that there is a member of that name.
@@ -57,46 +93,84 @@ class Registry(Generic[T]):
             UnknownNameError: there is none; the message suggests the nearest.
         """
         if name not in self.names():
-            near = difflib.get_close_matches(name, self.names(), n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(self.names())}."
-            raise UnknownNameError(f"no {self.kind} named '{name}'. {hint}")
+            raise UnknownNameError(f"no {self.kind} named '{name}'. {suggestion(name, self.names())}")
 
     def get(self, name: str) -> Callable[..., T]:
         """Import and return the class of that name.
 
         Raises:
             UnknownNameError: see `check`.
+            PluginError: it is a package's plug-in, which cannot be imported or is no such member.
         """
         self.check(name)
         if name in self._outside:
-            cls: Callable[..., T] = self._outside[name].load()
-            return cls
+            if name not in self._loaded:
+                self._loaded[name] = self._load(self._outside[name])
+            return self._loaded[name]
         module = f"{self.package}.{name}"
         importlib.import_module(module)
         if module not in _registered:
             raise EmbrmError(f"{module} registers no {self.kind}; put @register above its class")
         return _registered[module]
 
-    def name_of(self, member: object) -> str:
-        """Return the name under which the class of `member` is registered."""
+    def _load(self, point: EntryPoint) -> type[Any]:
+        owner = f"{_owner(point)}: the {self.kind} '{point.name}' ({point.value})"
+        try:
+            cls = point.load()
+        except Exception as error:  # a stranger's module may raise anything
+            raise PluginError(
+                f"{owner} cannot be imported ({type(error).__name__}: {error}); repair the package, or uninstall it"
+            ) from error
+        if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+            raise PluginError(f"{owner} is no dataclass; put @dataclass(frozen=True, kw_only=True) above its class")
+        abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
+        missing = [method for method in self.required if method in abstract or not hasattr(cls, method)]
+        if missing:
+            raise PluginError(
+                f"{owner} has no {' and no '.join(missing)}; a {self.kind} needs {', '.join(self.required)}: add what "
+                "is missing, or uninstall the package"
+            )
+        return cls
+
+    def find_name(self, member: object) -> str | None:
+        """Return the name under which the class of `member` stands here, or None where it does not."""
         cls = type(member)
+        module, _, name = cls.__module__.rpartition(".")
+        if module == self.package and name in self._inside:
+            return name
         for name, point in self._outside.items():
-            if point.value.replace(":", ".") == f"{cls.__module__}.{cls.__qualname__}":
+            if self._loaded.get(name) is cls or point.value.replace(":", ".") == f"{cls.__module__}.{cls.__qualname__}":
                 return name
-        return cls.__module__.rpartition(".")[2]
+        return None
+
+    def name_of(self, member: object) -> str:
+        """Return the name under which the class of `member` stands here, or else that of its module."""
+        return self.find_name(member) or type(member).__module__.rpartition(".")[2]
 
     def describe(self, name: str) -> str:
         """Return the first line of the member's docstring, read from its source without running it."""
+        wanted, source = "", self._folder / f"{name}.py"
         if name in self._outside:
-            spec = importlib.util.find_spec(self._outside[name].module)
-            source = Path(spec.origin) if spec and spec.origin else None
-        else:
-            source = self._folder / f"{name}.py"
-        if source is None or not source.exists():
+            point = self._outside[name]
+            wanted = point.attr
+            try:
+                spec = importlib.util.find_spec(point.module)
+            except Exception as error:  # finding a module imports the package around it
+                return f"Cannot be imported ({type(error).__name__}: {error}); repair or uninstall {_owner(point)}."
+            if spec is None or spec.origin is None:
+                return f"Cannot be imported (no module {point.module}); repair or uninstall {_owner(point)}."
+            source = Path(spec.origin)
+        if source.suffix != ".py":
             return ""
         for node in ast.parse(source.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and any(
-                isinstance(d, ast.Name) and d.id == "register" for d in node.decorator_list
-            ):
+            if isinstance(node, ast.ClassDef) and (node.name == wanted or (not wanted and _is_registered(node))):
                 return (ast.get_docstring(node) or "").partition("\n")[0]
         return ""
+
+
+def _is_registered(node: ast.ClassDef) -> bool:
+    return any(isinstance(d, ast.Name) and d.id == "register" for d in node.decorator_list)
+
+
+def _owner(point: EntryPoint) -> str:
+    return f"package '{point.dist.name}' {point.dist.version}" if point.dist else f"entry point {point.value}"

@@ -11,7 +11,7 @@ from embrm.core.faces import lazily
 
 if TYPE_CHECKING:
     from embrm.data.convert import from_rankings, from_ratings, together, trl_rows
-    from embrm.data.encode import Encoded, TruncationWarning
+    from embrm.data.encode import Encoded, TruncationWarning, embedder_of
     from embrm.data.read import read, read_candidates, read_pairs
     from embrm.data.texts import Texts, read_prompts, read_texts
 
@@ -21,6 +21,7 @@ __getattr__ = lazily(
         "TruncationWarning": "embrm.data.encode",
         "Encoded": "embrm.data.encode",
         "Texts": "embrm.data.texts",
+        "embedder_of": "embrm.data.encode",
         "from_rankings": "embrm.data.convert",
         "from_ratings": "embrm.data.convert",
         "read": "embrm.data.read",
@@ -37,6 +38,7 @@ __all__ = [
     "Encoded",
     "Texts",
     "TruncationWarning",
+    "embedder_of",
     "from_rankings",
     "from_ratings",
     "read",

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Features
-from embrm.embedders import Embedder
+from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, OptionError
+from embrm.heads import FittedHead
 
 VIEWS: dict[str, Callable[[str, str], str]] = {
     "joint": lambda prompt, response: f"{prompt}\n\n{response}" if prompt else response,
@@ -87,7 +88,22 @@ def encode(
         computed += done.computed
     numbers = prompt_numbers(prompts) if prompt is None else np.asarray(prompt)
     length = np.array([len(response) for response in responses], dtype=np.float64)
-    return Encoded(Features(matrices, numbers, length=length, embedder=embedder.identity), cut, computed)
+    return Encoded(Features(matrices, numbers, length=length, embedder=provenance_of(embedder)), cut, computed)
+
+
+def embedder_of(model: FittedHead) -> Embedder:
+    """Return the embedder of the texts that a model was fitted on, whether it was saved and loaded since or not.
+
+    Raises:
+        OptionError: the model was fitted on vectors made elsewhere, and knows of no embedder.
+        UnknownNameError: the embedder was of a package that is not installed.
+    """
+    if model.embedder.recipe is None:
+        raise OptionError(
+            "the model does not say what embedded its training texts: it was fitted on vectors made elsewhere. give "
+            "such vectors with --features, or say what made them: --embedder of a command, embedder=... in Python"
+        )
+    return Embedder.of(model.embedder.recipe)
 
 
 def prompt_numbers(prompts: Sequence[str]) -> IntArray:

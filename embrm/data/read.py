@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm import embedders
 from embrm.core.arrays import Array, IntArray, as_matrix
 from embrm.core.data import Candidates, Features, Pairs
 from embrm.data.encode import encode
@@ -134,10 +133,6 @@ def as_candidates(
     return Candidates(vectors, texts.offsets, gold=values, policy=policy)
 
 
-def _embedder(embedder: str | Embedder) -> Embedder:
-    return embedders.get(embedder)() if isinstance(embedder, str) else embedder
-
-
 def _features(
     texts: Texts,
     rows: IntArray,
@@ -154,7 +149,7 @@ def _features(
     done = encode(
         [texts.prompts[i] for i in rows],
         [texts.responses[i] for i in rows],
-        embedder=_embedder(embedder),
+        embedder=Embedder.of(embedder) if isinstance(embedder, str) else embedder,
         views=views,
         prompt=number,
         progress=progress,

@@ -13,7 +13,7 @@ from embrm.core.registry import Registry
 from embrm.embedders._registry import registry as _members
 
 if TYPE_CHECKING:
-    from embrm.embedders._embedder import Embedded, Embedder, check_texts
+    from embrm.embedders._embedder import Embedded, Embedder, check_texts, provenance_of
 
 registry: Registry[Embedder] = _members
 names, get, describe = registry.names, registry.get, registry.describe
@@ -24,6 +24,7 @@ __getattr__ = lazily(
         "Embedded": "embrm.embedders._embedder",
         "Embedder": "embrm.embedders._embedder",
         "check_texts": "embrm.embedders._embedder",
+        "provenance_of": "embrm.embedders._embedder",
     },
 )
 
@@ -34,5 +35,6 @@ __all__ = [
     "describe",
     "get",
     "names",
+    "provenance_of",
     "registry",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from embrm.core.arrays import Array, BoolArray
+from embrm.core.provenance import Provenance
+from embrm.core.recipe import Recipe, config_of
+from embrm.embedders._registry import registry
 from embrm.errors import DataError
 
 
@@ -30,19 +33,32 @@ class Embedded:
         return int(self.cut.sum())
 
 
-class Embedder(Protocol):
+class Embedder(Recipe, ABC):
     """A frozen map from texts to vectors. Making the recipe is free; a model is loaded when a text needs it."""
 
+    family = registry
+
     @property
+    @abstractmethod
     def identity(self) -> str:
         """All that the vectors depend on beside the text: model, revision, prompt, length, pooling, precision."""
 
+    @abstractmethod
     def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
         """Embed `n >= 1` texts, reading and filling the cache where there is one.
 
         Raises:
             DataError: there are no texts, or one of them is not a string that UTF-8 can hold.
         """
+
+
+def provenance_of(embedder: Embedder) -> Provenance:
+    """Return what vectors of an embedder remember of it: its identity, and its recipe where it stands in the registry.
+
+    An embedder needs no more than `identity` and `embed` for that.
+    """
+    known = registry.find_name(embedder) is not None
+    return Provenance(embedder.identity, config_of(registry, embedder) if known else None)
 
 
 def check_texts(texts: Sequence[str]) -> list[bytes]:

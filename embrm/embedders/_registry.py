@@ -7,4 +7,6 @@ from typing import Any
 
 from embrm.core.registry import Registry
 
-registry: Registry[Any] = Registry("embedder", "embrm.embedders", str(Path(__file__).parent))
+registry: Registry[Any] = Registry(
+    "embedder", "embrm.embedders", str(Path(__file__).parent), required=("embed", "identity")
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from embrm.embedders._embedder import Embedded
+from embrm.embedders._embedder import Embedded, Embedder
 from embrm.embedders._model import Model, bfloat16_agrees, cpu_flags
 from embrm.embedders.cache.lookup import embed_cached
 from embrm.embedders.cache.store import recall, remember
@@ -26,7 +26,7 @@ _CHOICES = {
 
 
 @dataclass(frozen=True)
-class TransformerEmbedder(ABC):
+class TransformerEmbedder(Embedder):
     """Options of every embedder that runs a sentence-transformers model.
 
     Attributes:

@@ -14,7 +14,7 @@ from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
 from embrm.embedders._causal import Replica
 from embrm.embedders._content import content_of
-from embrm.embedders._embedder import Embedded
+from embrm.embedders._embedder import Embedded, Embedder
 from embrm.embedders.cache.lookup import embed_cached
 from embrm.errors import OptionError
 from embrm.lm.batching import by_length, spread
@@ -23,7 +23,7 @@ from embrm.lm.checkpoint import Checkpoint, Conversation, Device, Precision, dev
 
 @register
 @dataclass(frozen=True)
-class CausalLM:
+class CausalLM(Embedder):
     """Hidden states of a causal language model: of a text's last token, or their mean.
 
     Prompt and response become one text by the model's chat template (`joint`); without a template, or with

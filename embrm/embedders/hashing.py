@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embrm.core.registry import register
-from embrm.embedders._embedder import Embedded, check_texts
+from embrm.embedders._embedder import Embedded, Embedder, check_texts
 from embrm.errors import OptionError
 
 SLICE = 1024  # texts at a time: the sparse counts of a slice stay small beside the dense result
@@ -16,7 +16,7 @@ SLICE = 1024  # texts at a time: the sparse counts of a slice stay small beside 
 
 @register
 @dataclass(frozen=True)
-class Hashing:
+class Hashing(Embedder):
     """Hashed counts of words and character n-grams; no model, no download, the same on every machine.
 
     Words and pairs of words, and runs of 3 to 5 characters inside words, are counted into `dimension` signed buckets

@@ -13,6 +13,7 @@ from embrm.core.arrays import Array, as_vector
 from embrm.core.data import Features
 from embrm.core.files import read_rows
 from embrm.core.results import Reward
+from embrm.data.encode import embedder_of
 from embrm.data.read import as_candidates
 from embrm.data.texts import Texts
 from embrm.errors import DataError, OptionError
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 Reading: TypeAlias = Callable[["FittedHead | None"], Mapping[str, Any]]
 
 
+def own_embedder(model: FittedHead | None) -> Mapping[str, Any]:
+    """Return the embedder of a model's training texts, as an argument of `embrm.data.read`.
+
+    Raises:
+        OptionError: there is no model, or it knows of no embedder.
+    """
+    if model is None:
+        raise OptionError("saved scores know of no embedder; say what is to embed the texts")
+    return {"embedder": embedder_of(model)}
+
+
 @dataclass(frozen=True, eq=False)
 class Scorer:
     """What rewards texts: a saved model with the embedder of its texts, or a file of saved scores.
@@ -30,15 +42,16 @@ class Scorer:
     Attributes:
         path: the folder of the model, or the file.
         model: the loaded model, or None for a file.
-        reading: a model → the arguments of `embrm.data.read` with which texts become vectors for it.
+        reading: a model → the arguments of `embrm.data.read` with which texts become vectors for it; a model's own
+            embedder unless given.
     """
 
     path: str
     model: FittedHead | None
-    reading: Reading
+    reading: Reading = own_embedder
 
     @classmethod
-    def open(cls, path: str, *, reading: Reading) -> Scorer:
+    def open(cls, path: str, *, reading: Reading = own_embedder) -> Scorer:
         """Load the model if `path` is a folder; a file is read when texts are scored."""
         from embrm.heads import load_model
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array
-from embrm.core.data import Features, Pairs, Problem
+from embrm.core.data import Features, Pairs, Problem, Provenance
+from embrm.core.recipe import Recipe
 from embrm.core.results import Kind, Reward, State
-from embrm.errors import DataError, OptionError
+from embrm.errors import DataError
 from embrm.heads import _hub
 from embrm.heads._explain import Explanation, explain
 from embrm.heads._registry import registry
@@ -24,11 +23,10 @@ from embrm.heads._saved import save
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head(ABC):
+class Head(Recipe, ABC):
     """A recipe for a reward model over frozen embeddings.
 
     Attributes:
@@ -36,6 +34,7 @@ class Head(ABC):
         distance_aware: whether its draws spread out away from the training texts.
     """
 
+    family = registry
     distance_aware: ClassVar[bool] = False
     view: str = "joint"
 
@@ -64,48 +63,6 @@ class Head(ABC):
         """Return the values that `embrm.tune` may try for each option ("base.beta" is an option of a wrapped head)."""
         return {}
 
-    def options(self) -> dict[str, Any]:
-        """Return the recipe's fields as JSON-ready values; a wrapped head is `{"head": name, "options": {...}}`."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value.config() if isinstance(value, Head) else value for name, value in values.items()}
-
-    def config(self) -> dict[str, Any]:
-        """Return the recipe as JSON-ready values; `Head.of` reads them."""
-        return {"head": registry.name_of(self), "options": self.options()}
-
-    @staticmethod
-    def of(value: Head | str | Mapping[str, Any]) -> Head:
-        """Return the recipe that a name or `{"head": name, "options": {...}}` describes.
-
-        Raises:
-            OptionError: it is neither.
-            UnknownNameError: no head has that name.
-        """
-        if isinstance(value, Head):
-            return value
-        if isinstance(value, str):
-            named: Head = registry.get(value)()
-            return named
-        if not isinstance(value, Mapping) or "head" not in value or set(value) - {"head", "options"}:
-            raise OptionError(f"a head is a name or {{'head': name, 'options': {{...}}}}, got {value!r}")
-        options: dict[str, Any] = {}
-        for name, option in value.get("options", {}).items():
-            if isinstance(option, list):
-                option = tuple(option)
-            options[name] = Head.of(option) if isinstance(option, Mapping) else option
-        made: Head = registry.get(value["head"])(**options)
-        return made
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        """Let configurations name a wrapped head as `Head.of` reads it; heads themselves are plain dataclasses."""
-        from pydantic_core import core_schema
-
-        if cls is Head:
-            return core_schema.no_info_plain_validator_function(Head.of)
-        schema: CoreSchema = handler(source)
-        return schema
-
 
 @dataclass(frozen=True, eq=False)
 class FittedHead(ABC):
@@ -114,16 +71,19 @@ class FittedHead(ABC):
     Attributes:
         head: the recipe.
         width: columns `d` of the view that it reads.
-        embedder: identity of what made the training vectors; `""` accepts any.
+        embedder: what made the training vectors; one that is not known accepts any.
         reference: `(s,)` mean of each draw on the training texts.
         record: what training saw (epochs, validation loss, counts), JSON-ready.
     """
 
     head: Head
     width: int
-    embedder: str
+    embedder: Provenance
     reference: Array
     record: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "embedder", Provenance.of(self.embedder))  # as `restore` finds it, plain
 
     @abstractmethod
     def _draws(self, x: Array) -> Array:
@@ -193,7 +153,7 @@ class FittedHead(ABC):
 
     def state(self) -> State:
         """Return the model as plain data, for saving."""
-        config = {**self.head.config(), "width": self.width, "embedder": self.embedder, "record": self.record}
+        config = {**self.head.config(), "width": self.width, "embedder": self.embedder.as_json(), "record": self.record}
         arrays = {"reference": np.asarray(self.reference, dtype=np.float64), **self.arrays()}
         return State(config, arrays, {name: child.state() for name, child in self.children().items()})
 
@@ -235,11 +195,7 @@ class FittedHead(ABC):
 
     def _matrix(self, features: Features | npt.ArrayLike) -> Array:
         features = Features.of(features)
-        if (
-            self.embedder
-            and features.embedder
-            and _but_for_rounding(features.embedder) != _but_for_rounding(self.embedder)
-        ):
+        if not self.embedder.agrees(features.embedder):
             raise DataError(
                 f"the model was trained on vectors of '{self.embedder}', these are of '{features.embedder}'; "
                 "embed the texts with the first"
@@ -251,14 +207,3 @@ class FittedHead(ABC):
                 "use the embedder (and the view) that it was trained with"
             )
         return x
-
-
-def _but_for_rounding(embedder: str) -> str:
-    """Return an embedder's identity without what only rounds: a bfloat16 vector serves a head fitted on float32."""
-    try:
-        identity = json.loads(embedder)
-    except ValueError:
-        return embedder
-    if not isinstance(identity, dict):
-        return embedder
-    return json.dumps({k: v for k, v in identity.items() if k not in ("precision", "backend")}, sort_keys=True)

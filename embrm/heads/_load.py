@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 
 from embrm.core.arrays import Array
-from embrm.core.data import Features
+from embrm.core.data import Features, Provenance
 from embrm.core.results import State
 from embrm.errors import DataError
 from embrm.heads import _hub
+from embrm.heads._formats import other_format
 from embrm.heads._head import FittedHead, Head
 from embrm.heads._saved import FORMAT, PROBES
 
@@ -26,7 +28,8 @@ def load_model(folder: str | Path) -> FittedHead:
     """Load a saved model and check that it still gives the scores that it gave when it was saved.
 
     Raises:
-        DataError: the folder is no saved model, a file in it was changed, or its probe gives other scores.
+        DataError: the folder is no saved model, or of another format (the message then says how to fit it again), a
+            file in it was changed, or its probe gives other scores.
     """
     folder = Path(folder)
     try:
@@ -35,8 +38,10 @@ def load_model(folder: str | Path) -> FittedHead:
         probe = json.loads((folder / "probe.json").read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is not a saved model: {error}") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise DataError(f"{folder} is not a saved model of format {FORMAT}; fit and save it again")
+    if not isinstance(config, dict) or "format" not in config:
+        raise DataError(f"{folder} is not a saved model: its config.json names no format")
+    if config["format"] != FORMAT:
+        raise DataError(other_format(config, folder))
     if hashlib.sha256(tensors).hexdigest() != config.get("sha256"):
         raise DataError(
             f"{folder}/model.safetensors is not the file that was saved (its SHA-256 differs); save it again"
@@ -52,7 +57,10 @@ def load_model(folder: str | Path) -> FittedHead:
 
 def restore(state: State) -> FittedHead:
     """Rebuild any fitted head from its state."""
-    return Head.of({"head": state.config["head"], "options": state.config["options"]}).restore(state)
+    config = state.config
+    model = Head.of({"name": config["name"], "options": config["options"]}).restore(state)
+    # In one place for all heads: one that rebuilds itself out of its children knows no embedder or record of its own.
+    return dataclasses.replace(model, embedder=Provenance.of(config["embedder"]), record=config["record"])
 
 
 def _unnest(config: dict[str, Any], arrays: dict[str, Array], prefix: str = "") -> State:

@@ -7,4 +7,4 @@ from typing import Any
 
 from embrm.core.registry import Registry
 
-registry: Registry[Any] = Registry("head", "embrm.heads", str(Path(__file__).parent))
+registry: Registry[Any] = Registry("head", "embrm.heads", str(Path(__file__).parent), required=("fit_many", "restore"))

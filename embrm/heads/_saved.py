@@ -14,10 +14,11 @@ from safetensors.numpy import save as save_arrays
 from embrm.core.data import Features
 from embrm.core.files import write_bytes, write_folder
 from embrm.core.results import Reward, State
+from embrm.core.settings import write_settings
 from embrm.core.version import __version__
 from embrm.heads._registry import registry
 
-FORMAT = 1
+FORMAT = 2
 PROBES = 4
 
 
@@ -54,10 +55,12 @@ def _nest(state: State) -> dict[str, Any]:
 
 def _card(state: State) -> str:
     config = state.config
-    options = "\n".join(f"- `{k}`: {v}" for k, v in config["options"].items())
+    options = "\n".join(f"- `{setting}`" for setting in write_settings(config["options"]))
+    recipe = config["embedder"]["recipe"]
+    maker = f"`{' '.join([recipe['name'], *write_settings(recipe['options'])])}`" if recipe else "something not named"
     return (
-        f"---\nlibrary_name: embrm\ntags:\n- reward-model\n- embrm\n---\n\n# Reward head `{config['head']}`\n\n"
-        f"{registry.describe(config['head'])}\n\nIt reads vectors of width {config['width']} made by "
-        f"`{config['embedder'] or 'an embedder that was not named'}`.\n\n## Options\n\n{options}\n\n## Use\n\n"
+        f"---\nlibrary_name: embrm\ntags:\n- reward-model\n- embrm\n---\n\n# Reward head `{config['name']}`\n\n"
+        f"{registry.describe(config['name'])}\n\nIt reads vectors of width {config['width']} made by {maker}.\n\n"
+        f"## Options\n\n{options}\n\n## Use\n\n"
         '```python\nimport embrm\n\nmodel = embrm.load_model("this-folder")\nreward = model.score(vectors)\n```\n'
     )

@@ -106,7 +106,7 @@ class Ebrm(Head):
             kept = _ordered(problem.pairs, base, scale)
             if kept is None:
                 raise DataError(
-                    f"the base '{base.head.config()['head']}' orders none of {len(problem.pairs)} pairs correctly, and "
+                    f"the base '{base.head.config()['name']}' orders none of {len(problem.pairs)} pairs correctly, and "
                     "the energy is learned from those; use a base that has learned the pairs"
                 )
             refined.append(Problem(kept, problem.seed))

@@ -58,7 +58,7 @@ class Ensemble(Head):
             )
         if self.diversity == "rank_bonus" and not hasattr(self.base, "rank_bonus"):
             raise OptionError(
-                f"diversity 'rank_bonus' needs a head trained by gradient, got '{self.base.config()['head']}'; use "
+                f"diversity 'rank_bonus' needs a head trained by gradient, got '{self.base.config()['name']}'; use "
                 "'bootstrap'"
             )
         object.__setattr__(self, "view", self.views[0] if self.views else self.base.view)

@@ -59,7 +59,7 @@ class Warm(Head):
         if not self.rates or min(self.rates) <= 0:
             raise OptionError(f"rates must be shares > 0 of the base's learning rate, got {self.rates}")
         if self.dropouts and not isinstance(self.base, Dropout):
-            raise OptionError(f"dropouts are for the base 'dropout', got '{self.base.config()['head']}'")
+            raise OptionError(f"dropouts are for the base 'dropout', got '{self.base.config()['name']}'")
         object.__setattr__(self, "view", self.base.view)
 
     @property

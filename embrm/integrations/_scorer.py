@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from embrm import embedders, selectors
+from embrm import selectors
 from embrm.core.arrays import Array
-from embrm.data.encode import check_views, encode
+from embrm.data.encode import check_views, embedder_of, encode
 from embrm.embedders import Embedder, check_texts
 from embrm.errors import OptionError
 from embrm.heads import FittedHead, load_model
@@ -64,8 +64,8 @@ class TextScorer:
         rule: a selector that values each text by itself; None is the mean over draws.
 
     Raises:
-        OptionError: the embedder is not known, the model reads a view that texts do not have, or the rule looks at
-            other texts or draws at random.
+        OptionError: the model knows of no embedder and none is given, it reads a view that texts do not have, or the
+            rule looks at other texts or draws at random.
     """
 
     def __init__(
@@ -131,22 +131,3 @@ class TextScorer:
             uncertainty=reward.sd,
             cut=done.cut.astype(np.float64),
         )
-
-
-def embedder_of(model: FittedHead) -> Embedder:
-    """Return the embedder that `embrm fit` recorded in a model.
-
-    Raises:
-        OptionError: it recorded none.
-    """
-    import yaml
-    from pydantic import TypeAdapter
-
-    source = model.record.get("source") or {}
-    if not source.get("embedder"):
-        raise OptionError("the model does not say what embedded its training texts; give an embedder")
-    settings = dict(item.split("=", 1) for item in source["settings"])
-    values = {name: yaml.safe_load(value) for name, value in settings.items()}
-    recipe: Any = embedders.get(source["embedder"])
-    embedder: Embedder = TypeAdapter[Any](recipe).validate_python(values)
-    return embedder

@@ -28,7 +28,7 @@ class PairClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     checks but one: a weight of 0 is not the same as leaving a pair out, because weights are relative to their mean.
 
     Attributes:
-        head: a head's name, a recipe, or `{"head": name, "options": {...}}`.
+        head: a head's name, a recipe, or `{"name": name, "options": {...}}`.
         seed: determines everything random.
         classes_: `(2,)` the labels.
         n_features_in_: d.

@@ -11,14 +11,13 @@ from typing import Any
 from embrm import selectors
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.data import Features
-from embrm.data.encode import encode
+from embrm.data.encode import embedder_of, encode
 from embrm.data.texts import Texts, plain_text
 from embrm.detectors import Detector
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.penalty import LatentDistance, check_penalty
 from embrm.heads import FittedHead, load_model
-from embrm.integrations._scorer import embedder_of
 from embrm.monitoring.alarm import Alarm
 from embrm.monitoring.rule import AlarmRule
 from embrm.selectors import Selector

@@ -7,4 +7,4 @@ from typing import Any
 
 from embrm.core.registry import Registry
 
-registry: Registry[Any] = Registry("selector", "embrm.selectors", str(Path(__file__).parent))
+registry: Registry[Any] = Registry("selector", "embrm.selectors", str(Path(__file__).parent), required=("__call__",))

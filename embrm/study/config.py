@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from embrm import detectors, heads, selectors
+from embrm.core.recipe import build
 from embrm.errors import OptionError, UnknownNameError
 from embrm.study.schema import (
     DatasetConfig,
@@ -101,7 +102,7 @@ def _check(config: StudyConfig, where: str) -> None:
         if double:
             raise OptionError(f"{where}: {what}: {', '.join(double)} is there twice; give equal ones different titles")
     for rule in config.rules:
-        _made(selectors.get(rule.name), rule.options, f"{where}: rule '{rule.label}'")
+        build(selectors.get(rule.name), rule.options, what=f"{where}: rule '{rule.label}'")
         _known(rule.heads, config.titles, f"{where}: rule '{rule.label}': heads")
         if rule.penalty and rule.name != "penalised":
             raise OptionError(f"{where}: rule '{rule.label}': only 'penalised' takes a penalty")
@@ -120,13 +121,6 @@ def _check(config: StudyConfig, where: str) -> None:
         for field in NEEDED.get(data.kind, ()):
             if not getattr(data, field):
                 raise OptionError(f"{where}: dataset '{data.name}': kind '{data.kind}' needs '{field}'")
-
-
-def _made(recipe: Any, options: dict[str, Any], where: str) -> None:
-    try:
-        recipe(**options)
-    except (OptionError, TypeError) as error:
-        raise OptionError(f"{where}: {error}") from None
 
 
 def _known(asked: Sequence[str], known: Sequence[str], where: str) -> None:

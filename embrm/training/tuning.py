@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from embrm.core.data import Pairs, Problem
+from embrm.core.recipe import as_json, changed
 from embrm.core.results import RewardModel
 from embrm.errors import ConvergenceError, OptionError
 from embrm.heads import Head
@@ -52,7 +51,10 @@ class Tuning:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the numbers of a failed trial are null."""
         names = ("nll", "accuracy", "temperature", "seconds", "error")
-        rows = [{"options": dict(t.options)} | {n: _plain(getattr(t, n)) for n in names} for t in self.trials]
+        rows = [
+            {"options": {k: as_json(v) for k, v in t.options.items()}} | {n: _plain(getattr(t, n)) for n in names}
+            for t in self.trials
+        ]
         return {"best": self.best.config(), "trials": rows}
 
 
@@ -88,20 +90,6 @@ def tune(head: Head | str, pairs: Pairs, *, budget: int, seed: int, splits: int 
     if best.error:
         raise ConvergenceError(f"none of the {len(trials)} recipes could be fitted, the first because {best.error}")
     return Tuning(best.recipe, tuple(trials))
-
-
-def changed(recipe: Head, options: Mapping[str, Any]) -> Head:
-    """Return a recipe with other options; "base.beta" is the option `beta` of the head in its field `base`."""
-    own: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name, value in options.items():
-        child, dot, rest = name.partition(".")
-        if dot:
-            nested[child][rest] = value
-        else:
-            own[name] = value
-    own |= {child: changed(getattr(recipe, child), inner) for child, inner in nested.items()}
-    return dataclasses.replace(recipe, **own)
 
 
 def _draw(recipe: Head, budget: int, *, seed: int) -> list[dict[str, Any]]:

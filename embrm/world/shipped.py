@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,8 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Candidates, Features, Pairs
+from embrm.core.provenance import UNKNOWN, Provenance
+from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, UnknownNameError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import ProposalPool
@@ -23,7 +25,10 @@ from embrm.world.preferences import prefer
 from embrm.world.world import Responses, World
 
 SPLITS = ("pairs", "pools", "proposals")
-EMBEDDERS = ("minilm", "hashing")
+EMBEDDERS: Mapping[str, Mapping[str, Any]] = {  # name → options; whether bfloat16 would round alike need not be tried
+    "minilm": {"precision": "float32"},
+    "hashing": {},
+}
 
 
 def read_responses(path: Path, world: World) -> Responses:
@@ -69,8 +74,7 @@ class Shipped:
     """The shipped data, with the vectors of one embedder.
 
     The features have one view, "joint", the response's length in characters, and one prompt number for each wording of
-    each topic. Their embedder is left unnamed: stored vectors are rounded, and are meant for models that also score
-    fresh ones.
+    each topic. Stored vectors are rounded, and otherwise those of the embedder: models fitted on them score texts.
 
     Attributes:
         folder: where the files are.
@@ -105,7 +109,9 @@ class Shipped:
                     "run `embrm data build`"
                 )
             length = np.array([len(text) for text in written.texts])
-            out[name] = Features({"joint": vectors[name]}, prompt=self._prompt(written), length=length)
+            out[name] = Features(
+                {"joint": vectors[name]}, prompt=self._prompt(written), length=length, embedder=self._provenance
+            )
         return out
 
     def preferences(
@@ -200,6 +206,10 @@ class Shipped:
         ]
         return np.concatenate(parts), np.arange(len(topics) + 1) * (size + extra)
 
+    @property
+    def _provenance(self) -> Provenance:
+        return provenance_of(Embedder.of({"name": self.embedder, "options": EMBEDDERS[self.embedder]}))
+
     def _gold(self, split: str) -> Array:
         return self.world.gold(self.responses[split].counts)
 
@@ -226,8 +236,10 @@ class Shipped:
 
 def joined(parts: Sequence[Features]) -> Features:
     """Return the rows of several features with the same views, one after the other."""
+    made = parts[0].embedder
     return Features(
         {name: np.concatenate([part.views[name] for part in parts]) for name in parts[0].views},
         prompt=np.concatenate([part.prompt for part in parts]),
         length=np.concatenate([part.length for part in parts if part.length is not None]),
+        embedder=made if all(part.embedder == made for part in parts) else UNKNOWN,
     )

@@ -92,7 +92,7 @@ def test_list_describes_every_member(embrm: Run) -> None:
 def test_fit_measures_held_out_prompts_and_remembers_its_embedder(embrm: Run) -> None:
     result = embrm("fit", "prefs.jsonl", "--head", "linear", "-o", "m", "--embedder", "hashing", "--json")
     record = result.json["record"]
-    assert record["source"] == {"embedder": "hashing", "settings": []}
+    assert result.json["embedder"]["recipe"] == {"name": "hashing", "options": {"dimension": 512}}
     assert record["held_out"]["accuracy"]["estimate"] > 0.8
     assert record["held_out"]["pairs"] + load_model("m").record["pairs"] == 80
     assert embrm("score", "m", "pools.jsonl").code == 0  # with hashing, though nobody said so again
@@ -111,7 +111,7 @@ def test_fit_replaces_a_model_that_stands_there(embrm: Run) -> None:
     for head in ("linear", "mlp"):
         options = () if head == "linear" else ("--set", "epochs=1")
         assert embrm("fit", "prefs.jsonl", "--head", head, "-o", "m", "--embedder", "hashing", *options).code == 0
-    assert json.loads(Path("m/config.json").read_text())["head"] == "mlp"
+    assert json.loads(Path("m/config.json").read_text())["name"] == "mlp"
 
 
 def test_precomputed_features_give_what_embedding_gives(embrm: Run) -> None:

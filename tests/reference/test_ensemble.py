@@ -104,7 +104,7 @@ def test_wrapped_heads_go_through_json_and_configuration() -> None:
     )
     assert Head.of(json.loads(json.dumps(recipe.config()))) == recipe
     typed = TypeAdapter(heads.get("ensemble")).validate_python(
-        {"base": {"head": "mlp", "options": {"hidden": [4]}}, "members": 3}
+        {"base": {"name": "mlp", "options": {"hidden": [4]}}, "members": 3}
     )
     assert typed == heads.get("ensemble")(base=heads.get("mlp")(hidden=(4,)), members=3)
     assert TypeAdapter(heads.get("ensemble")).validate_python({"base": "linear"}).base == heads.get("linear")()

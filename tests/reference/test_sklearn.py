@@ -106,7 +106,7 @@ def test_grid_search_by_prompt_finds_the_prior() -> None:
 
 def test_clones_are_unfitted_copies() -> None:
     x, y, prompt = pairs_as_arrays(pairs=150)
-    model = PairClassifier({"head": "mlp", "options": {"hidden": [8], "epochs": 2}}, seed=3).fit(x, y, prompt=prompt)
+    model = PairClassifier({"name": "mlp", "options": {"hidden": [8], "epochs": 2}}, seed=3).fit(x, y, prompt=prompt)
     copy = clone(model)
     assert not hasattr(copy, "model_")
     assert copy.get_params() == model.get_params()

@@ -23,7 +23,7 @@ FEW: dict[str, Any] = {"epochs": 5, "batch_size": 64}
 
 
 def options_of(name: str) -> dict[str, Any]:
-    base = heads.Head.of({"head": "mlp", "options": FEW})
+    base = heads.Head.of({"name": "mlp", "options": FEW})
     quick = {
         "ebrm": {"base": base, "steps": 50},
         "brme": {"refits": 8, "members": 2, **FEW},
@@ -41,7 +41,7 @@ GRADIENT = [
 ]
 CASES: list[tuple[str, dict[str, Any]]] = [
     *GRADIENT,
-    ("laplace", {"base": heads.Head.of({"head": "inform", "options": FEW})}),
+    ("laplace", {"base": heads.Head.of({"name": "inform", "options": FEW})}),
     ("brme", {"refits": 8, "members": 2, "stage2": "marginal_bt", "freeze_trunk": False, **FEW}),
     ("inform", {"kl": "released", "decoder": "gated", **FEW}),
     ("mlp", {"loss": "rdpo", **FEW}),

@@ -21,6 +21,7 @@ import torch
 from scipy.special import expit
 
 from embrm import embedders, heads, read_pairs, selectors
+from embrm.core.data import Provenance
 from embrm.data.texts import read_texts
 from embrm.embedders import Embedded
 from embrm.errors import DataError, OptionError
@@ -58,8 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> FittedHead:
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     pairs = read_pairs(file, embedder=embedders.get("hashing")(dimension=64))
-    fitted = heads.get("linear")(members=3).fit(pairs, seed=0)
-    return replace(fitted, record={**fitted.record, "source": {"embedder": "hashing", "settings": ["dimension=64"]}})
+    return heads.get("linear")(members=3).fit(pairs, seed=0)
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_what_a_trainer_cannot_use_is_refused(model: FittedHead) -> None:
     with pytest.raises(OptionError, match="'thompson' does not value a text by itself"):
         TextScorer(model, rule=selectors.get("thompson")())
     with pytest.raises(OptionError, match="does not say what embedded"):
-        TextScorer(replace(model, record={}))
+        TextScorer(replace(model, embedder=Provenance()))
     with pytest.raises(DataError, match="trained on vectors of 'hashing dimension=64'"):
         TextScorer(model, embedder=embedders.get("hashing")(dimension=32))
     other = replace(model, head=replace(model.head, view="image"))

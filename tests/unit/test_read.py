@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embrm.core.data import Candidates, Pairs
+from embrm.core.data import Candidates, Pairs, Provenance
 from embrm.data.encode import TruncationWarning
 from embrm.data.read import read, read_candidates, read_pairs
 from embrm.data.texts import number_prompts, read_texts
-from embrm.embedders import Embedded, get
+from embrm.embedders import Embedded, get, provenance_of
 from embrm.errors import DataError, OptionError
 
 HASHING = get("hashing")(dimension=64)
@@ -45,7 +45,7 @@ def test_pairs_store_no_text_twice_and_know_their_prompts(tmp_path: Path) -> Non
     np.testing.assert_array_equal(pairs.features.length, [1, 1, 1, 1, 2])
     for array, expected in ((pairs.weight, [2, 1, 1]), (pairs.margin, [0.5, 0, 0]), (pairs.tie, [False, True, False])):
         np.testing.assert_array_equal(array, expected)
-    assert pairs.features.embedder == HASHING.identity
+    assert pairs.features.embedder == provenance_of(HASHING)
     np.testing.assert_array_equal(pairs.features.matrix("joint")[3], vector("q\n\na"))
 
 
@@ -63,7 +63,7 @@ def test_features_made_elsewhere_stand_in_the_order_of_the_file(tmp_path: Path) 
     np.testing.assert_array_equal(pairs.chosen, [0, 2, 4])
     np.testing.assert_array_equal(pairs.features.matrix("joint"), x)
     np.testing.assert_array_equal(pairs.features.prompt, [0, 0, 0, 0, 1, 1])
-    assert pairs.features.embedder == ""
+    assert pairs.features.embedder == Provenance()
     with pytest.raises(DataError, match=r"chosen, rejected of each pair\): expected 6 rows, got 5"):
         read_pairs(file(tmp_path, *PAIRS), features=x[:5])
 

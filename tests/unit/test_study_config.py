@@ -68,7 +68,7 @@ def test_overrides_reach_inside() -> None:
         ("heads.0.rules=[men]", r"head 'linear': rules: no 'men'. Did you mean 'mean'\?"),
         ("rules.1.penalty=latent", "rule 'worst_case': only 'penalised' takes a penalty"),
         ("rules.0={name: penalised}", "rule 'penalised' needs a penalty; there is 'latent'"),
-        ("rules.0.options={size: 3}", "rule 'mean size=3': .*unexpected keyword argument 'size'"),
+        ("rules.0.options={size: 3}", "rule 'mean size=3' has no option 'size'"),
         ("detection.heads=[infrom]", r"detection.heads: no 'infrom'. Did you mean 'inform'\?"),
         ("rl.heads=[infrom]", r"rl.heads: no 'infrom'. Did you mean 'inform'\?"),
         ("rl.dataset=wrold", r"rl.dataset .*no 'wrold'. Did you mean 'world'\?"),

@@ -142,7 +142,7 @@ def test_a_part_holds_the_heads_whose_titles_match_and_the_controls(pool: Path) 
         ({"name": "linear"}, {"name": "worst_case"}),
         ({"name": "linear", "options": {"members": 2}}, {"name": "robust"}),
         (
-            {"name": "ensemble", "options": {"base": {"head": "linear"}, "diversity": "bootstrap", "members": 2}},
+            {"name": "ensemble", "options": {"base": {"name": "linear"}, "diversity": "bootstrap", "members": 2}},
             {"name": "robust", "title": "mine"},
         ),
     ],
@@ -159,7 +159,7 @@ def test_a_rule_that_a_head_does_not_allow_is_refused_where_it_was_asked_for(
 
 
 def test_a_rule_that_a_head_allows_passes_under_any_view(pool: Path) -> None:
-    several = {"base": {"head": "linear"}, "diversity": "embedder", "views": ["joint", "minilm:joint"], "members": 2}
+    several = {"base": {"name": "linear"}, "diversity": "embedder", "views": ["joint", "minilm:joint"], "members": 2}
     heads = [{"name": "ensemble", "options": several, "rules": ["worst_case", "penalised"]}]
     rules = [{"name": "worst_case"}, {"name": "penalised", "penalty": "latent"}, {"name": "robust"}]
     config = parse(on_pool(pool, heads=heads, rules=rules))

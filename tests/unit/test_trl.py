@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from embrm import detectors, embedders, heads, read_pairs, selectors
+from embrm.core.data import Provenance
 from embrm.core.trajectory import Step, Trajectory
 from embrm.data.encode import TruncationWarning
 from embrm.data.texts import Texts, read_texts
+from embrm.embedders import provenance_of
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.scorer import Scorer
 from embrm.heads import FittedHead
@@ -138,12 +141,9 @@ def test_a_pickle_gives_the_same_rewards(folder: bool, model: FittedHead, refere
 
 def test_the_embedder_is_the_model_s_own_unless_given(model: FittedHead) -> None:
     with pytest.raises(OptionError, match="does not say what embedded"):
-        RewardFunction(model)(PROMPTS, ANSWERS)
-    model.record["source"] = {"embedder": "hashing", "settings": ["dimension=64"]}
-    try:
-        assert RewardFunction(model)(PROMPTS, ANSWERS) == RewardFunction(model, EMBEDDER)(PROMPTS, ANSWERS)
-    finally:
-        del model.record["source"]
+        RewardFunction(replace(model, embedder=Provenance()))(PROMPTS, ANSWERS)
+    own = replace(model, embedder=provenance_of(EMBEDDER))
+    assert RewardFunction(own)(PROMPTS, ANSWERS) == RewardFunction(model, EMBEDDER)(PROMPTS, ANSWERS)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from embrm import Features, Pairs, Problem, heads
+from embrm.core.recipe import changed
 from embrm.errors import ConvergenceError, DataError, OptionError
 from embrm.heads import FittedHead, Head
 from embrm.heads.linear import Linear
-from embrm.training.tuning import changed, tune
+from embrm.training.tuning import tune
 from tests.planted import planted
 
 

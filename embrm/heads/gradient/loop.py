@@ -14,7 +14,7 @@ import pyro
 import torch
 
 from embrm.core.arrays import Array
-from embrm.core.data import Problem
+from embrm.core.data import Problem, Provenance
 from embrm.core.device import torch_device
 from embrm.heads.gradient.block import Block
 from embrm.heads.gradient.early_stopping import Trained, bytes_per_text, encode_rows
@@ -35,14 +35,14 @@ class Learnt:
 
     Attributes:
         width: columns of the features.
-        embedder: identity of what made them.
+        embedder: what made them.
         reference: `(members,)` mean reward of the training texts.
         record: what training saw, JSON-ready.
         params: name → `(members, ...)` float32; the scaling of the features is folded into the input layer.
     """
 
     width: int
-    embedder: str
+    embedder: Provenance
     reference: Array
     record: dict[str, Any]
     params: dict[str, Array]

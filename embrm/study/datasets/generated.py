@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
 
+from embrm.core.recipe import build
 from embrm.data.texts import read_prompts
 from embrm.embedders.cache.store import cache_folder
-from embrm.errors import OptionError
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.lm.checkpoint import Checkpoint, Prompt
 from embrm.policies.causal_lm import CausalLMPolicy
@@ -65,17 +65,9 @@ class _Written:
 
     @classmethod
     def of(cls, config: DatasetConfig) -> _Written:
-        policy = _made(CausalLMPolicy, config.policy, f"dataset '{config.name}': policy")
-        gold_model = _made(RewardModelGold, config.gold, f"dataset '{config.name}': gold")
+        policy = build(CausalLMPolicy, config.policy, what=f"dataset '{config.name}': policy")
+        gold_model = build(RewardModelGold, config.gold, what=f"dataset '{config.name}': gold")
         ids, prompts = read_prompts(config.prompts)
         ids, prompts = ids[: config.first], prompts[: config.first]
         gold = [config.gold, Checkpoint(gold_model.model, gold_model.revision).stamps()]
         return cls(policy, gold_model, ids, prompts, key_of(policy.recipe, gold, ids, prompts, config.responses))
-
-
-def _made(recipe: Any, options: Mapping[str, Any], where: str) -> Any:
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    try:
-        return recipe(**values)
-    except (OptionError, TypeError) as error:
-        raise OptionError(f"{where}: {error}") from None

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from embrm import embedders
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Candidates, Pairs
 from embrm.data.read import as_candidates, read_pairs
@@ -152,8 +151,7 @@ def _files(config: DatasetConfig) -> tuple[Path, str]:
 
 
 def _recipe(config: DatasetConfig) -> Embedder:
-    made: Embedder = embedders.get(config.embedder)(**config.embedder_options)
-    return made
+    return Embedder.of({"name": config.embedder, "options": config.embedder_options})
 
 
 def _pool_identity(config: DatasetConfig) -> str:

@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 
-from embrm import embedders
 from embrm.core.data import Features, Pairs
 from embrm.embedders import Embedder
 from embrm.study.config import DatasetConfig
@@ -79,8 +78,7 @@ class WorldData(Dataset):
 
     def embedder(self) -> Embedder:
         """Return the embedder whose vectors are shipped."""
-        made: Embedder = embedders.get(self.world.embedder)()
-        return made
+        return Embedder.of(self.world.embedder)
 
     def classes(self, features: Features) -> list[str]:
         """Return the group of each row's topic."""

@@ -35,6 +35,7 @@ from embrm import bestofn, selectors
 from embrm.bestofn import TiltPath, reference_sd, tilt_path
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
+from embrm.core.recipe import make
 from embrm.core.results import Reward
 from embrm.errors import DataError
 from embrm.heads import FittedHead
@@ -178,7 +179,7 @@ def _rules(
     for asked in config.rules_of(head):
         if asked.penalty and penalty is None:
             continue
-        rule: Selector = selectors.get(asked.name)(**asked.options)
+        rule: Selector = make(selectors.registry, asked.name, asked.options)
         if head.rules is None and reward.kind == "point" and isinstance(rule, ValueRule) and not isinstance(rule, Mean):
             continue  # of a single draw each of them is the mean
         try:  # on a single text: what matters is what the reward consists of

@@ -57,7 +57,7 @@ class Costs:
         table = _table()
         if head is None:
             return float(table["control"])
-        fit = _fit(Head.of({"head": head.name, "options": head.options}), cell.pairs)
+        fit = _fit(Head.of({"name": head.name, "options": head.options}), cell.pairs)
         if cell.kind == "tuning":
             return SPLITS * self.config.tuning.budget * fit
         if cell.kind == "rl":
@@ -70,7 +70,7 @@ class Costs:
 
 def _fit(recipe: Head, pairs: int) -> float:
     """Return the core-seconds of one fit; members and wrapped heads cost as much as they are many."""
-    name = recipe.config()["head"]
+    name = recipe.config()["name"]
     costs: Mapping[str, list[float]] = _table()["fit"]
     members = getattr(recipe, "members", 1)
     if name not in costs and isinstance(base := getattr(recipe, "base", None), Head):

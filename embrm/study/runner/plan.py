@@ -13,6 +13,7 @@ import numpy as np
 
 from embrm import selectors
 from embrm.core.data import Features, Pairs
+from embrm.core.recipe import make
 from embrm.core.version import __version__
 from embrm.errors import DataError, OptionError
 from embrm.heads import Head
@@ -202,7 +203,7 @@ def check_heads(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
     """
     for head in heads:
         try:
-            recipe = Head.of({"head": head.name, "options": head.options})
+            recipe = Head.of({"name": head.name, "options": head.options})
         except (OptionError, TypeError) as error:
             raise OptionError(f"head '{head.title}': {error}") from None
         if head.rules is None:
@@ -212,7 +213,7 @@ def check_heads(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
         for rule in config.rules_of(head):
             penalty = np.zeros(len(pairs.features)) if rule.penalty else None
             try:
-                selectors.get(rule.name)(**rule.options)(reward, penalty=penalty, seed=0)
+                make(selectors.registry, rule.name, rule.options)(reward, penalty=penalty, seed=0)
             except (DataError, OptionError) as error:
                 raise OptionError(
                     f"head '{head.title}' cannot be pushed on by the rule '{rule.label}': {error}; take the rule "

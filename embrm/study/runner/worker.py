@@ -113,7 +113,7 @@ def _tune(config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key:
     from embrm.training.tuning import tune
 
     assert batch.head is not None
-    recipe = Head.of({"head": batch.head.name, "options": batch.head.options})
+    recipe = Head.of({"name": batch.head.name, "options": batch.head.options})
     pairs = data.train(bias=cell.bias, flips=cell.flips, pairs=cell.pairs, seed=cell.seed)
     start = time.process_time()
     found = tune(recipe, pairs, budget=config.tuning.budget, seed=tuning_seed(config))
@@ -128,7 +128,7 @@ def _tune(config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key:
 
 def _recipe(batch: CellBatch, cell: Cell, chosen: Mapping[float, Chosen]) -> dict[str, Any]:
     assert batch.head is not None
-    as_given = {"head": batch.head.name, "options": batch.head.options}
+    as_given = {"name": batch.head.name, "options": batch.head.options}
     recipe: dict[str, Any] = chosen[cell.flips]["recipe"] if batch.tuning else as_given
     return recipe
 

@@ -1,0 +1,74 @@
+"""Saved models of other formats: who wrote them, and the command that fits them again."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embrm.core.recipe import changed
+from embrm.core.settings import write_settings
+from embrm.core.version import __version__
+from embrm.errors import EmbrmError, OptionError
+from embrm.heads._head import Head
+from embrm.heads._saved import FORMAT
+
+
+def other_format(config: Mapping[str, Any], folder: Path) -> str:
+    """Return what a saved model of another format is and what to do about it.
+
+    Args:
+        config: what stands in its config.json.
+        folder: where it is.
+    """
+    found, writer = config["format"], config.get("embrm", "of an unknown version")
+    here = f"{folder} was saved by embrm {writer} in format {found}, and embrm {__version__} reads format {FORMAT}"
+    if not isinstance(found, int) or found > FORMAT:
+        return f"{here}; install the embrm that wrote it, or a newer one: pip install --upgrade embrm"
+    return f"{here}; fit it again: {_command(config, folder)}"
+
+
+def _command(config: Mapping[str, Any], folder: Path) -> str:
+    """Return the command as far as format 1 tells; it named a head by the key "head"."""
+    name = str(config.get("head", "NAME"))
+    options, gone = _differing(name, config.get("options", {}))
+    words = ["embrm", "fit", "PAIRS.jsonl", "--head", name]
+    words += [word for setting in write_settings(options) for word in ("--set", setting)]
+    source = config.get("record", {}).get("source", {"embedder": "NAME", "settings": []})  # fitted in Python
+    if source["embedder"] is None:
+        words += ["--features", "VECTORS.npy"]
+    else:
+        words += ["--embedder", source["embedder"]]
+        words += [word for setting in source["settings"] for word in ("--embedder-set", setting)]
+    command = shlex.join([*words, "-o", str(folder)])
+    return f"{command} (options that are named otherwise now: {', '.join(gone)})" if gone else command
+
+
+def _differing(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the options that are not the head's defaults, and those that it does not have by that name."""
+    try:
+        default = Head.of(name)
+    except EmbrmError:  # of a package that is not installed
+        return dict(options), []
+    fields = {field.name for field in dataclasses.fields(default) if field.init}
+    differing: dict[str, Any] = {}
+    gone: list[str] = []
+    for option, value in options.items():
+        if option not in fields:
+            gone += write_settings({option: value})
+        elif isinstance(value, Mapping) and "head" in value:
+            inner, further = _differing(value["head"], value.get("options", {}))
+            differing[option] = {"name": value["head"], "options": inner}
+            gone += [f"{option}.{setting}" for setting in further]
+        elif not _is_default(default, option, value):
+            differing[option] = value
+    return differing, gone
+
+
+def _is_default(recipe: Head, option: str, value: Any) -> bool:
+    try:
+        return changed(recipe, {option: value}) == recipe
+    except OptionError:  # alone it cannot be; with the others it may
+        return False
