@@ -100,8 +100,8 @@ def embedder_of(model: FittedHead) -> Embedder:
     """
     if model.embedder.recipe is None:
         raise OptionError(
-            "the model does not say what embedded its training texts: it was fitted on vectors made elsewhere. give "
-            "such vectors with --features, or say what made them: --embedder of a command, embedder=... in Python"
+            "the model does not say what embedded its training texts, as it was fitted on vectors made elsewhere; "
+            "give such vectors with --features, or name their embedder (--embedder, or embedder=... in Python)"
         )
     return Embedder.of(model.embedder.recipe)
 

@@ -79,7 +79,7 @@ class PoolReport:
         }
 
 
-class Fittable(Protocol[M_co]):
+class Fits(Protocol[M_co]):
     """Anything that fits a reward model to pairs, as every head does."""
 
     def fit(self, pairs: Pairs, *, seed: int) -> M_co:
@@ -191,7 +191,7 @@ def report(
     return pool_report(reward.centred(), data, sizes=sizes, pool=pool, seed=seed)
 
 
-def fit_and_check(recipe: Fittable[M_co], pairs: Pairs, *, seed: int, fraction: float) -> tuple[M_co, PairReport | None]:
+def fit_and_check(recipe: Fits[M_co], pairs: Pairs, *, seed: int, fraction: float) -> tuple[M_co, PairReport | None]:
     """Fit on all but a fraction of the prompts and report on those; fraction 0 fits on all and reports nothing.
 
     Raises:

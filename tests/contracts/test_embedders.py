@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from embrm import embedders
+from embrm.core.data import Provenance
+from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError
 from tests.tiny_model import make_tiny_model
 from tests.tiny_models import causal_lm
@@ -129,6 +132,16 @@ def test_identity_is_that_of_the_options(embedder: Any) -> None:
     assert twin is not embedder
     assert isinstance(embedder.identity, str)
     assert twin.identity == embedder.identity
+
+
+def test_its_config_makes_it_again(embedder: Any) -> None:
+    config = json.loads(json.dumps(embedder.config()))
+    assert set(config) == {"name", "options"}
+    again = Embedder.of(config)
+    assert again == embedder
+    assert again.identity == embedder.identity
+    assert Embedder.of(embedder) is embedder
+    assert provenance_of(embedder) == Provenance(embedder.identity, config)
 
 
 def test_global_generators_are_untouched(embedder: Any) -> None:

@@ -145,7 +145,7 @@ def test_a_member_that_diverges_is_reported() -> None:
 
 def test_what_is_no_head_is_refused() -> None:
     with pytest.raises(OptionError, match="a head is a name or"):
-        Head.of({"name": "linear"})
+        Head.of({"head": "linear"})
     with pytest.raises(UnknownNameError, match="Did you mean 'linear'"):
         Head.of("liner")
 
