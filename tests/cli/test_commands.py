@@ -18,6 +18,7 @@ from conftest import Result
 from embrm import load_model, read_candidates
 from embrm.cli import embrm as group
 from embrm.embedders import get
+from embrm.heads import get as get_head
 
 Run = Callable[..., Result]
 QUICK = ("cache", "curve", "detect", "embed", "evaluate", "fit", "generate", "list", "score", "select")
@@ -188,3 +189,29 @@ def test_options_of_recipes_are_typed(embrm: Run) -> None:
     assert model.head.options()["prior_precision"] == 100.0
     assert (model.members, model.width) == (2, 64)
     assert embrm("evaluate", "m", "prefs.jsonl").code == 0  # the embedder's options are remembered too
+
+
+def test_options_of_options_are_typed_with_dots(embrm: Run) -> None:
+    fit = ("fit", "prefs.jsonl", "-o", "m", "--embedder", "hashing", "--head", "ensemble", "--set", "members=2")
+    assert embrm(*fit, "--set", "base=linear", "--set", "base.prior_precision=7", "--holdout", "0").code == 0
+    model = load_model("m")
+    assert model.head == get_head("ensemble")(base=get_head("linear")(prior_precision=7.0), members=2)
+    wrong = embrm(*fit, "--set", "base=linear", "--set", "base.prior_precison=7")
+    assert wrong.code == 2
+    assert "base: head 'linear' has no option 'prior_precison'. Did you mean 'prior_precision'?" in wrong.err
+
+
+def test_an_ensemble_scores_texts_with_its_own_embedder_and_keeps_its_record(embrm: Run) -> None:
+    """384 columns are as many as minilm gives, which must not be taken for it."""
+    wide = ("--embedder", "hashing", "--embedder-set", "dimension=384")
+    fit = ("fit", "prefs.jsonl", "--head", "ensemble", "--set", "base=linear", "--set", "diversity=bootstrap", *wide)
+    assert embrm(*fit, "-o", "m").code == 0
+    assert load_model("m").record["held_out"]["pairs"] > 0
+    found = [row["score"] for row in embrm("score", "m", "pools.jsonl", "--json").json["rows"]]
+    data = read_candidates("pools.jsonl", embedder=get("hashing")(dimension=384))
+    np.testing.assert_allclose(found, load_model("m").score(data.features).centred().mean, rtol=1e-6)
+    assert embrm("embed", "prefs.jsonl", "-o", "f.npy", *wide).code == 0
+    assert embrm("fit", "prefs.jsonl", "--features", "f.npy", "--head", "ensemble", "-o", "n").code == 0
+    refused = embrm("score", "n", "pools.jsonl")
+    assert (refused.code, "give such vectors with --features" in refused.err) == (2, True)
+    assert embrm("score", "m", "pools.jsonl", "--embedder-set", "dimension=383").code == 1  # changes the model's own

@@ -1,19 +1,22 @@
 import gzip
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from embrm import embedders
+from embrm import embedders, heads
+from embrm.core.data import Provenance
+from embrm.data.encode import embedder_of, encode
 from embrm.errors import DataError, UnknownNameError
 from embrm.world import World, build, layout, shipped
 from embrm.world.build import joint, verify
 from embrm.world.data_folder import data_folder
 from embrm.world.layout import draw_pairs, tilted_to
-from embrm.world.shipped import Shipped, load
+from embrm.world.shipped import Shipped, joined, load
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,27 @@ def test_labels_follow_the_annotators(data: Shipped) -> None:
     assert len(few) == 500
     as_sets = {frozenset(p) for p in zip(noisy.chosen.tolist(), noisy.rejected.tolist(), strict=True)}
     assert {frozenset(p) for p in zip(few.chosen.tolist(), few.rejected.tolist(), strict=True)} <= as_sets
+
+
+@pytest.mark.parametrize("name", ["minilm", "hashing"])
+def test_a_model_fitted_on_shipped_vectors_knows_their_embedder(name: str) -> None:
+    """The stored vectors are rounded, so that fresh ones give nearly the same scores; those of another are refused."""
+    shipped_data = load(name)
+    pairs = shipped_data.preferences(bias=0.0, pairs=300, seed=0)
+    model = heads.get("linear")(prior_precision=1.0).fit(pairs, seed=0)
+    embedder = embedder_of(model)
+    assert embedders.registry.name_of(embedder) == name
+    written, rows = shipped_data.responses["pairs"], np.arange(20)
+    prompts, texts = ([part[i] for i in rows] for part in (written.prompts, written.texts))
+    fresh = encode(prompts, texts, embedder=embedder).features
+    expected = model.score(pairs.features.take(rows)).draws
+    np.testing.assert_allclose(model.score(fresh).draws, expected, atol=0.05 * expected.std())
+    other = {"minilm": "hashing", "hashing": "minilm"}[name]
+    with pytest.raises(DataError, match="embed the texts with the first"):
+        model.score(load(other).features["pools"])
+    both = joined([shipped_data.features["pools"], shipped_data.features["proposals"]])
+    assert both.embedder == pairs.features.embedder
+    assert joined([both, replace(both, embedder=Provenance())]).embedder == Provenance()
 
 
 def test_gold_comes_with_the_pools(data: Shipped) -> None:

@@ -12,8 +12,9 @@ from embrm import detectors, heads, selectors
 from embrm.core.provenance import Provenance
 from embrm.core.recipe import Recipe, Variants, as_json, build, changed, config_of, make, recipe_of
 from embrm.core.settings import read_settings, split_settings, write_settings
-from embrm.embedders import Embedder, get
+from embrm.embedders import Embedder, get, provenance_of
 from embrm.errors import OptionError, UnknownNameError
+from embrm.evaluation.scorer import own_embedder
 from embrm.heads import Head
 
 
@@ -204,3 +205,15 @@ def test_provenance_is_plain_data_and_back() -> None:
     assert Embedder.of(whole.recipe or "") == hashing
     assert whole.agrees(Provenance())
     assert not whole.agrees(Provenance("x"))
+
+
+def test_an_embedder_that_is_in_no_registry_is_known_by_its_identity_alone() -> None:
+    class Own:
+        identity = "my vectors"
+
+    assert provenance_of(Own()) == Provenance("my vectors")  # type: ignore[arg-type]
+
+
+def test_saved_scores_know_of_no_embedder() -> None:
+    with pytest.raises(OptionError, match="saved scores know of no embedder"):
+        own_embedder(None)
