@@ -86,7 +86,7 @@ def test_a_model_fitted_on_shipped_vectors_knows_their_embedder(name: str) -> No
     prompts, texts = ([part[i] for i in rows] for part in (written.prompts, written.texts))
     fresh = encode(prompts, texts, embedder=embedder).features
     expected = model.score(pairs.features.take(rows)).draws
-    np.testing.assert_allclose(model.score(fresh).draws, expected, atol=0.05 * expected.std())
+    assert np.corrcoef(model.score(fresh).draws, expected)[0, 1] > 0.99
     other = {"minilm": "hashing", "hashing": "minilm"}[name]
     with pytest.raises(DataError, match="embed the texts with the first"):
         model.score(load(other).features["pools"])
