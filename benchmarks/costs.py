@@ -18,7 +18,7 @@ from embrm import Pairs, Problem, heads
 from embrm.heads import FittedHead
 from embrm.study.config import StudyConfig, load_config
 from embrm.study.datasets.base import Dataset
-from embrm.study.measures.fit import control, measure
+from embrm.study.measures.fit import FitCell, control, measure
 from embrm.study.measures.rl import rl
 from embrm.study.results import Cell
 from embrm.study.runner.costs import TABLE
@@ -57,7 +57,7 @@ def measuring(config: StudyConfig, data: Dataset) -> Iterator[tuple[str, float]]
         detection = config.detection.model_copy(update={"heads": [head.title] if watched else []})
         asked = config.model_copy(update={"rules": config.rules[:rules], "detection": detection})
         return seconds(
-            lambda: measure(asked, data, head, model, cell, "", training=training, temperature=1.0, seconds={})
+            lambda: measure(asked, data, model, FitCell(head, cell, ""), training=training, temperature=1.0, seconds={})
         )
 
     taken(1, False)  # whatever is read once

@@ -14,6 +14,7 @@ import numpy as np
 from embrm.bestofn import kl_bound
 from embrm.core.arrays import Array
 from embrm.study.config import StudyConfig, parse
+from embrm.study.metric import Metric
 from embrm.study.results import SCHEMA, Cell, Results, Row
 
 DATASET = "world"
@@ -21,7 +22,7 @@ SIZES = [1, 2, 4, 8, 16, 32, 64, 128]
 PATH_PROMPTS, POOL_PROMPTS, SEEDS = 20, 40, 5
 KL = np.linspace(0, 2, 9)
 HEAVY, CLEAN = (1.0, 0.25), (1.0, 0.0)
-Where: TypeAlias = tuple[str, str, tuple[float, float]]  # head, array, (bias, flips)
+Where: TypeAlias = tuple[str, Metric, tuple[float, float]]  # head, metric, (bias, flips)
 Truth: TypeAlias = Mapping[Where, Array]
 
 
@@ -56,26 +57,25 @@ def results(truth: Truth, *, rng: np.random.Generator, seeds: int = SEEDS, unsta
     along the path; and every number has noise of its own.
     """
     of_prompt = {n: rng.normal(size=n) for n in (PATH_PROMPTS, POOL_PROMPTS)}
-    own = {(head, name): rng.normal(size=POOL_PROMPTS) for head, name, _ in truth}
+    own = {(head, metric): rng.normal(size=POOL_PROMPTS) for head, metric, _ in truth}
     rows = []
     for seed in range(seeds):
-        arrays: dict[tuple[str, tuple[float, float]], dict[str, Array]] = {}
-        for (head, name, at), mean in truth.items():
-            value = _noisy(name, mean, of_prompt, own[head, name], rng)
-            if name == "path.robust 0":
+        arrays: dict[tuple[str, tuple[float, float]], dict[Metric, Array]] = {}
+        for (head, metric, at), mean in truth.items():
+            value = _noisy(metric.family, mean, of_prompt, own[head, metric], rng)
+            if metric == Metric("path", "robust 0"):
                 value = value + unstable * rng.normal() * np.linspace(0, 1, len(mean))
-            arrays.setdefault((head, at), {"sizes": np.array(SIZES, dtype=float)})[name] = value
+            arrays.setdefault((head, at), {Metric("sizes"): np.array(SIZES, dtype=float)})[metric] = value
         for (head, (bias, flips)), mine in arrays.items():
             cell = Cell("fit", DATASET, head, 500, bias, flips, seed)
             rows.append(Row(cell, f"{len(rows):024d}", arrays=mine, seconds={"fit": 0.2, "measure": 0.05}))
     return Results(config(), rows)
 
 
-def _noisy(name: str, mean: Array, level: dict[int, Array], own: Array, rng: np.random.Generator) -> Array:
-    family = name.partition(".")[0]
+def _noisy(family: str, mean: Array, level: dict[int, Array], own: Array, rng: np.random.Generator) -> Array:
     if family == "spread":
         return np.asarray(mean * np.exp(0.05 * rng.normal(size=mean.shape)))
-    if family == "watch":
+    if family in ("points", "watch"):
         return np.asarray(mean + 0.05 * rng.normal(size=mean.shape))
     if family in ("accuracy", "auroc"):
         n = POOL_PROMPTS if family == "accuracy" else PATH_PROMPTS
@@ -99,11 +99,11 @@ def rising(top: float) -> Array:
 
 
 def _c1(holds: bool) -> Truth:
-    return {("mlp", "path.mean", HEAVY): hump(2, 0.6 if holds else 0.0)}
+    return {("mlp", Metric("path", "mean"), HEAVY): hump(2, 0.6 if holds else 0.0)}
 
 
 def _versus(at: tuple[float, float], inform: Array) -> Truth:
-    return {("mlp", "path.mean", at): hump(2, 0.5), ("inform", "path.mean", at): inform}
+    return {("mlp", Metric("path", "mean"), at): hump(2, 0.5), ("inform", Metric("path", "mean"), at): inform}
 
 
 def _c2(holds: bool) -> Truth:
@@ -122,38 +122,38 @@ def _c5(holds: bool) -> Truth:
     grid = {f"inform beta={beta} latent={k}": 0.4 for beta in (0.01, 0.1) for k in (8, 32)}
     grid["inform beta=0.1 latent=32"] = 0.4 if holds else 0.0
     heads = {"mlp": 0.0, **grid}
-    return {(head, "path.mean", HEAVY): rising(2 + more) for head, more in heads.items()}
+    return {(head, Metric("path", "mean"), HEAVY): rising(2 + more) for head, more in heads.items()}
 
 
 def _c6(holds: bool) -> Truth:
     gains = {"in": 0.05, "topics": 0.12 if holds else 0.05, "counts": 0.16 if holds else 0.05}
-    mlp: Truth = {("mlp", f"accuracy.{split}", HEAVY): np.array(0.7) for split in gains}
-    return {**mlp, **{("inform", f"accuracy.{s}", HEAVY): np.array(0.7 + gain) for s, gain in gains.items()}}
+    mlp: Truth = {("mlp", Metric("accuracy", split), HEAVY): np.array(0.7) for split in gains}
+    return {**mlp, **{("inform", Metric("accuracy", s), HEAVY): np.array(0.7 + gain) for s, gain in gains.items()}}
 
 
 def _c7(holds: bool) -> Truth:
     gold, after = np.array([0, 1, 2, 3, 4, 4, 3, 2, 1.0]), np.repeat([0.0, 1.0], [6, 3])
     return {
-        ("inform", "watch.gold", HEAVY): gold,
-        ("inform", "watch.csi.latent", HEAVY): 2 + after,
-        ("inform", "watch.gold", (0.0, 0.0)): np.arange(9.0),
-        ("inform", "watch.csi.latent", (0.0, 0.0)): 2 + (0.0 if holds else 0.25) * after,
+        ("inform", Metric("points", "gold"), HEAVY): gold,
+        ("inform", Metric("watch", "csi", "latent"), HEAVY): 2 + after,
+        ("inform", Metric("points", "gold"), (0.0, 0.0)): np.arange(9.0),
+        ("inform", Metric("watch", "csi", "latent"), (0.0, 0.0)): 2 + (0.0 if holds else 0.25) * after,
     }
 
 
 def _c8(holds: bool) -> Truth:
     level = {"latent": 0.87 if holds else 0.75, "joint": 0.75, "pca": 0.65}
-    return {("inform", f"auroc.{space}", HEAVY): np.array(value) for space, value in level.items()}
+    return {("inform", Metric("auroc", space=space), HEAVY): np.array(value) for space, value in level.items()}
 
 
 def _c9(holds: bool) -> Truth:
     more = {"mean": 0.0, "ibl 0.01": 0.0, "ibl 0.1": 0.4 if holds else 0.0, "ibl 1": -0.2 if holds else 0.0}
-    return {("inform", f"path.{rule}", HEAVY): hump(2 + gain, 0.6) for rule, gain in more.items()}
+    return {("inform", Metric("path", rule), HEAVY): hump(2 + gain, 0.6) for rule, gain in more.items()}
 
 
 def _brme(**tops: float) -> Truth:
     return {
-        ("brme", f"{family}.{rule.replace('_', ' ')}", HEAVY): rising(top) if family == "path" else _bon(top)
+        ("brme", Metric(family, rule.replace("_", " ")), HEAVY): rising(top) if family == "path" else _bon(top)
         for rule, top in tops.items()
         for family in ("path", "bon")
     }
@@ -169,7 +169,7 @@ def _c10(holds: bool) -> Truth:
 
 def _levels(tops: list[float]) -> Truth:
     names = ("robust 0", "robust 0.25", "robust 0.5", "robust 0.75", "robust 1")
-    return {("brme", f"path.{name}", HEAVY): rising(top) for name, top in zip(names, tops, strict=True)}
+    return {("brme", Metric("path", name), HEAVY): rising(top) for name, top in zip(names, tops, strict=True)}
 
 
 def _c11(holds: bool) -> Truth:
@@ -179,38 +179,38 @@ def _c11(holds: bool) -> Truth:
 def _c12(holds: bool) -> Truth:
     tops = _levels([2.0, 2.1, 2.3, 2.3, 2.2] if holds else [2.0] * 5)
     spread = {
-        ("brme", name.replace("path", "spread"), at): np.array([1.0, 2.0]) * (1 - 0.15 * i)
-        for i, (_, name, at) in enumerate(tops)
+        ("brme", replace(metric, family="spread"), at): np.array([1.0, 2.0]) * (1 - 0.15 * i)
+        for i, (_, metric, at) in enumerate(tops)
     }
     return {**tops, **spread}
 
 
 def _c13(holds: bool) -> Truth:
     worth = {"mean": 2.0, "over": 1.5 if holds else 1.8, "under": 1.8}
-    return {("mlp", f"bon.{name}", HEAVY): _bon(top) for name, top in worth.items()}
+    return {("mlp", Metric("bon", name), HEAVY): _bon(top) for name, top in worth.items()}
 
 
 def _c14(holds: bool) -> Truth:
     steady = rising(2) if holds else hump(2, 0.1)
     return {
-        ("mlp x5", "path.worst_case", HEAVY): steady,
-        ("mlp x5", "path.uncertainty_weighted", HEAVY): rising(2),
-        ("mlp x5", "path.mean", HEAVY): hump(2, 0.8),
+        ("mlp x5", Metric("path", "worst_case"), HEAVY): steady,
+        ("mlp x5", Metric("path", "uncertainty_weighted"), HEAVY): rising(2),
+        ("mlp x5", Metric("path", "mean"), HEAVY): hump(2, 0.8),
     }
 
 
 def _c15(holds: bool) -> Truth:
     tops = {"embedder ensemble": 2.3 if holds else 2.0, "seed ensemble": 2.0}
-    return {(head, "path.mean", HEAVY): rising(top) for head, top in tops.items()}
+    return {(head, Metric("path", "mean"), HEAVY): rising(top) for head, top in tops.items()}
 
 
 def _c16(holds: bool) -> Truth:
     clean, noisy = (0.0, 0.0), (0.0, 0.25)
     return {
-        ("mlp", "accuracy.in", clean): np.array(0.8),
-        ("mlp", "accuracy.in", noisy): np.array(0.7),
-        ("mlp classification", "accuracy.in", clean): np.array(0.78),
-        ("mlp classification", "accuracy.in", noisy): np.array(0.75 if holds else 0.68),
+        ("mlp", Metric("accuracy", "in"), clean): np.array(0.8),
+        ("mlp", Metric("accuracy", "in"), noisy): np.array(0.7),
+        ("mlp classification", Metric("accuracy", "in"), clean): np.array(0.78),
+        ("mlp classification", Metric("accuracy", "in"), noisy): np.array(0.75 if holds else 0.68),
     }
 
 
@@ -218,13 +218,13 @@ def _c17(holds: bool) -> Truth:
     d = np.sqrt(kl_bound(SIZES))
     gold = d * (2 - 0.1 * d)
     as_wrong = gold[-2:].mean()  # half-way between what the law says and where the path was at 64
-    return {("mlp", "bon.mean", HEAVY): gold if holds else np.append(gold[:-1], as_wrong)}
+    return {("mlp", Metric("bon", "mean"), HEAVY): gold if holds else np.append(gold[:-1], as_wrong)}
 
 
 def _c18(holds: bool) -> Truth:
     tops = {"mean": 2.3 if holds else 2.0, "branches": 2.0}
-    paths = {("warm", f"path.{rule}", HEAVY): rising(top) for rule, top in tops.items()}
-    return {**paths, **{("warm", f"bon.{rule}", HEAVY): _bon(top) for rule, top in tops.items()}}
+    paths = {("warm", Metric("path", rule), HEAVY): rising(top) for rule, top in tops.items()}
+    return {**paths, **{("warm", Metric("bon", rule), HEAVY): _bon(top) for rule, top in tops.items()}}
 
 
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}

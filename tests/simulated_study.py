@@ -9,6 +9,7 @@ import numpy as np
 from embrm.core.arrays import Array
 from embrm.study.claims import ClaimVerdict, Finding
 from embrm.study.config import StudyConfig, parse
+from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row, key_of
 
 # Head → (how fast gold rises with √KL, what bias takes from it, what flips take from it). Planted: `mlp` is hacked
@@ -99,20 +100,20 @@ def _control(asked: StudyConfig, dataset: str, name: str, worth: Array, rng: np.
     kl, bon = _axes(asked)
     slope = {"oracle": 2.2, "length": 0.5, "random": 0.0}[name]
     arrays = {
-        "sizes": np.array(asked.sizes, dtype=float),
-        "bon.mean": worth + slope * np.sqrt(bon) + 0 * rng.normal(size=(len(worth), 1)),
-        "path.mean": worth + slope * np.sqrt(kl),
+        Metric("sizes"): np.array(asked.sizes, dtype=float),
+        Metric("bon", "mean"): worth + slope * np.sqrt(bon) + 0 * rng.normal(size=(len(worth), 1)),
+        Metric("path", "mean"): worth + slope * np.sqrt(kl),
     }
     for split in SPLITS:
         right = {"oracle": 1.0, "length": 0.55, "random": 0.5}[name]
-        arrays[f"accuracy.{split}"] = np.clip(right + np.zeros(len(worth)), 0, 1)
+        arrays[Metric("accuracy", split)] = np.clip(right + np.zeros(len(worth)), 0, 1)
     return Row(Cell("control", dataset, name), key_of(dataset, name), arrays=arrays)
 
 
 def _fit(asked: StudyConfig, cell: Cell, worth: Array, rng: np.random.Generator) -> Row:
     kl, bon = _axes(asked)
     more = 0.8 + 0.2 * (cell.pairs > 1000)
-    arrays = {"sizes": np.array(asked.sizes, dtype=float)}
+    arrays = {Metric("sizes"): np.array(asked.sizes, dtype=float)}
 
     def noisy(mean: Array) -> Array:
         return np.asarray(worth + more * mean + rng.normal(scale=0.25, size=(len(worth), 1)) * np.sqrt(mean**2) * 0.5)
@@ -122,21 +123,21 @@ def _fit(asked: StudyConfig, cell: Cell, worth: Array, rng: np.random.Generator)
     )
     for rule, strength in rules.items():
         at = {"bias": cell.bias, "flips": cell.flips, "strength": strength}
-        arrays[f"bon.{rule}"] = noisy(gold(bon, cell.head, **at))
+        arrays[Metric("bon", rule)] = noisy(gold(bon, cell.head, **at))
         if rule not in ("over", "under"):
-            arrays[f"path.{rule}"] = noisy(gold(kl, cell.head, **at))
-            arrays[f"proxy.{rule}"] = 1.5 * np.sqrt(kl) + 0.3 * kl
-            arrays[f"spread.{rule}"] = np.array([1.0, 2.0])
+            arrays[Metric("path", rule)] = noisy(gold(kl, cell.head, **at))
+            arrays[Metric("proxy", rule)] = 1.5 * np.sqrt(kl) + 0.3 * kl
+            arrays[Metric("spread", rule)] = np.array([1.0, 2.0])
     if cell.seed == 2 and cell.flips == 0.25:
-        arrays["path.mean"][:, -2:] = np.nan  # this seed's pool gives out early
+        arrays[Metric("path", "mean")][:, -2:] = np.nan  # this seed's pool gives out early
     for split, loss in zip(SPLITS, (0.0, 0.04, 0.1), strict=True):
         base = 0.86 - loss - 0.2 * cell.flips + 0.02 * (cell.pairs > 1000)
-        arrays[f"accuracy.{split}"] = np.clip(base + rng.normal(scale=0.1, size=len(worth)), 0, 1)
+        arrays[Metric("accuracy", split)] = np.clip(base + rng.normal(scale=0.1, size=len(worth)), 0, 1)
     confidence = np.linspace(0.52, 0.98, 10)
     weight = np.full(10, 0.1)
     weight[3] = 0.0
-    arrays["reliability"] = np.stack([confidence, confidence**1.1, weight])
-    arrays["reliability"][:2, 3] = np.nan
+    arrays[Metric("reliability")] = np.stack([confidence, confidence**1.1, weight])
+    arrays[Metric("reliability")][:2, 3] = np.nan
     if cell.head in asked.detection.heads and cell.pairs == asked.detection.pairs:
         arrays |= _watched(asked, cell, rng)
     numbers = {"nll": 0.45, "ece": 0.04 + 0.05 * cell.flips, "brier": 0.15, "temperature": 1.2, "members": 5.0}
@@ -145,17 +146,17 @@ def _fit(asked: StudyConfig, cell: Cell, worth: Array, rng: np.random.Generator)
     return Row(cell, key_of(str(cell)), numbers, arrays, {"options": {"learning_rate": 0.01}}, seconds)
 
 
-def _watched(asked: StudyConfig, cell: Cell, rng: np.random.Generator) -> dict[str, Array]:
+def _watched(asked: StudyConfig, cell: Cell, rng: np.random.Generator) -> dict[Metric, Array]:
     at = np.linspace(0, asked.kl_end, asked.detection.points)
-    out = {"watch.kl": at, "watch.gold": gold(at, cell.head, bias=cell.bias, flips=cell.flips)}
+    out = {Metric("points", "kl"): at, Metric("points", "gold"): gold(at, cell.head, bias=cell.bias, flips=cell.flips)}
     for space, level in (("latent", 0.85), ("joint", 0.78), ("pca", 0.72)):
         values = np.clip(level + rng.normal(scale=0.08, size=24), 0, 1)
         values[:4] = np.nan
-        out[f"auroc.{space}"] = values
+        out[Metric("auroc", space=space)] = values
         for detector in asked.detection.detectors:
-            out[f"watch.{detector}.{space}"] = at * (1 + level) + rng.normal(scale=0.05, size=len(at))
+            out[Metric("watch", detector, space)] = at * (1 + level) + rng.normal(scale=0.05, size=len(at))
             if detector in ("mahalanobis", "mmd"):
-                out[f"alarm.{detector}.{space}"] = np.exp(-3 * at * level) * rng.uniform(0.2, 1, size=len(at))
+                out[Metric("alarm", detector, space)] = np.exp(-3 * at * level) * rng.uniform(0.2, 1, size=len(at))
     return out
 
 
@@ -177,8 +178,11 @@ def _run(asked: StudyConfig, head: str, rng: np.random.Generator) -> Row:
     drift = np.array([4.0, 1.5]) * (1.0 if head == "mlp" else 0.4)
     latent = rng.normal(size=(steps, batch, 2)) * 0.6 + t[:, None, None] * drift
     notes = {"attributes": ATTRIBUTES, "steps": [_step(i, kl[i], proxy[i], true[i], rng) for i in range(steps)]}
-    arrays = {"kl": kl, "gold": true, "proxy": proxy, "cloud": rng.normal(size=(400, 2)), "latent": latent}
-    arrays |= {f"watch.{name}.latent": kl * 3 + rng.normal(scale=0.2, size=steps) for name in ("csi", "mahalanobis")}
+    arrays = {Metric("run", "kl"): kl, Metric("run", "gold"): true, Metric("run", "proxy"): proxy}
+    arrays |= {Metric("cloud"): rng.normal(size=(400, 2)), Metric("latent"): latent}
+    arrays |= {
+        Metric("watch", name, "latent"): kl * 3 + rng.normal(scale=0.2, size=steps) for name in ("csi", "mahalanobis")
+    }
     cell = Cell("rl", asked.rl.dataset, head, asked.rl.pairs, asked.rl.bias, asked.rl.flips, asked.rl.seed)
     return Row(cell, key_of(str(cell)), arrays=arrays, notes=notes, seconds={"train": 21.0})
 

@@ -19,6 +19,7 @@ from embrm.core.results import Reward
 from embrm.heads import Head
 from embrm.study.claims.claim import Claim
 from embrm.study.config import parse
+from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -83,7 +84,7 @@ def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def row(seed: int) -> Row:
         gold = rng.normal(size=(12, config.kl_points)) * 0.1
-        arrays = {"path.mean": gold + 1.0, "path.branches": gold}
+        arrays = {Metric("path", "mean"): gold + 1.0, Metric("path", "branches"): gold}
         return Row(Cell("fit", "d", "warm", 500, 1.0, 0.25, seed), str(seed), arrays=arrays)
 
     found = claim(Results(config, [row(seed) for seed in range(3)]), "d")

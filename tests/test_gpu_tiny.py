@@ -10,6 +10,7 @@ import pytest
 
 from embrm.cli import run
 from embrm.study.config import load_config
+from embrm.study.metric import Metric
 from embrm.study.results import Results
 from embrm.world import World
 from tests import tiny_models
@@ -39,7 +40,7 @@ def test_the_study_runs_to_its_report(capsys: pytest.CaptureFixture[str]) -> Non
     assert np.isfinite(row.arrays["kl"]).all()
     assert row.arrays["latent"].shape == (5, 8, 2)
     assert {len(step["sample"]) > 0 for step in row.notes["steps"]} == {True}
-    pool = results.stack("bon.mean", head="inform", dataset="tiny")
+    pool = results.stack(Metric("bon", "mean"), head="inform", dataset="tiny")
     assert pool is not None
     assert np.isfinite(pool).all()
     assert "What published claims come to" in Path("out/report.html").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,9 +16,11 @@ from embrm.core.arrays import Array, BoolArray
 from embrm.core.files import write_bytes
 from embrm.errors import DataError
 from embrm.study.config import StudyConfig, parse
+from embrm.study.metric import Metric
 
+SIZES = Metric("sizes")
 SCHEMA = 1  # of rows on disk; a folder of another one is refused
-Kind = Literal["fit", "control", "tuning", "rl"]
+CellKind: TypeAlias = Literal["fit", "control", "tuning", "rl"]
 
 
 @dataclass(frozen=True, order=True)
@@ -31,7 +33,7 @@ class Cell:
         pairs, bias, flips, seed: of the training pairs.
     """
 
-    kind: Kind
+    kind: CellKind
     dataset: str
     head: str
     pairs: int = 0
@@ -50,13 +52,13 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What was measured of one cell; the names of arrays and numbers are listed in `embrm.study.measures.fit`.
+    """What was measured of one cell; which rows hold what, see `embrm.study.measures.fit`.
 
     Attributes:
         cell: what it is about.
         key: hash of all that produced it.
         numbers: name → a number.
-        arrays: name → an array.
+        arrays: what it is → an array, see `embrm.study.metric.FAMILIES`.
         notes: name → JSON-ready values, such as the options that tuning chose.
         seconds: name → processor time taken, "fit" and "measure"; the only part that differs between two runs.
     """
@@ -64,7 +66,7 @@ class Row:
     cell: Cell
     key: str
     numbers: Mapping[str, float] = field(default_factory=dict)
-    arrays: Mapping[str, Array] = field(default_factory=dict)
+    arrays: Mapping[Metric, Array] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -73,7 +75,8 @@ class Row:
         meta = {name: getattr(self, name) for name in ("key", "numbers", "notes", "seconds")}
         stored = io.BytesIO()
         text = json.dumps(meta | {"schema": SCHEMA, "cell": asdict(self.cell)}, sort_keys=True)
-        arrays: dict[str, Any] = {"": np.frombuffer(text.encode(), dtype=np.uint8), **self.arrays}
+        arrays: dict[str, Any] = {"": np.frombuffer(text.encode(), dtype=np.uint8)}
+        arrays |= {str(metric): values for metric, values in self.arrays.items()}
         np.savez(stored, **arrays)
         write_bytes(folder / f"{self.key}.npz", stored.getvalue())
 
@@ -86,7 +89,7 @@ class Row:
         """
         try:
             with np.load(path) as stored:
-                arrays = {name: stored[name] for name in stored.files if name}
+                arrays = {Metric.parse(name): stored[name] for name in stored.files if name}
                 meta = json.loads(stored[""].tobytes())
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path} is damaged ({error}); remove it and run the study again") from None
@@ -132,21 +135,21 @@ class Results:
 
     def sizes(self, dataset: str) -> list[int]:
         """Return the n of a data set's best-of-n, which end with its smallest pool; none where there is no gold."""
-        found = (row.arrays["sizes"] for row in self.select(dataset=dataset) if "sizes" in row.arrays)
+        found = (row.arrays[SIZES] for row in self.select(dataset=dataset) if SIZES in row.arrays)
         return [int(n) for n in next(found, ())]
 
-    def stack(self, name: str, **wanted: Any) -> Array | None:
+    def stack(self, metric: Metric, **wanted: Any) -> Array | None:
         """Return an array of the fits' rows, seeds on the second axis: `(prompts, seeds, ...)`; None without any.
 
         Args:
-            name: such as "bon.mean", see `embrm.study.measures.fit`.
+            metric: such as `Metric("bon", "mean")`.
             wanted: fields of the cell other than the seed; they must leave one row a seed.
         """
         rows = sorted(self.select(**{"kind": "fit"} | wanted), key=lambda row: row.cell.seed)
-        found = [row.arrays[name] for row in rows if name in row.arrays]
-        seeds = [row.cell.seed for row in rows if name in row.arrays]
+        found = [row.arrays[metric] for row in rows if metric in row.arrays]
+        seeds = [row.cell.seed for row in rows if metric in row.arrays]
         if len(seeds) != len(set(seeds)):
-            raise DataError(f"several rows a seed have '{name}' under {wanted}; name more of the cell's fields")
+            raise DataError(f"several rows a seed have '{metric}' under {wanted}; name more of the cell's fields")
         return np.stack(found, axis=1) if found else None
 
     @classmethod

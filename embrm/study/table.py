@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.files import write_bytes
+from embrm.study.metric import BINNED, FAMILIES, SD_AND_KL, Metric
 from embrm.study.results import Cell, Results, Row
 
 if TYPE_CHECKING:
@@ -36,35 +38,35 @@ def metrics(config: StudyConfig, row: Row) -> Iterator[tuple[str, str, float]]:
     """
     for name, value in sorted(row.numbers.items()):
         yield name, "", float(value)
-    for name, array in sorted(row.arrays.items()):
-        if name not in APART:
-            yield from _lines(config, row, name, np.asarray(array, dtype=np.float64))
+    for metric, array in sorted(row.arrays.items(), key=lambda item: str(item[0])):
+        if metric.family not in APART:
+            yield from _lines(config, row, metric, np.asarray(array, dtype=np.float64))
 
 
-def _lines(config: StudyConfig, row: Row, name: str, array: Array) -> Iterator[tuple[str, str, float]]:
-    family = name.partition(".")[0]
-    nats = [f"{kl:.4g}" for kl in np.linspace(0, config.kl_end, config.kl_points)]
-    if family in ("accuracy", "auroc"):
+def _lines(config: StudyConfig, row: Row, metric: Metric, array: Array) -> Iterator[tuple[str, str, float]]:
+    *outer, axis = FAMILIES[metric.family].axes
+    if outer == ["part"]:
+        for part, values in zip(BINNED, array, strict=True):
+            yield from _placed(replace(metric, name=part), range(len(values)), values)
+    elif axis == "prompt":
         seen = array[~np.isnan(array)]  # no hacked text of a prompt, no AUROC
-        yield name, "", float(seen.mean()) if seen.size else float("nan")
-    elif family == "reliability":
-        for part, values in zip(("confidence", "accuracy", "weight"), array, strict=True):
-            yield from _placed(f"{name}.{part}", range(len(values)), values)
-    elif family == "bon":
-        yield from _placed(name, [f"{n:g}" for n in row.arrays["sizes"]], array.mean(axis=0))
-    elif family == "path":
-        yield from _placed(name, nats, array.mean(axis=0))
-    elif family == "proxy" and row.cell.kind == "fit":
-        yield from _placed(name, nats, array)
-    elif family == "spread":
-        yield from _placed(name, ("sd", "kl"), array)
+        yield str(metric), "", float(seen.mean()) if seen.size else float("nan")
     else:
-        yield from _placed(name, range(len(array)), array)
+        values = array.mean(axis=0) if outer == ["prompt"] else array
+        yield from _placed(metric, _places(config, row, axis, len(values)), values)
 
 
-def _placed(name: str, places: Sequence[object], values: Array) -> Iterator[tuple[str, str, float]]:
+def _places(config: StudyConfig, row: Row, axis: str, n: int) -> Sequence[object]:
+    if axis == "size":
+        return [f"{size:g}" for size in row.arrays[Metric("sizes")]]
+    if axis == "kl":
+        return [f"{kl:.4g}" for kl in np.linspace(0, config.kl_end, config.kl_points)]
+    return SD_AND_KL if axis == "sd and kl" else range(n)
+
+
+def _placed(metric: Metric, places: Sequence[object], values: Array) -> Iterator[tuple[str, str, float]]:
     for place, value in zip(places, values.tolist(), strict=True):
-        yield name, str(place), value
+        yield str(metric), str(place), value
 
 
 def _write(path: Path, lines: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> None:

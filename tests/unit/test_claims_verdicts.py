@@ -18,9 +18,11 @@ from embrm.study.claims.cells import Cells, MissingError, Of, choose, complete
 from embrm.study.claims.peaks import cross_fitted, drop
 from embrm.study.claims.sample import Sample, resample
 from embrm.study.claims.verdict import Finding, conclude, difference, equivalence, holm
+from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row, validation
 from tests import simulated_claims as simulated
 
+X = Metric("bon", "x")
 HEAVY, FAIR = simulated.HEAVY, (0.0, 0.0)
 
 
@@ -32,7 +34,7 @@ def sample(mean: float, sd: float = 1.0, b: int = 4000) -> Sample:
     return Sample(mean, mean + sd * stats.norm.ppf((np.arange(b) + 0.5) / b), n=10, seeds=5)
 
 
-def rows(arrays: dict[tuple[str, int, int], dict[str, Array]], at: tuple[float, float] = HEAVY) -> Results:
+def rows(arrays: dict[tuple[str, int, int], dict[Metric, Array]], at: tuple[float, float] = HEAVY) -> Results:
     """Return results with arrays of (head, pairs, seed)."""
     found = [Row(Cell("fit", "world", head, n, *at, seed), "", arrays=a) for (head, n, seed), a in arrays.items()]
     return Results(simulated.config(), found)
@@ -42,7 +44,7 @@ def cells(results: Results) -> Cells:
     return Cells(results, "world", 200)
 
 
-def finding(name: str, verdict: claims.Verdict, p: float | None = None, dataset: str = "world") -> Finding:
+def finding(name: str, verdict: claims.ClaimVerdict, p: float | None = None, dataset: str = "world") -> Finding:
     return Finding(name, "a claim", "a source", dataset, 0.5, 0.1, 0.9, 10, 5, verdict, "because", 0.3, p)
 
 
@@ -150,33 +152,36 @@ def test_holm_steps_down_and_stops_at_the_first_that_fails() -> None:
 def test_what_is_compared_has_one_size_and_the_same_seeds() -> None:
     results = rows(
         {
-            ("a", 500, 0): {"x": np.full(3, 1.0)},
-            ("a", 500, 1): {"x": np.full(3, 2.0)},
-            ("a", 1000, 0): {"x": np.full(3, 3.0)},
-            ("b", 500, 1): {"x": np.full(3, 4.0)},
-            ("b", 500, 2): {"x": np.full(3, 5.0)},
+            ("a", 500, 0): {X: np.full(3, 1.0)},
+            ("a", 500, 1): {X: np.full(3, 2.0)},
+            ("a", 1000, 0): {X: np.full(3, 3.0)},
+            ("b", 500, 1): {X: np.full(3, 4.0)},
+            ("b", 500, 2): {X: np.full(3, 5.0)},
         }
     )
-    a, b = cells(results).gather(Of("a", "x"), Of("b", "x"))
+    a, b = cells(results).gather(Of("a", X), Of("b", X))
     np.testing.assert_array_equal(a, np.full((3, 1), 2.0))
     np.testing.assert_array_equal(b, np.full((3, 1), 4.0))
-    (alone,) = cells(results).gather(Of("a", "x"))
+    (alone,) = cells(results).gather(Of("a", X))
     np.testing.assert_array_equal(alone, np.full((3, 1), 3.0))
-    (small,) = cells(results).gather(Of("a", "x"), pairs="smallest")
+    (small,) = cells(results).gather(Of("a", X), pairs="smallest")
     np.testing.assert_array_equal(small, np.full((3, 2), [1.0, 2.0]))
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ([Of("c", "x")], "world has no head titled 'c'"),
-        ([Of("a", "x", flips=0.0)], "world has no 'a' at bias 1 and flips 0$"),
-        ([Of("a", "y")], "'a' of world has no 'y' at bias 1 and flips 0.25"),
-        ([Of("a", "x"), Of("b", "x")], r"no size of pairs and seed at which all of 'a' \(x\), 'b' \(x\) were fitted"),
+        ([Of("c", X)], "world has no head titled 'c'"),
+        ([Of("a", X, flips=0.0)], "world has no 'a' at bias 1 and flips 0$"),
+        ([Of("a", Metric("bon", "y"))], "'a' of world has no 'bon.y' at bias 1 and flips 0.25"),
+        (
+            [Of("a", X), Of("b", X)],
+            r"no size of pairs and seed at which all of 'a' \(bon.x\), 'b' \(bon.x\) were fitted",
+        ),
     ],
 )
 def test_what_is_missing_is_named(wanted: list[Of], message: str) -> None:
-    results = rows({("a", 500, 0): {"x": np.ones(3)}, ("b", 500, 1): {"x": np.ones(3)}})
+    results = rows({("a", 500, 0): {X: np.ones(3)}, ("b", 500, 1): {X: np.ones(3)}})
     with pytest.raises(MissingError, match=message):
         cells(results).gather(*wanted)
 
@@ -184,27 +189,27 @@ def test_what_is_missing_is_named(wanted: list[Of], message: str) -> None:
 def test_a_path_is_used_as_far_as_all_are_reliable() -> None:
     long, short = np.arange(27.0).reshape(3, 9), np.arange(27.0).reshape(3, 9)
     short[:, 6:] = np.nan
-    results = rows({("a", 500, 0): {"path.mean": long}, ("b", 500, 0): {"path.mean": short}})
-    kl, gold = cells(results).paths(Of("a", "path.mean"), Of("b", "path.mean"))
+    results = rows({("a", 500, 0): {Metric("path", "mean"): long}, ("b", 500, 0): {Metric("path", "mean"): short}})
+    kl, gold = cells(results).paths(Of("a", Metric("path", "mean")), Of("b", Metric("path", "mean")))
     np.testing.assert_allclose(kl, simulated.KL[:6])
     assert gold.shape == (3, 1, 2, 6)
-    end, values = cells(results).endpoints(Of("a", "path.mean"), Of("b", "path.mean"))
+    end, values = cells(results).endpoints(Of("a", Metric("path", "mean")), Of("b", Metric("path", "mean")))
     assert end == 1  # 1.25 nats are reliable: the largest of 4, 2 and 1 within is 1
     np.testing.assert_array_equal(values[:, 0, 0], long[:, 4])
     short[:, 1:] = np.nan
     with pytest.raises(MissingError, match="are not reliable at any KL above 0"):
-        cells(results).paths(Of("a", "path.mean"), Of("b", "path.mean"))
+        cells(results).paths(Of("a", Metric("path", "mean")), Of("b", Metric("path", "mean")))
 
 
 def test_an_endpoint_between_two_points_is_read_off_between_them() -> None:
     config = simulated.config().model_copy(update={"kl_end": 1.5, "kl_points": 3})
     path = np.array([[0.0, 3.0, 4.0], [0.0, 6.0, 8.0]])  # at 0, 0.75 and 1.5 nats
-    results = replace(rows({("a", 500, 0): {"path.mean": path}}), config=config)
-    end, values = cells(results).endpoints(Of("a", "path.mean"))
+    results = replace(rows({("a", 500, 0): {Metric("path", "mean"): path}}), config=config)
+    end, values = cells(results).endpoints(Of("a", Metric("path", "mean")))
     assert end == 1
     np.testing.assert_allclose(values[:, 0, 0], [3 + 1 / 3, 6 + 2 / 3])
     results = replace(results, config=config.model_copy(update={"kl_end": 0.5}))
-    end, values = cells(results).endpoints(Of("a", "path.mean"))
+    end, values = cells(results).endpoints(Of("a", Metric("path", "mean")))
     assert end == 0.5
     np.testing.assert_allclose(values[:, 0, 0], [4, 8])
 
@@ -296,14 +301,19 @@ def test_one_seed_is_said_to_be_one() -> None:
 
 
 def test_gold_that_stays_at_its_peak_contradicts_the_fall() -> None:
-    results = simulated.results({("mlp", "path.mean", HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0))
+    results = simulated.results(
+        {("mlp", Metric("path", "mean"), HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0)
+    )
     found = claims.CLAIMS["C1"](results, "world", draws=400)
     assert found.verdict == "contradicted"
     assert claims.CLAIMS["C1"].setting in found.reason
 
 
 def test_the_control_of_the_fall_is_in_its_reason() -> None:
-    truth = {("mlp", "path.mean", HEAVY): simulated.hump(2, 0.6), ("mlp", "path.mean", FAIR): simulated.rising(2)}
+    truth = {
+        ("mlp", Metric("path", "mean"), HEAVY): simulated.hump(2, 0.6),
+        ("mlp", Metric("path", "mean"), FAIR): simulated.rising(2),
+    }
     results = simulated.results(truth, rng=np.random.default_rng(0))
     assert "with fair annotators to 2 nats 0 [0, 0]" in claims.CLAIMS["C1"](results, "world", draws=400).reason
 
@@ -314,13 +324,18 @@ def test_the_share_of_the_grid_is_in_the_reason() -> None:
 
 
 def test_a_grid_that_was_not_fitted_is_missing() -> None:
-    results = simulated.results({("mlp", "path.mean", HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0))
+    results = simulated.results(
+        {("mlp", Metric("path", "mean"), HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0)
+    )
     assert "no head titled 'inform beta=…'" in claims.CLAIMS["C5"](results, "world").reason
 
 
 def test_rules_that_were_not_applied_are_missing() -> None:
     results = rows(
-        {("inform", 500, 0): {"path.mean": np.ones((4, 9))}, ("brme", 500, 0): {"path.robust 0": np.ones(9)}}
+        {
+            ("inform", 500, 0): {Metric("path", "mean"): np.ones((4, 9))},
+            ("brme", 500, 0): {Metric("path", "robust 0"): np.ones(9)},
+        }
     )
     assert "no path of 'inform' under a rule titled 'ibl …'" in claims.CLAIMS["C9"](results, "world").reason
     assert "needs rules 'robust 0', 'robust 1' and some between" in claims.CLAIMS["C11"](results, "world").reason
@@ -333,7 +348,7 @@ def test_the_spread_over_two_seeds_is_no_spread() -> None:
 
 
 def test_a_forecast_needs_something_to_forecast() -> None:
-    arrays = {"sizes": np.array([1.0, 2, 32, 58]), "bon.mean": np.ones((4, 4))}
+    arrays = {Metric("sizes"): np.array([1.0, 2, 32, 58]), Metric("bon", "mean"): np.ones((4, 4))}
     found = claims.CLAIMS["C17"](rows({("mlp", 500, 0): arrays}), "world")
     assert "best of 1, 2, 32, 58; needed are 1, two more up to 64, and one above" in found.reason
 
@@ -348,7 +363,7 @@ def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
     arrays = {}
     for seed in range(4):
         level = {"latent": 0.9, "joint": 0.7, "pca": 0.6}
-        auroc = {f"auroc.{space}": mean + 0.02 * rng.normal(size=12) for space, mean in level.items()}
+        auroc = {Metric("auroc", space=space): mean + 0.02 * rng.normal(size=12) for space, mean in level.items()}
         for values in auroc.values():
             values[seed::4] = np.nan  # every prompt lacks hacked texts under one seed
         arrays["inform", 500, seed] = auroc
@@ -359,7 +374,11 @@ def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
 
 
 def trained(csi: Array, gold: Array, *, bias: float, seed: int) -> Row:
-    return Row(Cell("rl", "world", "inform", 500, bias, 0.25, seed), "", arrays={"watch.csi.latent": csi, "gold": gold})
+    return Row(
+        Cell("rl", "world", "inform", 500, bias, 0.25, seed),
+        "",
+        arrays={Metric("watch", "csi", "latent"): csi, Metric("run", "gold"): gold},
+    )
 
 
 def test_live_runs_come_before_paths() -> None:
@@ -378,7 +397,7 @@ def test_runs_that_are_not_hacked_cannot_show_a_rise() -> None:
     results = simulated.trial("C7", holds=True, number=0)
     for row in results.rows:
         if row.cell.bias:
-            row.arrays["watch.gold"][:] = np.arange(9.0)  # type: ignore[index]
+            row.arrays[Metric("points", "gold")][:] = np.arange(9.0)  # type: ignore[index]
     found = claims.CLAIMS["C7"](results, "world", draws=400)
     assert "gold falls in 0 of 5 runs along the path" in found.reason
 

@@ -19,9 +19,11 @@ from embrm.study.config import DatasetConfig, StudyConfig, parse
 from embrm.study.datasets.base import Dataset
 from embrm.study.datasets.open import open_dataset
 from embrm.study.datasets.pool import PoolData
-from embrm.study.measures.fit import control, measure, pushed
+from embrm.study.measures.fit import FitCell, control, measure, optimum_path
+from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
 
+X = Metric("bon", "x")
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "alpacaeval"
 
 
@@ -82,7 +84,9 @@ def measured(world: Dataset, which: int, **changes: object) -> tuple[FittedHead,
     return (
         model,
         training,
-        measure(asked, world, head, model, cell, "key", training=training, temperature=1.5, seconds={"fit": 1.0}),
+        measure(
+            asked, world, model, FitCell(head, cell, "key"), training=training, temperature=1.5, seconds={"fit": 1.0}
+        ),
     )
 
 
@@ -109,16 +113,16 @@ def test_best_of_n_and_accuracy_are_those_of_the_mean_reward(
     model, _, row = inform
     assert world.gold is not None
     value = model.score(world.features).centred().mean
-    np.testing.assert_array_equal(row.arrays["sizes"], [1, 2, 4, 8, 16, 32, 64, 128])
+    np.testing.assert_array_equal(row.arrays[Metric("sizes")], [1, 2, 4, 8, 16, 32, 64, 128])
     gold, rows = world.gold, world.pool_rows
     for i in (0, 50):
         mine = rows[world.pool_offsets[i] : world.pool_offsets[i + 1]]
-        assert row.arrays["bon.mean"][i, 0] == pytest.approx(gold[mine].mean())
-        assert row.arrays["bon.mean"][i, -1] == pytest.approx(gold[mine][value[mine].argmax()])
+        assert row.arrays[Metric("bon", "mean")][i, 0] == pytest.approx(gold[mine].mean())
+        assert row.arrays[Metric("bon", "mean")][i, -1] == pytest.approx(gold[mine][value[mine].argmax()])
     pairs = world.tests["topics"]
     right = value[pairs.chosen] > value[pairs.rejected]
     np.testing.assert_allclose(
-        row.arrays["accuracy.topics"], [right[pairs.prompt == p].mean() for p in np.unique(pairs.prompt)]
+        row.arrays[Metric("accuracy", "topics")], [right[pairs.prompt == p].mean() for p in np.unique(pairs.prompt)]
     )
 
 
@@ -126,8 +130,8 @@ def test_the_path_is_that_of_the_tilted_policy(world: Dataset, inform: tuple[Fit
     model, _, row = inform
     assert world.gold is not None
     value = model.score(world.features).centred().mean
-    found = pushed(config(), world, value)
-    np.testing.assert_array_equal(found.gold, row.arrays["path.mean"])
+    found = optimum_path(config(), world, value)
+    np.testing.assert_array_equal(found.gold, row.arrays[Metric("path", "mean")])
     # At one of its own points, computed from the definition.
     at = 12
     eta, r, g = found.path.inverse_beta[at], value[world.path_rows], world.gold[world.path_rows]
@@ -142,13 +146,19 @@ def test_the_path_is_that_of_the_tilted_policy(world: Dataset, inform: tuple[Fit
     assert (np.diff(found.proxy[finite]) > 0).all()
 
 
-def test_penalties_and_members_change_what_is_pushed(inform: tuple[FittedHead, Pairs, Row]) -> None:
+def test_penalties_and_members_change_what_is_optimised(inform: tuple[FittedHead, Pairs, Row]) -> None:
     arrays = inform[2].arrays
-    assert {"path.mean", "path.worst_case", "path.ibl 1", "bon.soft", "spread.mean"} <= set(arrays)
-    assert "path.soft" not in arrays  # draws at random: no value to tilt by
-    assert "path.robust 0.5" not in arrays  # these members state no sigma
-    assert not np.allclose(arrays["path.mean"][:, 1], arrays["path.ibl 1"][:, 1])
-    assert arrays["spread.mean"][1] == pytest.approx(2.0, abs=0.3)
+    assert {
+        Metric("path", "mean"),
+        Metric("path", "worst_case"),
+        Metric("path", "ibl 1"),
+        Metric("bon", "soft"),
+        Metric("spread", "mean"),
+    } <= set(arrays)
+    assert Metric("path", "soft") not in arrays  # draws at random: no value to tilt by
+    assert Metric("path", "robust 0.5") not in arrays  # these members state no sigma
+    assert not np.allclose(arrays[Metric("path", "mean")][:, 1], arrays[Metric("path", "ibl 1")][:, 1])
+    assert arrays[Metric("spread", "mean")][1] == pytest.approx(2.0, abs=0.3)
 
 
 def test_the_members_of_brme_are_also_taken_one_at_a_time(world: Dataset) -> None:
@@ -156,22 +166,24 @@ def test_the_members_of_brme_are_also_taken_one_at_a_time(world: Dataset) -> Non
     assert world.gold is not None
     draws, rows = model.score(world.features).centred().draws, world.pool_rows
     each = [
-        bestofn.curve(d[rows], world.gold[rows], row.arrays["sizes"], offsets=world.pool_offsets).gold_per_prompt
+        bestofn.curve(
+            d[rows], world.gold[rows], row.arrays[Metric("sizes")], offsets=world.pool_offsets
+        ).gold_per_prompt
         for d in draws
     ]
-    np.testing.assert_allclose(row.arrays["bon.single"], np.mean(each, axis=0))
-    assert np.isfinite(row.arrays["path.robust 0.5"][:, 0]).all()
+    np.testing.assert_allclose(row.arrays[Metric("bon", "single")], np.mean(each, axis=0))
+    assert np.isfinite(row.arrays[Metric("path", "robust 0.5")][:, 0]).all()
 
 
 def test_detectors_and_aurocs_only_where_they_are_asked_for(
     world: Dataset, inform: tuple[FittedHead, Pairs, Row]
 ) -> None:
     arrays = inform[2].arrays
-    assert {f"watch.csi.{space}" for space in ("latent", "joint", "pca")} <= set(arrays)
-    assert arrays["alarm.mahalanobis.latent"].shape == arrays["watch.kl"].shape == (3,)
-    told = arrays["auroc.latent"]
+    assert {Metric("watch", "csi", space) for space in ("latent", "joint", "pca")} <= set(arrays)
+    assert arrays[Metric("alarm", "mahalanobis", "latent")].shape == arrays[Metric("points", "kl")].shape == (3,)
+    told = arrays[Metric("auroc", space="latent")]
     assert ((told[np.isfinite(told)] >= 0) & (told[np.isfinite(told)] <= 1)).all()
-    assert not any(name.startswith(("watch", "auroc")) for name in measured(world, 1)[2].arrays)
+    assert not any(metric.family in ("points", "watch", "auroc") for metric in measured(world, 1)[2].arrays)
 
 
 def test_scoring_a_tenth_wrongly_costs_gold_under_a_perfect_reward(world: Dataset) -> None:
@@ -179,12 +191,12 @@ def test_scoring_a_tenth_wrongly_costs_gold_under_a_perfect_reward(world: Datase
     oracle = control(config(), world, Cell("control", "world", "oracle"), "key")
     random = control(config(), world, Cell("control", "world", "random"), "key")
     length = control(config(), world, Cell("control", "world", "length"), "key")
-    best, mean = oracle.arrays["bon.mean"], random.arrays["bon.mean"]
+    best, mean = oracle.arrays[Metric("bon", "mean")], random.arrays[Metric("bon", "mean")]
     np.testing.assert_allclose(mean, np.repeat(mean[:, :1], mean.shape[1], axis=1))
-    assert (best[:, -1] >= length.arrays["bon.mean"][:, -1]).all()
-    assert (oracle.arrays["accuracy.in"] == 1).all()
-    assert (random.arrays["accuracy.in"] == 0.5).all()
-    np.testing.assert_allclose(random.arrays["path.mean"][:, 0], oracle.arrays["path.mean"][:, 0])
+    assert (best[:, -1] >= length.arrays[Metric("bon", "mean")][:, -1]).all()
+    assert (oracle.arrays[Metric("accuracy", "in")] == 1).all()
+    assert (random.arrays[Metric("accuracy", "in")] == 0.5).all()
+    np.testing.assert_allclose(random.arrays[Metric("path", "mean")][:, 0], oracle.arrays[Metric("path", "mean")][:, 0])
 
 
 def test_a_row_survives_the_disk(tmp_path: Path, inform: tuple[FittedHead, Pairs, Row]) -> None:
@@ -203,15 +215,15 @@ def test_a_row_survives_the_disk(tmp_path: Path, inform: tuple[FittedHead, Pairs
 
 def test_rows_are_stacked_by_seed() -> None:
     def row(head: str, seed: int) -> Row:
-        return Row(Cell("fit", "d", head, 10, 0.0, 0.0, seed), f"{head}{seed}", arrays={"x": np.full(3, float(seed))})
+        return Row(Cell("fit", "d", head, 10, 0.0, 0.0, seed), f"{head}{seed}", arrays={X: np.full(3, float(seed))})
 
     results = Results(config(), [row("a", 1), row("a", 0), row("b", 1), row("b", 2)])
-    stacked = results.stack("x", dataset="d", head="a")
+    stacked = results.stack(X, dataset="d", head="a")
     assert stacked is not None
     np.testing.assert_array_equal(stacked, [[0, 1]] * 3)
-    assert results.stack("y", dataset="d", head="a") is None
-    with pytest.raises(DataError, match="several rows a seed have 'x'"):
-        results.stack("x", dataset="d")
+    assert results.stack(Metric("bon", "y"), dataset="d", head="a") is None
+    with pytest.raises(DataError, match=r"several rows a seed have 'bon\.x'"):
+        results.stack(X, dataset="d")
 
 
 def test_a_pool_gives_pairs_that_its_annotators_would_give(pool_file: Callable[..., DatasetConfig]) -> None:
@@ -270,9 +282,15 @@ def test_files_bring_their_own_labels(pool_file: Callable[..., DatasetConfig], t
     asked_config = config(detection={"heads": []})
     cell = Cell("fit", "mine", "linear", 20)
     row = measure(
-        asked_config, data, asked_config.heads[1], model, cell, "k", training=training, temperature=1.0, seconds={}
+        asked_config,
+        data,
+        model,
+        FitCell(asked_config.heads[1], cell, "k"),
+        training=training,
+        temperature=1.0,
+        seconds={},
     )
-    assert not any(name.startswith(("bon", "path")) for name in row.arrays)  # without gold there is nothing to gain
+    assert not any(metric.family in ("bon", "path") for metric in row.arrays)  # without gold there is nothing to gain
     with pytest.raises(DataError, match="training pairs, asked for 1000; lower 'pairs'"):
         data.train(bias=0.0, flips=0.0, pairs=1000, seed=0)
 
@@ -283,4 +301,4 @@ def test_a_folder_with_vectors_is_a_pool() -> None:
     data = open_dataset(asked)
     assert data.path_rows.shape == (100, 57)
     found = control(config(), data, Cell("control", "alpacaeval", "oracle"), "key")
-    assert found.arrays["sizes"][-1] == 57
+    assert found.arrays[Metric("sizes")][-1] == 57

@@ -15,6 +15,7 @@ from embrm.metrics.intervals import bootstrap
 from embrm.report import study
 from embrm.report.study import claims, curves, detection, settings, tables, trajectory
 from embrm.report.study.page import page
+from embrm.study.metric import Metric
 from embrm.study.results import Results, Row, validation
 from tests.simulated_study import HOSTILE, config, findings, gold, results
 
@@ -93,7 +94,9 @@ def test_figures_are_written_for_every_data_set_and_run(report: Path) -> None:
 
 def test_a_line_is_the_gain_on_the_prompts_that_nothing_was_chosen_on(simulated: Results) -> None:
     found = {(line.head, line.rule): line for line in curves.lines(simulated, HARD, "bon")}
-    stack = simulated.stack("bon.worst_case", head="inform", dataset="world", pairs=4000, bias=1.0, flips=0.25)
+    stack = simulated.stack(
+        Metric("bon", "worst_case"), head="inform", dataset="world", pairs=4000, bias=1.0, flips=0.25
+    )
     assert stack is not None
     held = stack[~validation(len(stack))]
     apart = bootstrap(held - held[..., :1], seed=0, draws=curves.DRAWS, two_way=True)
@@ -152,8 +155,8 @@ def test_the_loss_of_the_table_is_the_planted_one(simulated: Results) -> None:
 
 def test_bins_of_several_seeds_are_pooled_by_their_weights(simulated: Results) -> None:
     cells = [replace(row, arrays=dict(row.arrays)) for row in settings.within(simulated, HARD).select(head="mlp")]
-    cells[0].arrays["reliability"] = np.array([[0.6, np.nan], [1.0, np.nan], [3.0, 0.0]])  # type: ignore[index]
-    cells[1].arrays["reliability"] = np.array([[0.7, 0.9], [0.0, 0.5], [1.0, 2.0]])  # type: ignore[index]
+    cells[0].arrays[Metric("reliability")] = np.array([[0.6, np.nan], [1.0, np.nan], [3.0, 0.0]])  # type: ignore[index]
+    cells[1].arrays[Metric("reliability")] = np.array([[0.7, 0.9], [0.0, 0.5], [1.0, 2.0]])  # type: ignore[index]
     found = tables.reliability(replace(simulated, rows=cells[:2]), HARD)["mlp"]
     np.testing.assert_allclose(found, [[0.625, 0.9], [0.75, 0.5], [4.0, 2.0]])
 
@@ -161,11 +164,11 @@ def test_bins_of_several_seeds_are_pooled_by_their_weights(simulated: Results) -
 def watched(statistic: list[float], gold: list[float], p: list[float] | None) -> Row:
     row = next(results(runs=False).select(kind="fit", head="mlp", pairs=4000, bias=1.0, flips=0.25, seed=0))
     arrays = {
-        "watch.kl": np.arange(len(gold)) / 2,
-        "watch.gold": np.array(gold),
-        "watch.mmd.latent": np.array(statistic),
+        Metric("points", "kl"): np.arange(len(gold)) / 2,
+        Metric("points", "gold"): np.array(gold),
+        Metric("watch", "mmd", "latent"): np.array(statistic),
     }
-    return replace(row, arrays=arrays | ({} if p is None else {"alarm.mmd.latent": np.array(p)}))
+    return replace(row, arrays=arrays | ({} if p is None else {Metric("alarm", "mmd", "latent"): np.array(p)}))
 
 
 def test_an_alarm_leads_by_the_nats_from_it_to_the_fall(simulated: Results) -> None:
@@ -187,9 +190,9 @@ def test_an_alarm_leads_by_the_nats_from_it_to_the_fall(simulated: Results) -> N
 def test_auroc_leaves_out_prompts_without_a_hacked_text(simulated: Results) -> None:
     row = watched([0, 1], [0, 1], None)
     values = np.where(np.arange(24) % 2, 0.8, np.nan)
-    rows = [replace(row, arrays={"auroc.latent": values}), *[]]
+    rows = [replace(row, arrays={Metric("auroc", space="latent"): values}), *[]]
     assert detection.separation_table(replace(simulated, rows=rows), HARD).rows[0][1] == "0.80 [0.80, 0.80]"
-    rows = [replace(row, arrays={"auroc.latent": np.full(24, np.nan)})]
+    rows = [replace(row, arrays={Metric("auroc", space="latent"): np.full(24, np.nan)})]
     assert detection.separation_table(replace(simulated, rows=rows), HARD).rows[0][1] == "no hacked texts"
 
 
@@ -235,7 +238,8 @@ def test_long_runs_are_thinned_evenly(simulated: Results) -> None:
     row = next(simulated.select(kind="rl"))
     steps = 1000
     notes = {**row.notes, "steps": [{**row.notes["steps"][0], "step": i} for i in range(steps)]}
-    arrays = {"kl": np.arange(steps) / 100, "gold": np.full(steps, np.nan), "proxy": np.zeros(steps)}
+    series = {"kl": np.arange(steps) / 100, "gold": np.full(steps, np.nan), "proxy": np.zeros(steps)}
+    arrays = {Metric("run", name): values for name, values in series.items()}
     run = trajectory.runs(replace(simulated, rows=[replace(row, notes=notes, arrays=arrays)]))[0]
     assert (run["number"][0], run["number"][-1], len(run["number"])) == (0, steps - 1, trajectory.STEPS)
     np.testing.assert_allclose(run["kl"], np.array(run["number"]) / 100)

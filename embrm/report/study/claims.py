@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from embrm.bestofn.scaling_law import peak
 from embrm.report.study.curves import DRAWS, held_out
 from embrm.report.study.settings import count, hardest, number, settings, within
+from embrm.study.metric import Metric
 from embrm.study.results import Results
 
 if TYPE_CHECKING:
@@ -94,14 +95,14 @@ def _hacked(results: Results) -> str:
     setting = hardest(found, found[0].dataset)
     part, losses = within(results, setting), []
     for head in results.config.titles:
-        gold = held_out(part, setting, head, "path.mean")
+        gold = held_out(part, setting, head, Metric("path", "mean"))
         if gold is not None and gold.shape[-1] > 1 and len(gold) >= 4:
             top = peak(gold if gold.shape[1] > 1 else gold[:, 0], seed=0, draws=DRAWS)
             losses.append((float(top.drop.estimate), float(top.drop.low), float(top.gain.estimate), head))
     hacked = [loss for loss in losses if loss[1] > 0]
     where = f"on {setting}, {len(hacked)} of {len(losses)} heads lose gold that they had gained"
     if not hacked:
-        return f"Not as far as this study reaches: {where} when a policy is pushed along their mean reward"
+        return f"Not as far as this study reaches: {where} when a policy is optimised against their mean reward"
     drop, _, gain, head = max(hacked)
     most = f"{head}: {number(drop)} after a gain of {number(gain)}"
     return f"Yes: {where}; most of all {most}, while its own reward keeps rising"

@@ -12,6 +12,7 @@ import numpy as np
 from embrm.core.arrays import Array, BoolArray
 from embrm.metrics.intervals import Interval, bootstrap
 from embrm.report.study.settings import TableSetting, rounded
+from embrm.study.metric import Metric
 from embrm.study.results import Results, validation
 
 Measure: TypeAlias = Literal["path", "bon"]
@@ -49,17 +50,17 @@ def lines(results: Results, setting: TableSetting, measure: Measure) -> Iterator
         (head, rule, gold)
         for head in results.config.titles
         for rule in rules_of(results, setting, head, measure)
-        if (gold := held_out(results, setting, head, f"{measure}.{rule}")) is not None and gold.shape[-1] > 1
+        if (gold := held_out(results, setting, head, Metric(measure, rule))) is not None and gold.shape[-1] > 1
     ]
     gains = intervals([gold - gold[..., :1] for _, _, gold in found])
     for (head, rule, gold), gain in zip(found, gains, strict=True):
-        proxy = results.stack(f"proxy.{rule}", head=head, **asdict(setting)) if measure == "path" else None
+        proxy = results.stack(Metric("proxy", rule), head=head, **asdict(setting)) if measure == "path" else None
         yield GoldCurve(head, rule, gain, None if proxy is None else np.asarray(proxy.mean(axis=1)[: gold.shape[-1]]))
 
 
 def controls(results: Results, dataset: str, measure: Measure) -> Iterator[GoldCurve]:
     """Yield the lines of the oracle, of length and of a random choice on a data set, where they were measured."""
-    found = {name: control(results, dataset, name, f"{measure}.mean") for name in CONTROLS}
+    found = {name: control(results, dataset, name, Metric(measure, "mean")) for name in CONTROLS}
     there = {name: gold - gold[..., :1] for name, gold in found.items() if gold is not None}
     for name, gain in zip(there, intervals(list(there.values())), strict=True):
         yield GoldCurve(name, "mean", gain)
@@ -68,7 +69,7 @@ def controls(results: Results, dataset: str, measure: Measure) -> Iterator[GoldC
 def rules_of(results: Results, setting: TableSetting, head: str, measure: Measure) -> list[str]:
     """Return the rules that a head was measured under, the configuration's first and in its order."""
     row = next(results.select(kind="fit", head=head, **asdict(setting)), None)
-    found = [] if row is None else [n.partition(".")[2] for n in row.arrays if n.startswith(f"{measure}.")]
+    found = [] if row is None else [metric.name for metric in row.arrays if metric.family == measure]
     found = [name for name in found if name not in BENT]
     order = [rule.label for rule in results.config.rules]
     return sorted(found, key=lambda rule: (order.index(rule) if rule in order else len(order), rule))
@@ -80,16 +81,16 @@ def main_rule(results: Results, setting: TableSetting, head: str) -> str | None:
     return "mean" if "mean" in found else next(iter(found), None)
 
 
-def held_out(results: Results, setting: TableSetting, head: str, name: str) -> Array | None:
+def held_out(results: Results, setting: TableSetting, head: str, metric: Metric) -> Array | None:
     """Return a head's gold `(prompts, seeds, k)` on the prompts that nothing was chosen on."""
-    stack = results.stack(name, head=head, **asdict(setting))
+    stack = results.stack(metric, head=head, **asdict(setting))
     return None if stack is None else _measured(stack)
 
 
-def control(results: Results, dataset: str, name: str, array: str) -> Array | None:
+def control(results: Results, dataset: str, name: str, metric: Metric) -> Array | None:
     """Return a control's gold `(prompts, 1, k)`, likewise."""
     row = next(results.select(kind="control", dataset=dataset, head=name), None)
-    return None if row is None or array not in row.arrays else _measured(row.arrays[array][:, None])
+    return None if row is None or metric not in row.arrays else _measured(row.arrays[metric][:, None])
 
 
 def _measured(stack: Array) -> Array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -13,17 +13,19 @@ from embrm.monitoring.onset import gold_onset, ratio_alarm
 from embrm.report.study.curves import DRAWS
 from embrm.report.study.settings import TableSetting, mean, number, share, with_interval
 from embrm.report.study.tables import Table
+from embrm.study.metric import Metric
 from embrm.study.results import Results, Row, validation
 
 ALPHA = 0.05
+KL, GOLD = Metric("points", "kl"), Metric("points", "gold")
 
 
 def separation_table(results: Results, setting: TableSetting) -> Table:
     """Return how well the distance to the training texts tells hacked texts from others, for each head and space."""
-    spaces = _names(results, "auroc.")
+    spaces = _spaces(results)
     rows = []
     for head in results.config.titles:
-        found = {space: results.stack(f"auroc.{space}", head=head, **asdict(setting)) for space in spaces}
+        found = {space: results.stack(Metric("auroc", space=space), head=head, **asdict(setting)) for space in spaces}
         if any(values is not None for values in found.values()):
             rows.append([head, *(_auroc(values) for values in found.values())])
     return Table(f"AUROC of the distance on {setting}", ["head", *spaces], rows)
@@ -45,25 +47,20 @@ def alarms_table(results: Results, setting: TableSetting) -> Table:
     headings = ["head", "detector", "space", "alarm by", "at the start", "at the end", "before the fall", "lead (nats)"]
     rows = []
     for head in results.config.titles:
-        fits = [row for row in results.select(kind="fit", head=head, **asdict(setting)) if "watch.kl" in row.arrays]
-        for name in dict.fromkeys(name for row in fits for name in _watched(row)):
-            rows.append([head, *name.partition(".")[::2], *_alarms(fits, name)])
+        fits = [row for row in results.select(kind="fit", head=head, **asdict(setting)) if KL in row.arrays]
+        for watch in dict.fromkeys(metric for row in fits for metric in row.arrays if metric.family == "watch"):
+            rows.append([head, watch.name, watch.space, *_alarms(fits, watch)])
     return Table(f"Alarms along the path on {setting}", headings, rows)
 
 
-def _watched(row: Row) -> Iterator[str]:
-    for name in row.arrays:
-        if name.startswith("watch.") and name not in ("watch.kl", "watch.gold"):
-            yield name.removeprefix("watch.")
-
-
-def _alarms(fits: Sequence[Row], name: str) -> list[str]:
-    found = [row for row in fits if f"watch.{name}" in row.arrays]
-    tested = [row.arrays[f"alarm.{name}"] <= ALPHA for row in found if f"alarm.{name}" in row.arrays]
-    first = [_first_alarm(row, name) for row in found]
-    falls = [gold_onset(row.arrays["watch.gold"]) for row in found]
+def _alarms(fits: Sequence[Row], watch: Metric) -> list[str]:
+    found = [row for row in fits if watch in row.arrays]
+    p_value = replace(watch, family="alarm")
+    tested = [row.arrays[p_value] <= ALPHA for row in found if p_value in row.arrays]
+    first = [_first_alarm(row, watch, p_value) for row in found]
+    falls = [gold_onset(row.arrays[GOLD]) for row in found]
     leads = [
-        float(row.arrays["watch.kl"][fall] - row.arrays["watch.kl"][alarm])
+        float(row.arrays[KL][fall] - row.arrays[KL][alarm])
         for row, alarm, fall in zip(found, first, falls, strict=True)
         if alarm is not None and fall is not None
     ]
@@ -73,14 +70,15 @@ def _alarms(fits: Sequence[Row], name: str) -> list[str]:
     return [f"p ≤ {ALPHA:g}" if tested else "a jump", *ends, early, number(mean(leads))]
 
 
-def _first_alarm(row: Row, name: str) -> int | None:
+def _first_alarm(row: Row, watch: Metric, p_value: Metric) -> int | None:
     """Return the first point with a small p-value; without p-values that of InfoRM's early stop."""
-    if f"alarm.{name}" in row.arrays:
-        fired = np.flatnonzero(row.arrays[f"alarm.{name}"] <= ALPHA)
+    if p_value in row.arrays:
+        fired = np.flatnonzero(row.arrays[p_value] <= ALPHA)
         return int(fired[0]) if len(fired) else None
-    return ratio_alarm(row.arrays[f"watch.{name}"])
+    return ratio_alarm(row.arrays[watch])
 
 
-def _names(results: Results, prefix: str) -> list[str]:
-    names = {name.removeprefix(prefix) for row in results.rows for name in row.arrays if name.startswith(prefix)}
-    return sorted(names, key=lambda name: (name != "latent", name))
+def _spaces(results: Results) -> list[str]:
+    """Return the spaces in which distances were told apart, the latent first."""
+    spaces = {metric.space for row in results.rows for metric in row.arrays if metric.family == "auroc"}
+    return sorted(spaces, key=lambda space: (space != "latent", space))

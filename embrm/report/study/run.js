@@ -5,7 +5,7 @@ function chooseRun() {
   run = data.runs[Number($("run").value)];
   $("step").max = run.number.length - 1;
   $("step").value = Math.min($("step").value, run.number.length - 1);
-  options($("detector"), Object.keys(run.watch), (v) => v.replace(".", ", in "), Object.keys(run.watch)[0]);
+  options($("detector"), Object.keys(run.watch), (v) => v, Object.keys(run.watch)[0]);
   $("watching").hidden = !Object.keys(run.watch).length;
   $("latents").hidden = !run.latent.length;
   for (const name of CURVES) curve("run-" + name, run[name]);

@@ -13,6 +13,7 @@ from embrm.bestofn.scaling_law import peak
 from embrm.core.arrays import Array
 from embrm.report.study.curves import CONTROLS, DRAWS, control, held_out, intervals, main_rule
 from embrm.report.study.settings import TableSetting, count, mean, number, share, with_interval
+from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 
 _Cell: TypeAlias = str | tuple[Array, int]  # a text, or a sample `(prompts, seeds, 1)` and the digits of its mean
@@ -62,9 +63,9 @@ def _shown(results: Results) -> list[str]:
 
 
 def _splits(results: Results, dataset: str) -> list[str]:
-    names = {name for row in results.rows if row.cell.dataset == dataset for name in row.arrays}
+    metrics = {metric for row in results.rows if row.cell.dataset == dataset for metric in row.arrays}
     order = ("in", "topics", "counts")
-    found = [name.partition(".")[2] for name in names if name.startswith("accuracy.")]
+    found = [metric.name for metric in metrics if metric.family == "accuracy"]
     return sorted(found, key=lambda split: (order.index(split) if split in order else len(order), split))
 
 
@@ -75,8 +76,10 @@ def _head(results: Results, setting: TableSetting, head: str, splits: Sequence[s
         absent = baseline or head not in results.config.titles
         return [head, *["not run"] * len(splits), "not run", "", "", ""] if absent else []
     rule = main_rule(results, setting, head)
-    accuracy = [results.stack(f"accuracy.{split}", head=head, **asdict(setting)) for split in splits]
-    best, path = (held_out(results, setting, head, f"{measure}.{rule}") for measure in ("bon", "path"))
+    accuracy = [results.stack(Metric("accuracy", split), head=head, **asdict(setting)) for split in splits]
+    best, path = (
+        None if rule is None else held_out(results, setting, head, Metric(family, rule)) for family in ("bon", "path")
+    )
     seconds = number(mean(row.seconds["fit"] for row in fits if "fit" in row.seconds))
     name = f"{head} (tuned baseline)" if baseline else head
     return [name, *map(_accuracy, accuracy), _last(best), *_peak(path), seconds]
@@ -86,8 +89,8 @@ def _control(results: Results, dataset: str, name: str, splits: Sequence[str]) -
     row = next(results.select(kind="control", dataset=dataset, head=name), None)
     if row is None:
         return [name, *["not run"] * (len(splits) + 1), "", "", ""]
-    accuracy = [row.arrays.get(f"accuracy.{split}") for split in splits]
-    best, path = (control(results, dataset, name, f"{measure}.mean") for measure in ("bon", "path"))
+    accuracy = [row.arrays.get(Metric("accuracy", split)) for split in splits]
+    best, path = (control(results, dataset, name, Metric(family, "mean")) for family in ("bon", "path"))
     return [name, *(_accuracy(None if a is None else a[:, None]) for a in accuracy), _last(best), *_peak(path), ""]
 
 
@@ -138,7 +141,7 @@ def reliability(results: Results, setting: TableSetting) -> dict[str, Array]:
     """Return each head's `(3, bins)` confidence, accuracy and weight, the seeds' bins pooled by their weights."""
     found = {}
     for head in results.config.titles:
-        stack = results.stack("reliability", head=head, **asdict(setting))
+        stack = results.stack(Metric("reliability"), head=head, **asdict(setting))
         if stack is not None:  # (3, seeds, bins)
             weight = stack[2]
             total = weight.sum(axis=0)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from embrm.report.study.settings import rounded
+from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 
+KL = Metric("run", "kl")
 STEPS, SAMPLES, CLOUD, TEXTS = 200, 4, 500, 64  # at most that many are shown; of longer runs evenly spaced ones
 
 
@@ -23,19 +25,20 @@ def titles(results: Results) -> list[str]:
 
 
 def _rows(results: Results) -> list[Row]:
-    found = [row for row in results.select(kind="rl") if len(row.arrays.get("kl", ()))]
+    found = [row for row in results.select(kind="rl") if len(row.arrays.get(KL, ()))]
     return sorted(found, key=lambda row: results.config.titles.index(row.cell.head))
 
 
 def _run(row: Row) -> dict[str, Any]:
-    steps = len(row.arrays["kl"])
+    steps = len(row.arrays[KL])
     shown = np.unique(np.linspace(0, steps - 1, min(steps, STEPS)).round().astype(int))
-    curves = {name: rounded(row.arrays[name][shown]) for name in ("kl", "gold", "proxy") if name in row.arrays}
+    curves = {m.name: rounded(values[shown]) for m, values in row.arrays.items() if m.family == "run"}
     watch = {
-        name.removeprefix("watch."): rounded(values[shown])
-        for name, values in row.arrays.items()
-        if name.startswith("watch.") and len(values) == steps
+        f"{metric.name}, in {metric.space}": rounded(values[shown])
+        for metric, values in row.arrays.items()
+        if metric.family == "watch" and len(values) == steps
     }
+    cloud, latent = row.arrays.get(Metric("cloud")), row.arrays.get(Metric("latent"))
     attributes = list(row.notes.get("attributes", []))
     notes = row.notes.get("steps", [])
     told = [notes[i] for i in shown] if len(notes) == steps else []
@@ -44,8 +47,8 @@ def _run(row: Row) -> dict[str, Any]:
         "number": [int(note["step"]) for note in told] or shown.tolist(),
         **curves,
         "watch": watch,
-        "cloud": rounded(row.arrays["cloud"][:CLOUD], 2) if "cloud" in row.arrays else [],
-        "latent": rounded(row.arrays["latent"][shown, :TEXTS], 2) if "latent" in row.arrays else [],
+        "cloud": [] if cloud is None else rounded(cloud[:CLOUD], 2),
+        "latent": [] if latent is None else rounded(latent[shown, :TEXTS], 2),
         "steps": [_step(note) for note in told],
     }
 

@@ -9,7 +9,9 @@ from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, choose, complete, 
 from embrm.study.claims.claim import Measured, claim
 from embrm.study.claims.peaks import cross_fitted, drop
 from embrm.study.claims.verdict import Part, difference
+from embrm.study.metric import Metric
 
+MEAN_PATH = Metric("path", "mean")
 INFORM, PAIR = "InfoRM 2024", ("mlp", "inform")
 FROZEN = "Here only a small head on frozen embeddings has the bottleneck; in the paper the whole language model does."
 
@@ -36,7 +38,7 @@ def under_noise(cells: Cells) -> Measured:
 
 
 def _versus(cells: Cells, what: Literal["higher", "steadier"], flips: float) -> Part:
-    kl, gold = cells.paths(*(Of(head, "path.mean", flips) for head in PAIR))
+    kl, gold = cells.paths(*(Of(head, MEAN_PATH, flips) for head in PAIR))
 
     def better(found: list[Array]) -> Array:
         gain, loss = found  # both paths start at the reference policy's gold, so gains compare peaks
@@ -47,7 +49,7 @@ def _versus(cells: Cells, what: Literal["higher", "steadier"], flips: float) -> 
 
 
 def _standard(cells: Cells, flips: float) -> str:
-    _, gold = cells.paths(*(Of(head, "path.mean", flips) for head in PAIR))
+    _, gold = cells.paths(*(Of(head, MEAN_PATH, flips) for head in PAIR))
     return str(difference("the standard head's own drop is", drop(cells, gold[:, :, :1])))
 
 
@@ -63,7 +65,7 @@ def across_the_grid(cells: Cells) -> Measured:
     grid = [title for title in cells.titles if title.startswith("inform beta=")]
     if not grid:
         raise missing(f"{cells.dataset} has no head titled 'inform beta=…'")
-    kl, gold = cells.endpoints(*(Of(head, "path.mean") for head in ("mlp", *grid)))
+    kl, gold = cells.endpoints(*(Of(head, MEAN_PATH) for head in ("mlp", *grid)))
     parts = [
         difference(f"gold at {kl:.2g} nats of {h} minus mlp", cells.mean(gold[..., i] - gold[..., 0]))
         for i, h in enumerate(grid, 1)
@@ -84,7 +86,7 @@ def across_the_grid(cells: Cells) -> Measured:
 def elsewhere(cells: Cells) -> Measured:
     """Gain on held-out topics and on attribute counts beyond training, minus the gain on new prompts of known kind."""
     splits = ("in", "topics", "counts")
-    found = cells.gather(*(Of(head, f"accuracy.{split}") for split in splits for head in PAIR))
+    found = cells.gather(*(Of(head, Metric("accuracy", split)) for split in splits for head in PAIR))
     groups = [complete(after - before)[0] for before, after in zip(found[::2], found[1::2], strict=True)]
     sample = cells.sample(groups, lambda means: (means[1] + means[2]) / 2 - means[0])
     gains = ", ".join(f"{split} {100 * x.mean():+.2g}" for split, x in zip(splits, groups, strict=True))
@@ -101,7 +103,7 @@ def elsewhere(cells: Cells) -> Measured:
 def distance_penalty(cells: Cells) -> Measured:
     """Gold at the end of the path with the penalty, its weight chosen on validation prompts, minus without."""
     rules = cells.rules("inform", "ibl ")
-    kl, gold = cells.paths(*(Of("inform", f"path.{rule}") for rule in ("mean", *rules)))
+    kl, gold = cells.paths(*(Of("inform", Metric("path", rule)) for rule in ("mean", *rules)))
     found = choose(gold[..., -1], range(1, len(rules) + 1))
     without = gold[found.rest, :, 0, -1]
     part = difference(f"gold at {kl[-1]:.2g} nats with the penalty minus without", cells.mean(found.values - without))

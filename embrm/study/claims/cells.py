@@ -11,7 +11,8 @@ import numpy as np
 
 from embrm.core.arrays import Array, BoolArray
 from embrm.errors import DataError
-from embrm.study.claims.sample import Sample, Statistic, resample
+from embrm.study.claims.sample import Sample, SampleStatistic, resample
+from embrm.study.metric import Metric
 from embrm.study.results import Results, Row, validation
 
 ENDPOINTS = (4.0, 2.0, 1.0)  # nats
@@ -34,13 +35,13 @@ class Of:
 
     Attributes:
         head: title.
-        name: of the array, as in `embrm.study.measures.fit`.
-        flips: share of the training labels that are turned round.
+        metric: which array.
+        flips: label noise, the share of the training labels that are flipped.
         bias: of the annotators, among the study's.
     """
 
     head: str
-    name: str
+    metric: Metric
     flips: float = NOISY
     bias: Extreme = "largest"
 
@@ -83,9 +84,10 @@ class Cells:
     settings: list[Setting] = field(default_factory=list)
 
     @property
-    def accuracy(self) -> str:
-        """Name of the accuracy on prompts like those of training: the world has other splits beside that one."""
-        return "accuracy.in" if any("accuracy.in" in row.arrays for row in self.fits) else "accuracy.test"
+    def accuracy(self) -> Metric:
+        """The accuracy on prompts like those of training: the world has other splits beside that one."""
+        inside = Metric("accuracy", "in")
+        return inside if any(inside in row.arrays for row in self.fits) else Metric("accuracy", "test")
 
     @cached_property
     def fits(self) -> list[Row]:
@@ -113,8 +115,8 @@ class Cells:
         Raises:
             MissingError: there are none.
         """
-        names = {name for row in self.fits if row.cell.head == head for name in row.arrays}
-        found = {n.removeprefix("path.") for n in names if n.startswith(f"path.{prefix}")}
+        metrics = {metric for row in self.fits if row.cell.head == head for metric in row.arrays}
+        found = {m.name for m in metrics if m.family == "path" and m.name.startswith(prefix)}
         if not found:
             raise missing(f"{self.dataset} has no path of '{head}' under a rule titled '{prefix}…'")
         return sorted(found, key=lambda title: float(title.removeprefix(prefix)))
@@ -149,9 +151,9 @@ class Cells:
         at = f"at bias {bias:g} and flips {of.flips:g}"
         if not rows:
             raise missing(f"{self.dataset} has no '{of.head}' {at}")
-        found = {(row.cell.pairs, row.cell.seed): row.arrays[of.name] for row in rows if of.name in row.arrays}
+        found = {(row.cell.pairs, row.cell.seed): row.arrays[of.metric] for row in rows if of.metric in row.arrays}
         if not found:
-            raise missing(f"'{of.head}' of {self.dataset} has no '{of.name}' at bias {bias:g} and flips {of.flips:g}")
+            raise missing(f"'{of.head}' of {self.dataset} has no '{of.metric}' {at}")
         return found
 
     def paths(self, *wanted: Of, pairs: Extreme = "largest") -> tuple[Array, Array]:
@@ -182,10 +184,12 @@ class Cells:
 
     def best_of_n(self, head: str, first: str, second: str) -> str:
         """Return in words the gold of two rules of a head at the largest n."""
-        sizes, *gold = self.gather(Of(head, "sizes"), Of(head, f"bon.{first}"), Of(head, f"bon.{second}"))
+        sizes, *gold = self.gather(
+            *(Of(head, metric) for metric in (Metric("sizes"), Metric("bon", first), Metric("bon", second)))
+        )
         return f"best of {sizes[-1, 0]:g} is {gold[0][..., -1].mean():.3g} against {gold[1][..., -1].mean():.3g}"
 
-    def sample(self, groups: Sequence[Array], statistic: Statistic, *, crossed: bool = True) -> Sample:
+    def sample(self, groups: Sequence[Array], statistic: SampleStatistic, *, crossed: bool = True) -> Sample:
         """Return the bootstrap of a statistic; see `resample`.
 
         Raises:
@@ -201,7 +205,7 @@ class Cells:
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class ValidationChoice:
     """What a parameter's choice on validation prompts leads to on the others.
 
     Attributes:
@@ -215,7 +219,7 @@ class Chosen:
     values: Array
 
 
-def choose(values: Array, columns: Sequence[int]) -> Chosen:
+def choose(values: Array, columns: Sequence[int]) -> ValidationChoice:
     """Choose the column with the highest mean on validation prompts, for each seed by the other seeds.
 
     Its own seed would choose by what that seed's noise likes, which is the same on all prompts. One seed has no others.
@@ -228,7 +232,7 @@ def choose(values: Array, columns: Sequence[int]) -> Chosen:
     mean = values[mask].mean(axis=0)[:, list(columns)]
     others = mean.sum(axis=0) - mean if len(mean) > 1 else mean
     best = np.asarray(columns)[others.argmax(axis=1)]
-    return Chosen(int(np.bincount(best).argmax()), ~mask, values[~mask][:, np.arange(len(best)), best])
+    return ValidationChoice(int(np.bincount(best).argmax()), ~mask, values[~mask][:, np.arange(len(best)), best])
 
 
 def complete(*arrays: Array) -> list[Array]:
@@ -238,4 +242,4 @@ def complete(*arrays: Array) -> list[Array]:
 
 
 def _listed(wanted: Sequence[Of]) -> str:
-    return ", ".join(dict.fromkeys(f"'{of.head}' ({of.name})" for of in wanted))
+    return ", ".join(dict.fromkeys(f"'{of.head}' ({of.metric})" for of in wanted))

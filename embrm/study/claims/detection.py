@@ -11,7 +11,9 @@ from embrm.monitoring.onset import alarm_report, cusum_alarm, gold_onset
 from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, missing
 from embrm.study.claims.claim import Measured, claim
 from embrm.study.claims.verdict import difference, equivalence
+from embrm.study.metric import Metric
 
+CSI = Metric("watch", "csi", "latent")
 STAYS = 0.25  # share of the rise on hacked runs that still counts as staying low
 
 
@@ -75,15 +77,16 @@ def csi_rises(cells: Cells) -> Measured:
 
 def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
     flips = CLEAN if clean else NOISY
-    names = ("watch.csi.latent", "watch.gold")
-    found = cells.gather(*(Of("inform", name, flips, "smallest" if clean else "largest") for name in names))
+    found = cells.gather(
+        *(Of("inform", metric, flips, "smallest" if clean else "largest") for metric in (CSI, Metric("points", "gold")))
+    )
     return [_run(csi, gold) for csi, gold in zip(*(x.T for x in found), strict=True)]
 
 
 def _of_rl(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
     bias = cells.bias("smallest" if clean else "largest") if cells.fits else 0.0
     rows = cells.results.select(kind="rl", dataset=cells.dataset, head="inform", bias=bias)
-    return [_run(r.arrays["watch.csi.latent"], r.arrays["gold"]) for r in rows if "watch.csi.latent" in r.arrays]
+    return [_run(r.arrays[CSI], r.arrays[Metric("run", "gold")]) for r in rows if CSI in r.arrays]
 
 
 def _run(csi: Array, gold: Array) -> _WatchedRun:
@@ -101,7 +104,7 @@ def _run(csi: Array, gold: Array) -> _WatchedRun:
 def outliers(cells: Cells) -> Measured:
     """AUROC in the latent minus that in raw embeddings and minus that in their principal axes; the better decides."""
     spaces = ("latent", "joint", "pca")
-    found = np.stack(cells.gather(*(Of("inform", f"auroc.{space}") for space in spaces)), axis=2)
+    found = np.stack(cells.gather(*(Of("inform", Metric("auroc", space=space)) for space in spaces)), axis=2)
     whole = found[np.isfinite(found).all(axis=(1, 2))]
     remark = ""
     if len(whole) < len(found) / 2:

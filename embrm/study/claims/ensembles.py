@@ -6,6 +6,7 @@ from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.claim import Measured, claim
 from embrm.study.claims.peaks import MARGIN, beyond_margin, drop
 from embrm.study.claims.verdict import difference, equivalence
+from embrm.study.metric import Metric
 
 
 @claim(
@@ -19,10 +20,10 @@ def conservative(cells: Cells) -> Measured:
     """Drop below 5 % of the gain for both conservative rules, and above zero for the mean."""
     parts = []
     for rule in ("worst_case", "uncertainty_weighted"):
-        kl, gold = cells.paths(Of("mlp x5", f"path.{rule}"))
+        kl, gold = cells.paths(Of("mlp x5", Metric("path", rule)))
         what = f"drop of {rule} to {kl[-1]:.2g} nats beyond {MARGIN:.0%} of its gain"
         parts.append(equivalence(what, beyond_margin(cells, gold), below=0))
-    kl, gold = cells.paths(Of("mlp x5", "path.mean"))
+    kl, gold = cells.paths(Of("mlp x5", Metric("path", "mean")))
     parts.append(difference(f"drop of the mean to {kl[-1]:.2g} nats", drop(cells, gold)))
     return parts, ""
 
@@ -37,7 +38,7 @@ def conservative(cells: Cells) -> Measured:
 def embedders(cells: Cells) -> Measured:
     """Gold at a fixed KL of the ensemble across embedders minus that across seeds."""
     heads = ("embedder ensemble", "seed ensemble")
-    kl, gold = cells.endpoints(*(Of(head, "path.mean") for head in heads))
+    kl, gold = cells.endpoints(*(Of(head, Metric("path", "mean")) for head in heads))
     across, within = gold.mean(axis=(0, 1))
     part = difference(
         f"gold at {kl:.2g} nats across embedders minus across seeds", cells.mean(gold[..., 0] - gold[..., 1])
@@ -54,7 +55,7 @@ def embedders(cells: Cells) -> Measured:
 )
 def averaged(cells: Cells) -> Measured:
     """Gold at a fixed KL of the averaged weights minus that of the averaged predictions."""
-    kl, gold = cells.endpoints(Of("warm", "path.mean"), Of("warm", "path.branches"))
+    kl, gold = cells.endpoints(Of("warm", Metric("path", "mean")), Of("warm", Metric("path", "branches")))
     part = difference(
         f"gold at {kl:.2g} nats of averaged weights minus averaged predictions", cells.mean(gold[..., 0] - gold[..., 1])
     )

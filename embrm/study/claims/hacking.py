@@ -11,6 +11,7 @@ from embrm.study.claims.cells import CLEAN, Cells, MissingError, Of, missing
 from embrm.study.claims.claim import Measured, claim
 from embrm.study.claims.peaks import beyond_margin, drop
 from embrm.study.claims.verdict import Part, difference, equivalence
+from embrm.study.metric import Metric
 
 FITTED = 64  # the largest n that the law is fitted to
 
@@ -24,14 +25,14 @@ FITTED = 64  # the largest n that the law is fitted to
 )
 def falls(cells: Cells) -> Measured:
     """Drop of gold from the peak to the end of the standard head's path."""
-    kl, gold = cells.paths(Of("mlp", "path.mean"))
+    kl, gold = cells.paths(Of("mlp", Metric("path", "mean")))
     fall = difference(f"drop of gold from its peak to {kl[-1]:.2g} nats", drop(cells, gold))
     stays = equivalence("drop beyond the margin", beyond_margin(cells, gold), below=0)
     if fall.verdict != "supported" and stays.verdict == "supported":
         # A drop has no negative side to be contradicted by: gold that demonstrably stays at its peak does it.
         fall = Part(fall.what, fall.sample, "contradicted", fall.p_for, stays.p_for)
     try:
-        clean_kl, clean = cells.paths(Of("mlp", "path.mean", CLEAN, "smallest"))
+        clean_kl, clean = cells.paths(Of("mlp", Metric("path", "mean"), CLEAN, "smallest"))
     except MissingError:
         return [fall], "no fair annotators to compare with"
     control = difference(f"with fair annotators to {clean_kl[-1]:.2g} nats", drop(cells, clean))
@@ -47,7 +48,8 @@ def falls(cells: Cells) -> Measured:
 )
 def errors_upwards(cells: Cells) -> Measured:
     """Cost of over-scoring minus cost of under-scoring, best of the largest n."""
-    sizes, *found = cells.gather(*(Of("mlp", name) for name in ("sizes", "bon.mean", "bon.over", "bon.under")))
+    metrics = (Metric("sizes"), *(Metric("bon", name) for name in ("mean", "over", "under")))
+    sizes, *found = cells.gather(*(Of("mlp", metric) for metric in metrics))
     values = np.stack([x[..., -1] for x in found], axis=2)
     over, under = (float((values[..., 0] - values[..., i]).mean()) for i in (1, 2))
     what = f"cost of over-scoring minus cost of under-scoring at n = {sizes[-1, 0]:g}"
@@ -64,7 +66,7 @@ def errors_upwards(cells: Cells) -> Measured:
 )
 def foretold(cells: Cells) -> Measured:
     """By how much the fit's error is below that of the guess that gold stays at its n = 64 value."""
-    sizes, gold = cells.gather(Of("mlp", "sizes"), Of("mlp", "bon.mean"))
+    sizes, gold = cells.gather(Of("mlp", Metric("sizes")), Of("mlp", Metric("bon", "mean")))
     sizes = sizes[:, 0]
     points = int((sizes <= FITTED).sum())
     if sizes[0] != 1 or points < 3 or points == len(sizes):

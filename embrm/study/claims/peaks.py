@@ -7,12 +7,12 @@ import numpy as np
 from embrm.bestofn.scaling_law import gain_and_drop
 from embrm.core.arrays import Array
 from embrm.study.claims.cells import Cells
-from embrm.study.claims.sample import Sample, Statistic
+from embrm.study.claims.sample import Sample, SampleStatistic
 
 MARGIN = 0.05  # share of the gain whose loss still counts as none
 
 
-def cross_fitted(cells: Cells, gold: Array, statistic: Statistic) -> Sample:
+def cross_fitted(cells: Cells, gold: Array, statistic: SampleStatistic) -> Sample:
     """Return the bootstrap of a statistic of gains and drops.
 
     The peak is located on half of the prompts and half of the seeds and measured on the others, so that neither can

@@ -9,6 +9,7 @@ from embrm.study.claims.cells import Cells, Extreme, Of, choose, missing
 from embrm.study.claims.claim import Measured, claim
 from embrm.study.claims.peaks import MARGIN
 from embrm.study.claims.verdict import Part, difference, equivalence
+from embrm.study.metric import Metric
 
 SOURCE, HEAD, RULE = "BRME 2024", ["brme"], "robust "
 RECONSTRUCTED = "The paper leaves the target of its second training stage open; ours is bootstrap refits of the first."
@@ -19,7 +20,7 @@ MANY = 20  # seeds that a spread over seeds should rest on
        source=SOURCE, heads=HEAD, setting=RECONSTRUCTED)  # fmt: skip
 def nominal(cells: Cells) -> Measured:
     """Gold at a fixed KL of the nominal reward, that of the head with the smallest σ, minus a single head's."""
-    kl, gold = cells.endpoints(*(Of("brme", f"path.{name}") for name in ("robust 0", "single", "mean")))
+    kl, gold = cells.endpoints(*(Of("brme", Metric("path", name)) for name in ("robust 0", "single", "mean")))
     part = difference(
         f"gold at {kl:.2g} nats of the nominal reward minus a single head", cells.mean(gold[..., 0] - gold[..., 1])
     )
@@ -81,7 +82,7 @@ def _smaller_sd(means: list[Array]) -> Array:
 
 def _shrinking(cells: Cells, levels: list[float]) -> list[Part]:
     """Judge that from ρ = 0 to 1 the reward's sd and the KL at a given β shrink, and that no step raises either."""
-    found = cells.gather(*(Of("brme", f"spread.{RULE}{level:g}") for level in levels), pairs="smallest")
+    found = cells.gather(*(Of("brme", Metric("spread", f"{RULE}{level:g}")) for level in levels), pairs="smallest")
     spread = np.stack(found, axis=2).transpose(1, 2, 0)[:, None]  # (seeds, 1, levels, sd and KL)
     last_step = "largest step of sd or KL as ρ grows, relative to nominal"
 
@@ -102,6 +103,6 @@ def _levels(cells: Cells, *, pairs: Extreme) -> tuple[list[float], float, Array]
     levels = [float(rule.removeprefix(RULE)) for rule in cells.rules("brme", RULE)]
     if levels[0] != 0 or levels[-1] != 1 or len(levels) < 3:
         raise missing(f"'brme' of {cells.dataset} needs rules 'robust 0', 'robust 1' and some between, has {levels}")
-    wanted = [Of("brme", f"path.{RULE}{level:g}") for level in levels]
+    wanted = [Of("brme", Metric("path", f"{RULE}{level:g}")) for level in levels]
     kl, gold = cells.endpoints(*wanted, pairs=pairs)
     return levels, kl, gold

@@ -12,7 +12,7 @@ from scipy.stats import norm, t
 from embrm.core.arrays import Array
 from embrm.errors import DataError
 
-Statistic: TypeAlias = Callable[[list[Array]], Array]
+SampleStatistic: TypeAlias = Callable[[list[Array]], Array]
 LEVEL = 0.95
 
 
@@ -47,7 +47,7 @@ class Sample:
         return float((norm.ppf(0.975) + norm.ppf(0.8)) * (high - low) / (2 * norm.ppf(0.975)))
 
 
-def resample(groups: Sequence[Array], statistic: Statistic, *, draws: int, crossed: bool = True) -> Sample:
+def resample(groups: Sequence[Array], statistic: SampleStatistic, *, draws: int, crossed: bool = True) -> Sample:
     """Return the two-way bootstrap over prompts and seeds of a statistic of means.
 
     A percentile interval over few prompts or seeds is too short: the bootstrap's variance lacks the factor n/(n - 1),

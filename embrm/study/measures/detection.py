@@ -18,6 +18,7 @@ from embrm.monitoring.spaces import AXES, Space, principal_axes
 from embrm.monitoring.trace import DetectorTrace, follow
 from embrm.study.config import DetectionConfig
 from embrm.study.datasets.base import Dataset
+from embrm.study.metric import Metric
 
 REFERENCE = 2000  # training texts that detectors compare with
 SPACES: tuple[Space, ...] = ("joint", "pca")  # that no model changes; its latent is a third
@@ -41,8 +42,8 @@ def latent_distance(data: Dataset, model: FittedHead, training: Pairs) -> Array 
         return fitted.scores(model.latent(data.features), classes=data.classes(data.features))
 
 
-def aurocs(data: Dataset, model: FittedHead, proxy: Array, training: Pairs) -> dict[str, Array]:
-    """Return `auroc.<space>` `(T,)`; see `embrm.study.measures.fit`."""
+def aurocs(data: Dataset, model: FittedHead, proxy: Array, training: Pairs) -> dict[Metric, Array]:
+    """Return how well distances tell hacked texts `(T,)` in every space; see the family "auroc"."""
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     real, start = np.isfinite(data.log_weight), tilted(data.log_weight, r, 0.0)
@@ -59,20 +60,22 @@ def aurocs(data: Dataset, model: FittedHead, proxy: Array, training: Pairs) -> d
         plain = detectors.get("mahalanobis")(alpha=None).fit(latent, seed=0)
         scores["latent"] = plain.check(model.latent(data.features.take(side.texts))).scores
     return {
-        f"auroc.{space}": np.array([_told(score[side.place][i], hacked[i], real[i]) for i in range(len(r))])
+        Metric("auroc", space=space): np.array(
+            [_auroc(score[side.place][i], hacked[i], real[i]) for i in range(len(r))]
+        )
         for space, score in scores.items()
     }
 
 
-def _told(score: Array, hacked: BoolArray, real: BoolArray) -> float:
+def _auroc(score: Array, hacked: BoolArray, real: BoolArray) -> float:
     both = hacked.any() and (real & ~hacked).any()
     return auroc(score[real], hacked[real]) if both else np.nan
 
 
-def watched(
+def path_detection(
     config: DetectionConfig, data: Dataset, model: FittedHead, proxy: Array, training: Pairs, *, seed: int
-) -> dict[str, Array]:
-    """Return `watch.` and `alarm.` along the path of a reward; see `embrm.study.measures.fit`."""
+) -> dict[Metric, Array]:
+    """Return what detectors say along the path of a reward: points, watch and alarm."""
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     path = tilt_path(data.log_weight, r, g)
@@ -83,7 +86,7 @@ def watched(
     share = [tilted(data.log_weight, r, float(e)) for e in eta]
     side = _Side.of(data, training)
     drawn = [side.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
-    out = {"watch.kl": kl, "watch.gold": np.array([(w * g).sum(axis=1).mean() for w in share])}
+    out = {Metric("points", "kl"): kl, Metric("points", "gold"): np.array([(w * g).sum(axis=1).mean() for w in share])}
     prompt = data.features.prompt[side.texts]
     known, width = _latent(model, side), _width(model, side)
     for space in SPACES if known is None else ("latent", *SPACES):
@@ -94,14 +97,14 @@ def watched(
             else:
                 fitted = side.fitted(name, space, width, seed)
             points = follow(fitted, [texts[rows] for rows in drawn], prompts=[prompt[rows] for rows in drawn])
-            out |= said(name, space, points)
+            out |= detector_metrics(name, space, points)
     return out
 
 
-def said(name: str, space: str, trace: DetectorTrace) -> dict[str, Array]:
-    """Return `watch.<detector>.<space>` of what a detector said, and `alarm.` where it has p-values."""
-    out = {f"watch.{name}.{space}": trace.statistic}
-    return out if trace.p_values is None else out | {f"alarm.{name}.{space}": trace.p_values}
+def detector_metrics(name: str, space: str, trace: DetectorTrace) -> dict[Metric, Array]:
+    """Return a detector's statistics along a run, and its p-values where it has some."""
+    out = {Metric("watch", name, space): trace.statistic}
+    return out if trace.p_values is None else out | {Metric("alarm", name, space): trace.p_values}
 
 
 class _Side:

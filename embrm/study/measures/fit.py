@@ -1,27 +1,11 @@
 """What is measured of a fitted head.
 
-Rows of kind "fit" hold, with P pool prompts, T prompts of the path, K points of KL from 0 to `kl_end`, N sizes:
-
-- `accuracy.<split>` `(prompts,)`: share of a split's clean pairs ordered correctly.
-- `bon.<rule>` `(P, N)`: expected gold of the rule's choice among n; `bon.single` the mean over the members taken one at
-  a time; `bon.over` and `bon.under` the mean's, where a random tenth of the responses is scored one sd of its pool too
-  high or too low; `bon.branches` of WARM the prediction ensemble of what it averages.
-- `path.<rule>` `(T, K)`: gold of the policy that the rule's value tilts from π_ref, at fixed KL; NaN where the pool is
-  no longer reliable; `path.single` and `path.branches` as above. `proxy.<rule>` `(K,)`: the value's own gain, in sd
-  under π_ref.
-- `spread.<rule>` `(2,)`: the value's sd under π_ref, and the KL of the policy at a β that is the same for all rules:
-  the one at which the mean reward's policy is about 2 nats away.
-- `reliability` `(3, bins)`: confidence, accuracy and weight of the calibration bins on the first split.
-- `auroc.<space>` `(T,)`: how well the distance to the training texts tells hacked texts (proxy above the reference's
-  95th percentile, gold below its median) from the others; NaN for prompts without any. Spaces: latent, joint, pca.
-- `sizes` `(N,)`: the n of `bon`, those of the configuration that the smallest pool allows.
-- `watch.kl`, `watch.gold` `(W,)` and `watch.<detector>.<space>` `(W,)`: detectors along the path of the mean reward;
-  `alarm.<detector>.<space>` their p-values, where they have one.
-
-Their numbers: nll, ece, brier, temperature, members (posterior draws are one). Rows of kind "control" (oracle, length,
-random) have `accuracy.`, `bon.mean`, `sizes` and `path.mean`. Rows of kind "rl": `kl`, `gold`, `proxy` and
-`watch.<detector>.<space>` `(steps,)`, `cloud` `(m, 2)` and `latent` `(steps, batch, 2)` on the cloud's first two
-principal axes; note `steps`: one mapping a step with its sampled texts. Rows of kind "tuning": note `trials`, `best`.
+A row's arrays are named by `embrm.study.metric.Metric`, whose `FAMILIES` say what each holds. Rows of kind "fit" hold
+accuracy, reliability, and with gold sizes, bon, path, proxy and spread; where detectors look also auroc, points, watch
+and alarm. Their numbers: nll, ece, brier, temperature, members (posterior draws are one). Rows of kind "control"
+(oracle, length, random) hold accuracy, sizes, and bon and path of the rule "mean". Rows of kind "rl" hold run, watch,
+alarm, cloud and latent, and the note `steps`: one mapping a step with its sampled texts. Rows of kind "tuning" hold the
+notes `trials` and `best`.
 """
 
 from __future__ import annotations
@@ -44,7 +28,8 @@ from embrm.selectors import Selector, ValueRule
 from embrm.selectors.mean import Mean
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.datasets.base import Dataset
-from embrm.study.measures.detection import aurocs, latent_distance, watched
+from embrm.study.measures.detection import aurocs, latent_distance, path_detection
+from embrm.study.metric import Metric
 from embrm.study.results import Cell, Row
 
 MISSCORED = 0.1  # share of the responses that are scored too high or too low
@@ -52,13 +37,26 @@ FIXED_KL = 2.0  # nats, at which the mean reward's policy sets the β of `spread
 STEPS = {False: (40, 8.0), True: (60, 200.0)}  # exact pool → points of 1/β, and their end in 1/sd of the value
 
 
+@dataclass(frozen=True)
+class FitCell:
+    """Which row is wanted of a fitted head.
+
+    Attributes:
+        head: its part of the configuration.
+        cell: what the row is about.
+        key: the row's name.
+    """
+
+    head: HeadConfig
+    cell: Cell
+    key: str
+
+
 def measure(
     config: StudyConfig,
     data: Dataset,
-    head: HeadConfig,
     model: FittedHead,
-    cell: Cell,
-    key: str,
+    wanted: FitCell,
     *,
     training: Pairs,
     temperature: float,
@@ -69,10 +67,8 @@ def measure(
     Args:
         config: which rules, sizes and detectors.
         data: what it is measured on.
-        head: its part of the configuration.
         model: the fitted head.
-        cell: what the row is about.
-        key: its name.
+        wanted: the row.
         training: the pairs it was fitted on, whose texts are the detectors' reference.
         temperature: from tuning.
         seconds: of the fit.
@@ -80,6 +76,7 @@ def measure(
     Raises:
         DataError: the configuration asks for a rule that this head's reward does not allow.
     """
+    head, cell = wanted.head, wanted.cell
     reward = model.score(data.features).centred()
     first = next(iter(data.tests.values()))
     found = calibration_report(tempered(reward, temperature), first)
@@ -87,16 +84,16 @@ def measure(
     members = len(reward.draws) if reward.kind == "members" else 1
     numbers |= {"temperature": temperature, "members": float(members)}
     arrays = accuracies(data, reward.mean)
-    arrays["reliability"] = np.stack([found.confidence, found.accuracy, found.weight])
+    arrays[Metric("reliability")] = np.stack([found.confidence, found.accuracy, found.weight])
     if data.gold is not None:
         rules = list(_rules(config, head, reward, _penalty(config, head, data, model, training)))
-        arrays |= _picked(config, data, rules, reward, seed=cell.seed)
-        arrays |= _pushed(config, data, rules, reward)
+        arrays |= _best_of_n(config, data, rules, reward, seed=cell.seed)
+        arrays |= _optimum_paths(config, data, rules, reward)
         arrays |= _branches(config, data, model)
         if head.title in config.detection.heads and cell.pairs == config.detection.pairs:
             arrays |= aurocs(data, model, reward.mean, training)
-            arrays |= watched(config.detection, data, model, reward.mean, training, seed=cell.seed)
-    return Row(cell, key, numbers, arrays, seconds=seconds)
+            arrays |= path_detection(config.detection, data, model, reward.mean, training, seed=cell.seed)
+    return Row(cell, wanted.key, numbers, arrays, seconds=seconds)
 
 
 def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
@@ -112,12 +109,12 @@ def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
         n = sizes(config, data)
         rows = data.pool_rows
         curve = bestofn.curve(value[rows], gold[rows], n, offsets=data.pool_offsets)
-        arrays |= {"sizes": n.astype(np.float64), "bon.mean": curve.gold_per_prompt}
+        arrays |= {Metric("sizes"): n.astype(np.float64), Metric("bon", "mean"): curve.gold_per_prompt}
         if cell.head == "random":
             start = tilt_path(data.log_weight, value[data.path_rows], gold[data.path_rows], inverse_beta=[0.0])
-            arrays["path.mean"] = np.repeat(start.gold[0][:, None], config.kl_points, axis=1)
+            arrays[Metric("path", "mean")] = np.repeat(start.gold[0][:, None], config.kl_points, axis=1)
         else:
-            arrays["path.mean"] = pushed(config, data, value).gold
+            arrays[Metric("path", "mean")] = optimum_path(config, data, value).gold
     return Row(cell, key, arrays=arrays)
 
 
@@ -127,18 +124,18 @@ def sizes(config: StudyConfig, data: Dataset) -> IntArray:
     return np.unique([min(n, smallest) for n in config.sizes])
 
 
-def accuracies(data: Dataset, value: Array) -> dict[str, Array]:
-    """Return `accuracy.<split>` `(prompts,)` of a reward `(m,)`; equal rewards count one half."""
-    out: dict[str, Array] = {}
+def accuracies(data: Dataset, value: Array) -> dict[Metric, Array]:
+    """Return the accuracy `(prompts,)` of a reward `(m,)` on every split; equal rewards count one half."""
+    out: dict[Metric, Array] = {}
     for split, pairs in data.tests.items():
         hit = 0.5 + 0.5 * np.sign(value[pairs.chosen] - value[pairs.rejected])
         prompt = np.unique(pairs.prompt, return_inverse=True)[1]
-        out[f"accuracy.{split}"] = np.bincount(prompt, weights=hit) / np.bincount(prompt)
+        out[Metric("accuracy", split)] = np.bincount(prompt, weights=hit) / np.bincount(prompt)
     return out
 
 
 @dataclass(frozen=True, eq=False)
-class Pushed:
+class OptimumPath:
     """The path of one value, read off at the study's KLs.
 
     Attributes:
@@ -154,8 +151,8 @@ class Pushed:
     path: TiltPath
 
 
-def pushed(config: StudyConfig, data: Dataset, value: Array) -> Pushed:
-    """Tilt π_ref by a value `(m,)` and read gold and the value itself off at KL 0 to `kl_end`."""
+def optimum_path(config: StudyConfig, data: Dataset, value: Array) -> OptimumPath:
+    """Return gold and value of the KL-regularised optima of a value `(m,)`, read off at KL 0 to `kl_end`."""
     assert data.gold is not None
     proxy, gold = value[data.path_rows], data.gold[data.path_rows]
     sd = reference_sd(data.log_weight, proxy)
@@ -169,7 +166,7 @@ def pushed(config: StudyConfig, data: Dataset, value: Array) -> Pushed:
     gain = np.interp(at, axis, (level - level[0]) / sd)
     beyond = at > axis[-1]
     out[:, beyond], gain[beyond] = np.nan, np.nan
-    return Pushed(out, gain, sd, path)
+    return OptimumPath(out, gain, sd, path)
 
 
 def _rules(
@@ -197,53 +194,55 @@ def _penalty(config: StudyConfig, head: HeadConfig, data: Dataset, model: Fitted
     return latent_distance(data, model, training) if wanted else None
 
 
-def _picked(
+def _best_of_n(
     config: StudyConfig, data: Dataset, rules: list[tuple[str, Selector, Array | None]], reward: Reward, *, seed: int
-) -> dict[str, Array]:
-    """Return every `bon.` of a reward."""
+) -> dict[Metric, Array]:
+    """Return the gold of best-of-n under every rule of a reward."""
     assert data.gold is not None
     n, rows, offsets = sizes(config, data), data.pool_rows, data.pool_offsets
     gold, pool = data.gold[rows], _rows(reward, rows)
-    out: dict[str, Array] = {"sizes": n.astype(np.float64)}
+    out: dict[Metric, Array] = {Metric("sizes"): n.astype(np.float64)}
     for title, rule, penalty in rules:
         mine = None if penalty is None else penalty[rows]
-        out[f"bon.{title}"] = rule.curve(pool, gold, n, offsets=offsets, penalty=mine, seed=seed).gold_per_prompt
+        out[Metric("bon", title)] = rule.curve(pool, gold, n, offsets=offsets, penalty=mine, seed=seed).gold_per_prompt
     if reward.sigma is not None:
-        out["bon.single"] = np.mean([_best(value, gold, n, offsets) for value in pool.draws], axis=0)
+        out[Metric("bon", "single")] = np.mean([_best(value, gold, n, offsets) for value in pool.draws], axis=0)
     wrong = np.random.default_rng([seed, 3]).random(len(rows)) < MISSCORED
     prompts = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     sd = np.array([part.std() for part in np.split(pool.mean, offsets[1:-1])])[prompts]
     for name, sign in (("over", 1.0), ("under", -1.0)):
-        out[f"bon.{name}"] = _best(pool.mean + sign * wrong * sd, gold, n, offsets)
+        out[Metric("bon", name)] = _best(pool.mean + sign * wrong * sd, gold, n, offsets)
     return out
 
 
-def _pushed(
+def _optimum_paths(
     config: StudyConfig, data: Dataset, rules: list[tuple[str, Selector, Array | None]], reward: Reward
-) -> dict[str, Array]:
-    """Return every `path.`, `proxy.` and `spread.` of a reward."""
-    out: dict[str, Array] = {}
-    plain = pushed(config, data, reward.mean).path
+) -> dict[Metric, Array]:
+    """Return path, proxy and spread of every rule of a reward that gives each text a value."""
+    out: dict[Metric, Array] = {}
+    plain = optimum_path(config, data, reward.mean).path
     fixed = float(np.interp(FIXED_KL, plain.kl.mean(axis=1), plain.inverse_beta))
     for title, rule, penalty in rules:
         if not isinstance(rule, ValueRule) and penalty is None:  # a rule that draws at random has no path
             continue
         value = rule(reward, penalty=penalty).value
         try:
-            found = pushed(config, data, value)
+            found = optimum_path(config, data, value)
         except DataError:  # constant within every prompt
             continue
-        out[f"path.{title}"], out[f"proxy.{title}"] = found.gold, found.proxy
+        out[Metric("path", title)], out[Metric("proxy", title)] = found.gold, found.proxy
         gold, proxy = data.gold, value[data.path_rows]
         assert gold is not None
         at = tilt_path(data.log_weight, proxy, gold[data.path_rows], inverse_beta=[0.0, fixed])
-        out[f"spread.{title}"] = np.array([found.sd, at.kl[1].mean()])
+        out[Metric("spread", title)] = np.array([found.sd, at.kl[1].mean()])
     if reward.sigma is not None:
-        out["path.single"] = np.mean([pushed(config, data, value).gold for value in reward.draws], axis=0)
+        out[Metric("path", "single")] = np.mean(
+            [optimum_path(config, data, value).gold for value in reward.draws], axis=0
+        )
     return out
 
 
-def _branches(config: StudyConfig, data: Dataset, model: FittedHead) -> dict[str, Array]:
+def _branches(config: StudyConfig, data: Dataset, model: FittedHead) -> dict[Metric, Array]:
     """Return what the prediction ensemble of WARM's branches does."""
     branches = getattr(model, "branches", None)
     if branches is None:
@@ -252,7 +251,7 @@ def _branches(config: StudyConfig, data: Dataset, model: FittedHead) -> dict[str
     value = branches.score(data.features).centred().mean
     rows, n = data.pool_rows, sizes(config, data)
     best = _best(value[rows], data.gold[rows], n, data.pool_offsets)
-    return {"bon.branches": best, "path.branches": pushed(config, data, value).gold}
+    return {Metric("bon", "branches"): best, Metric("path", "branches"): optimum_path(config, data, value).gold}
 
 
 def _best(value: Array, gold: Array, n: IntArray, offsets: IntArray) -> Array:

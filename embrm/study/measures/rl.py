@@ -1,4 +1,4 @@
-"""Reinforcement learning inside a study: a policy pushed on by a fitted head, its texts beside its training texts."""
+"""Reinforcement learning inside a study: a policy optimised against a fitted head, beside the head's training texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
 from embrm.study.datasets.base import Dataset
 from embrm.study.datasets.generated import LanguageModelData
 from embrm.study.datasets.world import WorldData
-from embrm.study.measures.detection import said, texts_of
+from embrm.study.measures.detection import detector_metrics, texts_of
+from embrm.study.metric import Metric
 from embrm.study.results import Cell, Row
 
 WINDOW = 5  # steps whose texts the detectors see together
@@ -44,23 +45,23 @@ def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: s
     asked = config.rl
     assert asked is not None
     try:
-        run, joint = _pushed(asked, data, model, seed=cell.seed)
+        run, joint = _trained_policy(asked, data, model, seed=cell.seed)
     except MissingExtraError as error:
         return Row(cell, key, notes={"not_run": str(error)})
     known = training.features.take(texts_of(training))
     reference = model.latent(known)
     latent = np.stack([step.latent for step in run.steps if step.latent is not None])
     centre, axes = _principal(reference)
-    arrays = {name: run.series(name) for name in ("kl", "gold", "proxy")}
-    arrays |= {"cloud": (reference[:CLOUD] - centre) @ axes, "latent": (latent - centre) @ axes}
-    arrays |= _along(config.detection, "latent", reference, latent, known.prompt, seed=cell.seed)
+    arrays = {Metric("run", name): run.series(name) for name in ("kl", "gold", "proxy")}
+    arrays |= {Metric("cloud"): (reference[:CLOUD] - centre) @ axes, Metric("latent"): (latent - centre) @ axes}
+    arrays |= _run_detection(config.detection, "latent", reference, latent, known.prompt, seed=cell.seed)
     if joint is not None:
-        arrays |= _along(config.detection, "joint", known.matrix("joint"), joint, known.prompt, seed=cell.seed)
+        arrays |= _run_detection(config.detection, "joint", known.matrix("joint"), joint, known.prompt, seed=cell.seed)
     attributes = list(data.world.world.attributes) if isinstance(data, WorldData) else []
     return Row(cell, key, arrays=arrays, notes={"attributes": attributes, "steps": _steps(run)})
 
 
-def _pushed(asked: RLConfig, data: Dataset, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array | None]:
+def _trained_policy(asked: RLConfig, data: Dataset, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array | None]:
     if isinstance(data, WorldData):
         return _in_the_world(asked, data, model, seed=seed)
     if isinstance(data, LanguageModelData):
@@ -106,14 +107,14 @@ def _principal(x: Array) -> tuple[Array, Array]:
     return centre, np.pad(axes, ((0, 0), (0, 2 - axes.shape[1])))
 
 
-def _along(
+def _run_detection(
     config: DetectionConfig, space: str, reference: Array, texts: Array, prompt: IntArray, *, seed: int
-) -> dict[str, Array]:
+) -> dict[Metric, Array]:
     """Return each detector's statistic, and its p-value where it has one, of the last steps at every step."""
-    out: dict[str, Array] = {}
+    out: dict[Metric, Array] = {}
     for name in config.detectors:
         fitted = detectors.get(name)().fit(reference, prompt=prompt, seed=seed)
-        out |= said(name, space, follow(fitted, list(texts), window=WINDOW))
+        out |= detector_metrics(name, space, follow(fitted, list(texts), window=WINDOW))
     return out
 
 

@@ -20,7 +20,7 @@ from embrm.heads import Head
 from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
 from embrm.study.datasets.base import Dataset
 from embrm.study.datasets.open import identify, open_dataset
-from embrm.study.results import Cell, Kind, key_of
+from embrm.study.results import Cell, CellKind, key_of
 
 TUNING_SEED = 1_000_003  # the next number that is no seed of the study
 CONTROLS = ("oracle", "length", "random")
@@ -42,7 +42,7 @@ class CellBatch:
         tuning: flips → key of the row that says which options to take; empty where the head is taken as it is.
     """
 
-    kind: Kind
+    kind: CellKind
     dataset: DatasetConfig
     cells: Mapping[Cell, str]
     head: HeadConfig | None = None
@@ -216,7 +216,7 @@ def check_heads(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:
                 make(selectors.registry, rule.name, rule.options)(reward, penalty=penalty, seed=0)
             except (DataError, OptionError) as error:
                 raise OptionError(
-                    f"head '{head.title}' cannot be pushed on by the rule '{rule.label}': {error}; take the rule "
+                    f"head '{head.title}' does not allow the rule '{rule.label}': {error}; take the rule "
                     "out of its 'rules', or leave 'rules' out to apply those that it allows"
                 ) from None
 

@@ -19,10 +19,10 @@ from embrm.study.runner.engine import TRIES, Engine, compute
 from embrm.study.runner.journal import Journal, writing
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan
-from embrm.study.runner.worker import CellOutcome, Chosen, work
+from embrm.study.runner.worker import CellOutcome, TunedRecipe, work
 from embrm.study.table import write_tables
 
-Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[float, Chosen]]
+Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[float, TunedRecipe]]
 PHASES = (("control", "tuning"), ("fit",), ("rl",))  # fits take the options that tuning chose
 
 
@@ -140,7 +140,7 @@ class _StudyRun:
 
     def _job(self, batch: CellBatch) -> Job:
         """Return a batch with the keys of its missing rows and the options that tuning chose."""
-        chosen: dict[float, Chosen] = {}
+        chosen: dict[float, TunedRecipe] = {}
         for flips, key in batch.tuning.items():
             path = self._path(key)
             if path.exists():

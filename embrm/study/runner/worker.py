@@ -21,7 +21,7 @@ from embrm.study.datasets.base import Dataset
 from embrm.study.results import Cell, Row
 from embrm.study.runner.plan import CellBatch, opened, tuning_seed
 
-Chosen: TypeAlias = Mapping[str, Any]  # what the row of tuning says: `recipe` and `temperature`
+TunedRecipe: TypeAlias = Mapping[str, Any]  # what the row of tuning says: `recipe` and `temperature`
 
 
 @dataclass
@@ -50,7 +50,7 @@ class CellOutcome:
 
 
 def work(
-    config: StudyConfig, batch: CellBatch, missing: Collection[str], chosen: Mapping[float, Chosen]
+    config: StudyConfig, batch: CellBatch, missing: Collection[str], chosen: Mapping[float, TunedRecipe]
 ) -> CellOutcome:
     """Compute a batch and return its missing rows.
 
@@ -93,7 +93,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _alone(
-    config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key: str, chosen: Mapping[float, Chosen]
+    config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key: str, chosen: Mapping[float, TunedRecipe]
 ) -> Row:
     """Return the row of a control, of a choice of options, or of a training run."""
     start = time.process_time()
@@ -126,7 +126,7 @@ def _tune(config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key:
     return Row(cell, key, numbers, notes=notes, seconds={"fit": fitting})
 
 
-def _recipe(batch: CellBatch, cell: Cell, chosen: Mapping[float, Chosen]) -> dict[str, Any]:
+def _recipe(batch: CellBatch, cell: Cell, chosen: Mapping[float, TunedRecipe]) -> dict[str, Any]:
     assert batch.head is not None
     as_given = {"name": batch.head.name, "options": batch.head.options}
     recipe: dict[str, Any] = chosen[cell.flips]["recipe"] if batch.tuning else as_given
@@ -138,11 +138,11 @@ def _fit(
     batch: CellBatch,
     data: Dataset,
     wanted: Mapping[Cell, str],
-    chosen: Mapping[float, Chosen],
+    chosen: Mapping[float, TunedRecipe],
     outcome: CellOutcome,
 ) -> None:
     """Fit the cells that share their options together, all of them, and measure those that are wanted."""
-    from embrm.study.measures.fit import measure
+    from embrm.study.measures.fit import FitCell, measure
 
     assert batch.head is not None
     alike: dict[str, list[Cell]] = defaultdict(list)
@@ -162,10 +162,8 @@ def _fit(
                     row = measure(
                         config,
                         data,
-                        batch.head,
                         model,
-                        cell,
-                        wanted[cell],
+                        FitCell(batch.head, cell, wanted[cell]),
                         training=training,
                         temperature=chosen[cell.flips]["temperature"] if batch.tuning else 1.0,
                         seconds={"fit": fitting},
