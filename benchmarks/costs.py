@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from embrm import Pairs, Problem, heads
 from embrm.heads import FittedHead
 from embrm.study.config import StudyConfig, load_config
-from embrm.study.datasets.base import Dataset
+from embrm.study.datasets import Dataset
 from embrm.study.measures.fit import FitCell, control, measure
 from embrm.study.measures.rl import rl
 from embrm.study.results import Cell

@@ -17,7 +17,7 @@ from embrm.cli import run
 from embrm.core.data import Pairs
 from embrm.core.results import Reward
 from embrm.heads import Head
-from embrm.study.claims.claim import Claim
+from embrm.study.claims import Claim
 from embrm.study.config import parse
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row

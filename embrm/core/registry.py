@@ -45,11 +45,13 @@ class Registry(Generic[T]):
         package: dotted name of the family's package, which is also its entry-point group.
         path: the package's folder.
         required: the methods that a member has.
+        group: the entry-point group, where that is not the package's name.
     """
 
-    def __init__(self, kind: str, package: str, path: str, required: Sequence[str] = ()) -> None:
+    def __init__(self, kind: str, package: str, path: str, required: Sequence[str] = (), *, group: str = "") -> None:
         self.kind = kind
         self.package = package
+        self.group = group or package
         self.required = tuple(required)
         self._folder = Path(path)
         self._loaded: dict[str, type[Any]] = {}
@@ -62,7 +64,7 @@ class Registry(Generic[T]):
     def _outside(self) -> dict[str, EntryPoint]:
         """The plug-ins that can be told from others by their names; a warning names the rest."""
         offered: dict[str, list[EntryPoint]] = defaultdict(list)
-        for point in entry_points(group=self.package):
+        for point in entry_points(group=self.group):
             offered[point.name].append(point)
         for name in sorted(offered):
             points = offered[name]
@@ -72,7 +74,7 @@ class Registry(Generic[T]):
                 taken = "which several packages do"
             else:
                 continue
-            owners = " and ".join(sorted({_owner(point) for point in points}))
+            owners = " and ".join(sorted({owner_of(point) for point in points}))
             warnings.warn(
                 f"{owners}: registers the {self.kind} '{name}', {taken}, and is left out; rename it in the package's "
                 "entry points, or uninstall the package",
@@ -114,7 +116,7 @@ class Registry(Generic[T]):
         return _registered[module]
 
     def _load(self, point: EntryPoint) -> type[Any]:
-        owner = f"{_owner(point)}: the {self.kind} '{point.name}' ({point.value})"
+        owner = f"{owner_of(point)}: the {self.kind} '{point.name}' ({point.value})"
         try:
             cls = point.load()
         except Exception as error:  # a stranger's module may raise anything
@@ -156,9 +158,9 @@ class Registry(Generic[T]):
             try:
                 spec = importlib.util.find_spec(point.module)
             except Exception as error:  # finding a module imports the package around it
-                return f"Cannot be imported ({type(error).__name__}: {error}); repair or uninstall {_owner(point)}."
+                return f"Cannot be imported ({type(error).__name__}: {error}); repair or uninstall {owner_of(point)}."
             if spec is None or spec.origin is None:
-                return f"Cannot be imported (no module {point.module}); repair or uninstall {_owner(point)}."
+                return f"Cannot be imported (no module {point.module}); repair or uninstall {owner_of(point)}."
             source = Path(spec.origin)
         if source.suffix != ".py":
             return ""
@@ -172,5 +174,6 @@ def _is_registered(node: ast.ClassDef) -> bool:
     return any(isinstance(d, ast.Name) and d.id == "register" for d in node.decorator_list)
 
 
-def _owner(point: EntryPoint) -> str:
+def owner_of(point: EntryPoint) -> str:
+    """Return the words by which messages name the package of a plug-in."""
     return f"package '{point.dist.name}' {point.dist.version}" if point.dist else f"entry point {point.value}"

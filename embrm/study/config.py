@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,7 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from embrm import detectors, heads, selectors
 from embrm.core.recipe import build
-from embrm.errors import OptionError, UnknownNameError
+from embrm.errors import OptionError
+from embrm.study.config_files import names, read_values
+from embrm.study.datasets import kind_of
 from embrm.study.schema import (
     DatasetConfig,
     DetectionConfig,
@@ -37,13 +38,7 @@ __all__ = [
     "parse",
 ]
 
-CONFIGS = Path(__file__).parent / "configs"
-NEEDED = {"pool": ("pool",), "files": ("pool", "pairs"), "language_model": ("prompts", "policy", "gold")}
-
-
-def names() -> list[str]:
-    """Return the names of the shipped configurations."""
-    return sorted(f.stem for f in CONFIGS.glob("*.yaml"))
+WRITING = ("world", "language_model")  # kinds of data sets that can write new texts
 
 
 def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyConfig:
@@ -51,21 +46,13 @@ def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyC
 
     Args:
         source: a name of `names()`, or a path.
-        overrides: `key=value`; `a.b=c` reaches inside, `heads.0.options.beta=0.01` too. Values are YAML.
+        overrides: `key=value`, set last; `a.b=c` reaches inside, `heads.0.options.beta=0.01` too. Values are YAML.
 
     Raises:
         UnknownNameError: no such configuration or file.
-        OptionError: an unknown key (the nearest is suggested), or a value that cannot be.
+        OptionError: an unknown key (the nearest is suggested), or a value that cannot be; see also `read_values`.
     """
-    path = CONFIGS / f"{source}.yaml" if source in names() else Path(source)
-    if not path.is_file():
-        raise UnknownNameError(f"no configuration named '{source}', and no such file. There are: {', '.join(names())}.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise OptionError(f"{path} must hold keys and values such as `seeds: [0, 1]`, got {type(values).__name__}")
+    values, path = read_values(source)
     for item in overrides:
         _set(values, item)
     return parse(values, where=str(path))
@@ -76,7 +63,7 @@ def parse(values: dict[str, Any], *, where: str = "the configuration") -> StudyC
 
     Raises:
         OptionError: an unknown key (the nearest is suggested), or a value or combination that cannot be.
-        UnknownNameError: no head, selector or detector has that name.
+        UnknownNameError: no head, selector, detector or kind of data set has that name.
     """
     try:
         config = StudyConfig.model_validate(values)
@@ -115,10 +102,10 @@ def _check(config: StudyConfig, where: str) -> None:
     _known(config.detection.heads, config.titles, f"{where}: detection.heads")
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")
-        writing = [data.name for data in config.datasets if data.kind in ("world", "language_model")]
+        writing = [data.name for data in config.datasets if data.kind in WRITING]
         _known([config.rl.dataset], writing, f"{where}: rl.dataset (it must be one that can write new texts)")
     for data in config.datasets:
-        for field in NEEDED.get(data.kind, ()):
+        for field in kind_of(data).needs:
             if not getattr(data, field):
                 raise OptionError(f"{where}: dataset '{data.name}': kind '{data.kind}' needs '{field}'")
 

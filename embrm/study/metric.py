@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from embrm.core.names import suggestion
 from embrm.errors import OptionError, UnknownNameError
 
 SD_AND_KL = ("sd", "kl")
@@ -112,9 +112,7 @@ class Metric:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            near = difflib.get_close_matches(self.family, FAMILIES, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(FAMILIES)}."
-            raise UnknownNameError(f"no family of metrics named '{self.family}'. {hint}")
+            raise UnknownNameError(f"no family of metrics named '{self.family}'. {suggestion(self.family, FAMILIES)}")
         kind = FAMILIES[self.family]
         if kind.known and self.name not in kind.known:
             known = ", ".join(filter(None, kind.known))
@@ -145,7 +143,7 @@ class Metric:
             return _WHOLE[text]
         family, _, rest = text.partition(".")
         kind = FAMILIES.get(family)
-        if kind is None or kind.known or not rest:
+        if kind is None or kind.known or not rest or not (kind.of or kind.spaced):
             raise UnknownNameError(f"no metric is written '{text}'; families are: {', '.join(FAMILIES)}")
         name, _, space = rest.rpartition(".") if kind.spaced else (rest, "", "")
         return cls(family, name, space)

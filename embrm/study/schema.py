@@ -22,7 +22,7 @@ class DatasetConfig(_Part):
         name: what tables call it.
         kind: "world" is the shipped one; "pool" makes preferences from the gold of a candidate pool, as simulated
             annotators would; "files" takes a pair file and a pool file; "language_model" has a language model write the
-            pool and a reward model judge it.
+            pool and a reward model judge it. `embrm list datasets` lists those of other packages as well.
         embedder: whose vectors: of the world "minilm" or "hashing", else any embedder's name.
         embedder_options: fields of its recipe.
         second: of the world, the embedder of a second view, for ensembles across embedders; "" for none.
@@ -34,10 +34,11 @@ class DatasetConfig(_Part):
         policy: what writes: fields of `embrm.policies.causal_lm.CausalLMPolicy`, `model` above all.
         responses: how many a prompt.
         gold: what judges: fields of `embrm.integrations.reward_model.RewardModelGold`.
+        options: what a kind of another package asks for beside these.
     """
 
     name: str
-    kind: Literal["world", "pool", "files", "language_model"] = "world"
+    kind: str = "world"
     embedder: str = "minilm"
     embedder_options: dict[str, Any] = {}
     second: str = ""
@@ -50,6 +51,7 @@ class DatasetConfig(_Part):
     policy: dict[str, Any] = {}
     responses: Positive = 32
     gold: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
 
 class HeadConfig(_Part):
@@ -88,14 +90,14 @@ class HeadConfig(_Part):
 
 
 class RuleConfig(_Part):
-    """One rule by which a reward is pushed on.
+    """One rule by which a policy is optimised against a reward.
 
     Attributes:
         name: as `embrm list selectors` gives it.
         options: fields of its recipe.
         title: what tables and claims call it; without one, its name and options.
         penalty: "latent" gives the rule `penalised` the squared distance of each latent to those of the training texts.
-        heads: titles of the heads that are pushed on by it; none means every head whose reward allows it.
+        heads: titles of the heads that it is applied to; none means every head whose reward allows it.
     """
 
     name: str
@@ -146,7 +148,7 @@ class RLConfig(_Part):
     In the world a factorised policy learns by REINFORCE, a language model by TRL's GRPO.
 
     Attributes:
-        heads: titles of the heads that are pushed on.
+        heads: titles of the heads that a policy is optimised against.
         dataset: name of the data set.
         pairs, bias, flips, seed: of the model.
         steps, batch, learning_rate, kl_weight: see `embrm rl`.

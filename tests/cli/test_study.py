@@ -52,7 +52,7 @@ def test_a_dry_run_counts_and_writes_nothing(embrm: Embrm, config: str) -> None:
 def test_a_run_says_where_it_wrote_and_another_finds_nothing_to_do(embrm: Embrm, finished: Path, config: str) -> None:
     names = {path.name for path in finished.iterdir()}
     assert {"config.json", "results.parquet", "timings.parquet", "claims.json", "report.html", "log.txt"} <= names
-    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*") if file.is_file() and file.name != "lock"}
+    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*") if file.is_file() and file.stem != "lock"}
     done = embrm("study", "--config", config, "-o", "studied", "--json")
     assert done.code == 0
     assert (done.json["rows"], done.json["fits"], done.json["failures"]) == (11, 6, {})
@@ -121,7 +121,7 @@ def test_a_full_device_and_files_that_are_no_folder_are_refused(embrm: Embrm, co
         (
             ["--set", "heads.1.rules=[worst_case]"],
             2,
-            "head 'mlp' cannot be pushed on by the rule 'worst_case': the rule",
+            "head 'mlp' does not allow the rule 'worst_case': the rule",
         ),
         (["--set", "heads.1.rules=[worst]"], 2, "head 'mlp': rules: no 'worst'. Did you mean 'worst_case'?"),
         (["--set", "rl={heads: [mlp], dataset: lamps}"], 2, "rl.dataset (it must be one that can write new texts)"),

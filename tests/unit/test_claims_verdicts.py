@@ -281,12 +281,12 @@ def test_a_claim_reads_no_head_that_it_does_not_name(name: str) -> None:
     patterns = claims.heads_of(name)
     kept = [row for row in results.rows if any(fnmatchcase(row.cell.head, pattern) for pattern in patterns)]
     assert kept == list(results.rows)
-    assert claims.CLAIMS[name](results, "world", draws=200).verdict == "supported"
+    assert claims.get(name)(results, "world", draws=200).verdict == "supported"
 
 
 def test_the_setting_is_part_of_the_reason() -> None:
     results = simulated.trial("C15", holds=True, number=0)
-    found = claims.CLAIMS["C15"](results, "world", draws=200)
+    found = claims.get("C15")(results, "world", draws=200)
     assert found.reason.startswith("gold at 2 nats across embedders minus across seeds 0.")
     assert found.reason.endswith("500 pairs, bias 1, 25 % flips, 5 seeds.")
     assert (found.n, found.seeds) == (simulated.PATH_PROMPTS, simulated.SEEDS)
@@ -295,7 +295,7 @@ def test_the_setting_is_part_of_the_reason() -> None:
 def test_one_seed_is_said_to_be_one() -> None:
     scenario = simulated.SCENARIOS["C15"](True)
     results = simulated.results(scenario, rng=np.random.default_rng(0), seeds=1)
-    found = claims.CLAIMS["C15"](results, "world", draws=200)
+    found = claims.get("C15")(results, "world", draws=200)
     assert found.seeds == 1
     assert "25 % flips, 1 seed. One seed: resampled over prompts alone" in found.reason
 
@@ -304,9 +304,9 @@ def test_gold_that_stays_at_its_peak_contradicts_the_fall() -> None:
     results = simulated.results(
         {("mlp", Metric("path", "mean"), HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0)
     )
-    found = claims.CLAIMS["C1"](results, "world", draws=400)
+    found = claims.get("C1")(results, "world", draws=400)
     assert found.verdict == "contradicted"
-    assert claims.CLAIMS["C1"].setting in found.reason
+    assert claims.get("C1").setting in found.reason
 
 
 def test_the_control_of_the_fall_is_in_its_reason() -> None:
@@ -315,11 +315,11 @@ def test_the_control_of_the_fall_is_in_its_reason() -> None:
         ("mlp", Metric("path", "mean"), FAIR): simulated.rising(2),
     }
     results = simulated.results(truth, rng=np.random.default_rng(0))
-    assert "with fair annotators to 2 nats 0 [0, 0]" in claims.CLAIMS["C1"](results, "world", draws=400).reason
+    assert "with fair annotators to 2 nats 0 [0, 0]" in claims.get("C1")(results, "world", draws=400).reason
 
 
 def test_the_share_of_the_grid_is_in_the_reason() -> None:
-    found = claims.CLAIMS["C5"](simulated.trial("C5", holds=True, number=0), "world", draws=400)
+    found = claims.get("C5")(simulated.trial("C5", holds=True, number=0), "world", draws=400)
     assert "ahead in 4 of 4 cells, clearly in 4" in found.reason
 
 
@@ -327,7 +327,7 @@ def test_a_grid_that_was_not_fitted_is_missing() -> None:
     results = simulated.results(
         {("mlp", Metric("path", "mean"), HEAVY): simulated.rising(2)}, rng=np.random.default_rng(0)
     )
-    assert "no head titled 'inform beta=…'" in claims.CLAIMS["C5"](results, "world").reason
+    assert "no head titled 'inform beta=…'" in claims.get("C5")(results, "world").reason
 
 
 def test_rules_that_were_not_applied_are_missing() -> None:
@@ -337,24 +337,24 @@ def test_rules_that_were_not_applied_are_missing() -> None:
             ("brme", 500, 0): {Metric("path", "robust 0"): np.ones(9)},
         }
     )
-    assert "no path of 'inform' under a rule titled 'ibl …'" in claims.CLAIMS["C9"](results, "world").reason
-    assert "needs rules 'robust 0', 'robust 1' and some between" in claims.CLAIMS["C11"](results, "world").reason
+    assert "no path of 'inform' under a rule titled 'ibl …'" in claims.get("C9")(results, "world").reason
+    assert "needs rules 'robust 0', 'robust 1' and some between" in claims.get("C11")(results, "world").reason
 
 
 def test_the_spread_over_two_seeds_is_no_spread() -> None:
     scenario = simulated.SCENARIOS["C12"](True)
     results = simulated.results(scenario, rng=np.random.default_rng(0), seeds=2)
-    assert "needs at least 3 of 'brme', world has 2" in claims.CLAIMS["C12"](results, "world").reason
+    assert "needs at least 3 of 'brme', world has 2" in claims.get("C12")(results, "world").reason
 
 
 def test_a_forecast_needs_something_to_forecast() -> None:
     arrays = {Metric("sizes"): np.array([1.0, 2, 32, 58]), Metric("bon", "mean"): np.ones((4, 4))}
-    found = claims.CLAIMS["C17"](rows({("mlp", 500, 0): arrays}), "world")
+    found = claims.get("C17")(rows({("mlp", 500, 0): arrays}), "world")
     assert "best of 1, 2, 32, 58; needed are 1, two more up to 64, and one above" in found.reason
 
 
 def test_noise_without_noisy_labels_is_missing() -> None:
-    found = claims.CLAIMS["C16"](rows({("mlp", 500, 0): {}}, at=FAIR), "world")
+    found = claims.get("C16")(rows({("mlp", 500, 0): {}}, at=FAIR), "world")
     assert "at 25% flips or more" in found.reason
 
 
@@ -367,7 +367,7 @@ def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
         for values in auroc.values():
             values[seed::4] = np.nan  # every prompt lacks hacked texts under one seed
         arrays["inform", 500, seed] = auroc
-    found = claims.CLAIMS["C8"](rows(arrays), "world", draws=400)
+    found = claims.get("C8")(rows(arrays), "world", draws=400)
     assert found.verdict == "supported"
     assert (found.n, found.seeds) == (12, 1)
     assert "those with hacked texts are averaged" in found.reason
@@ -387,7 +387,7 @@ def test_live_runs_come_before_paths() -> None:
     gold = np.concatenate([np.arange(20.0), 19 - np.arange(10.0)])
     runs = [trained(2 + turn + 0.02 * rng.normal(size=30), gold, bias=1.0, seed=seed) for seed in range(4)]
     runs += [trained(2 + 0.02 * rng.normal(size=30), np.arange(30.0), bias=0.0, seed=seed) for seed in range(4)]
-    found = claims.CLAIMS["C7"](replace(results, rows=[*results.rows, *runs]), "world", draws=400)
+    found = claims.get("C7")(replace(results, rows=[*results.rows, *runs]), "world", draws=400)
     assert found.verdict == "supported"
     assert "RL runs: alarm in time in" in found.reason
     assert "on clean ones in" in found.reason
@@ -398,7 +398,7 @@ def test_runs_that_are_not_hacked_cannot_show_a_rise() -> None:
     for row in results.rows:
         if row.cell.bias:
             row.arrays[Metric("points", "gold")][:] = np.arange(9.0)  # type: ignore[index]
-    found = claims.CLAIMS["C7"](results, "world", draws=400)
+    found = claims.get("C7")(results, "world", draws=400)
     assert "gold falls in 0 of 5 runs along the path" in found.reason
 
 
@@ -410,13 +410,13 @@ def timed(seconds: list[float], limit: float) -> Results:
 
 @pytest.mark.parametrize(("limit", "verdict"), [(5000, "supported"), (2400, "inconclusive"), (1000, "contradicted")])
 def test_the_cost_is_compared_with_the_limit(limit: float, verdict: str) -> None:
-    found = claims.CLAIMS["C19"](timed([0.08, 0.1, 0.12] * 20, limit), "world")
+    found = claims.get("C19")(timed([0.08, 0.1, 0.12] * 20, limit), "world")
     assert found.verdict == verdict
     assert found.effect == pytest.approx(12_000 * (0.1 + 0.1))  # a fit and its share of the tuning
 
 
 def test_fits_without_times_have_no_cost() -> None:
-    assert claims.CLAIMS["C19"](rows({("mlp", 500, 0): {}}), "world").verdict == "not run"
+    assert claims.get("C19")(rows({("mlp", 500, 0): {}}), "world").verdict == "not run"
 
 
 # Files

@@ -8,7 +8,8 @@ import pytest
 
 from embrm.errors import OptionError, UnknownNameError
 from embrm.heads import registry
-from embrm.study.config import CONFIGS, load_config, names
+from embrm.study.config import load_config, names
+from embrm.study.config_files import CONFIGS
 
 PLAIN = ["rl=null", "detection.heads=[]", "rules=[{name: mean}]"]
 
@@ -74,6 +75,7 @@ def test_overrides_reach_inside() -> None:
         ("rl.dataset=wrold", r"rl.dataset .*no 'wrold'. Did you mean 'world'\?"),
         ("datasets.0={name: mine, kind: pool}", "dataset 'mine': kind 'pool' needs 'pool'"),
         ("datasets.0={name: mine, kind: files, pool: x}", "kind 'files' needs 'pairs'"),
+        ("datasets.0={name: mine, kind: files, pool: x, needs: [y]}", "no key 'datasets.0.needs'"),
         ("datasets.0={name: mine, kind: language_model, prompts: x}", "kind 'language_model' needs 'policy'"),
     ],
 )
@@ -86,6 +88,11 @@ def test_faults_are_named(override: str, message: str) -> None:
 def test_a_misspelt_head_is_refused_before_any_work() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'inform'"):
         load_config("laptop", ["heads.0.name=infrom"])
+
+
+def test_a_misspelt_kind_of_data_set_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match=r"no kind of data set named 'pol'. Did you mean 'pool'\?"):
+        load_config("laptop", ["datasets.0={name: mine, kind: pol}", "rl=null"])
 
 
 def test_a_file_serves_as_well_as_a_name(tmp_path: Path) -> None:

@@ -152,9 +152,7 @@ def test_a_rule_that_a_head_does_not_allow_is_refused_where_it_was_asked_for(
 ) -> None:
     label = rule.get("title", rule["name"])
     config = parse(on_pool(pool, heads=[head | {"rules": [label]}], rules=[rule]))
-    with pytest.raises(
-        OptionError, match=rf"head '{head['name']}' does not allow the rule '{label}'"
-    ):
+    with pytest.raises(OptionError, match=rf"head '{head['name']}' does not allow the rule '{label}'"):
         check_heads(config, config.heads)
     config = parse(on_pool(pool, heads=[head], rules=[rule]))
     check_heads(config, config.heads)  # nobody asked for it, so it is left out

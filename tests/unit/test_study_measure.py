@@ -16,8 +16,7 @@ from embrm.core.data import Pairs
 from embrm.errors import DataError
 from embrm.heads import FittedHead
 from embrm.study.config import DatasetConfig, StudyConfig, parse
-from embrm.study.datasets.base import Dataset
-from embrm.study.datasets.open import open_dataset
+from embrm.study.datasets import Dataset, open_dataset
 from embrm.study.datasets.pool import PoolData
 from embrm.study.measures.fit import FitCell, control, measure, optimum_path
 from embrm.study.metric import Metric

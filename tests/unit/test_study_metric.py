@@ -48,7 +48,7 @@ def test_texts_that_are_no_metric_are_refused(text: str) -> None:
 def test_a_misspelt_family_is_named() -> None:
     with pytest.raises(UnknownNameError, match=r"no family of metrics named 'pathe'. Did you mean 'path'\?"):
         Metric("pathe", "mean")
-    with pytest.raises(UnknownNameError, match="no family of metrics named 'q'. There are: accuracy, bon"):
+    with pytest.raises(UnknownNameError, match=r"no family of metrics named 'q'\. There are: accuracy, bon"):
         Metric("q")
 
 

@@ -117,7 +117,7 @@ def test_workers_change_nothing(finished: Results, tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_left_as_it_is(copy: Path, finished: Results) -> None:
-    before = {file: file.stat().st_mtime_ns for file in copy.rglob("*") if file.is_file() and file.name != "lock"}
+    before = {file: file.stat().st_mtime_ns for file in copy.rglob("*") if file.is_file() and file.stem != "lock"}
     again = run(finished.config, copy)
     assert [row.key for row in again.rows] == [row.key for row in finished.rows]
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -272,7 +272,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(finished: Results, small_disk: Path) -> None:
     folder = small_disk / "run"
     with pytest.raises(
-        DataError, match=r"could not write lamps: .+No space left on device; make room and run the same"
+        DataError, match=r"could not write (lamps|config.json): .+No space left on device; make room and run"
     ):
         run(finished.config, folder, workers=1)
     there = set((folder / "cells").glob("*.npz"))

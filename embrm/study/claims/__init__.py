@@ -1,78 +1,66 @@
 """Published claims as functions: each reads a study's results and returns a computed verdict.
 
-A claim that needs what a study did not measure is "not run". How verdicts are kept honest is in `sample` (intervals
-over prompts and seeds), `peaks` (cross-fitted) and `verdict` (several parts, several claims).
+A claim that needs what a study did not measure is "not run"; no claim may say anything that its numbers do not. What a
+claim of one's own needs is here: `claim` enters a function, whose `Cells` give what `Of` a head and a `Metric` asks
+for; `difference` and `equivalence` judge a `Sample` of it. Other packages' claims come through the entry points
+`embrm.claims`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from embrm.core.files import write_bytes
-from embrm.errors import UnknownNameError
-from embrm.study.claims import (  # noqa: F401  (importing them enters their claims)
-    bottleneck,
-    detection,
-    ensembles,
-    hacking,
-    robustness,
-    training,
-)
-from embrm.study.claims.claim import CLAIMS, DRAWS, Claim
-from embrm.study.claims.expected import differing, read_expected, write_expected
-from embrm.study.claims.verdict import ClaimVerdict, Finding, holm
-from embrm.study.results import Results
+from embrm.core.faces import lazily
+from embrm.study.claims.known import describe, get, names
+from embrm.study.metric import Metric
+
+if TYPE_CHECKING:
+    from embrm.study.claims.cells import Cells, MissingError, Of, ValidationChoice, choose, complete
+    from embrm.study.claims.define import Claim, Measured, claim
+    from embrm.study.claims.expected import differing, read_expected, write_expected
+    from embrm.study.claims.judge import findings, heads_of, write
+    from embrm.study.claims.peaks import beyond_margin, cross_fitted, drop
+    from embrm.study.claims.sample import Sample
+    from embrm.study.claims.verdict import ClaimVerdict, Finding, Part, difference, equivalence
+
+_HOMES = {
+    "cells": ("Cells", "MissingError", "Of", "ValidationChoice", "choose", "complete"),
+    "define": ("Claim", "Measured", "claim"),
+    "expected": ("differing", "read_expected", "write_expected"),
+    "judge": ("findings", "heads_of", "write"),
+    "peaks": ("beyond_margin", "cross_fitted", "drop"),
+    "sample": ("Sample",),
+    "verdict": ("ClaimVerdict", "Finding", "Part", "difference", "equivalence"),
+}
+__getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for home, offered in _HOMES.items() for name in offered})
 
 __all__ = [
-    "CLAIMS",
+    "Cells",
     "Claim",
     "ClaimVerdict",
     "Finding",
+    "Measured",
+    "Metric",
+    "MissingError",
+    "Of",
+    "Part",
+    "Sample",
+    "ValidationChoice",
+    "beyond_margin",
+    "choose",
+    "claim",
+    "complete",
+    "cross_fitted",
+    "describe",
+    "difference",
     "differing",
+    "drop",
+    "equivalence",
     "findings",
+    "get",
     "heads_of",
     "names",
     "read_expected",
     "write",
     "write_expected",
 ]
-
-
-def names() -> list[str]:
-    """Return the ids of all claims, in their order."""
-    return sorted(CLAIMS, key=lambda name: int(name[1:]))
-
-
-def heads_of(name: str) -> frozenset[str]:
-    """Return the titles of the heads that a claim reads, as patterns of `fnmatch`: "mlp", "inform beta=*".
-
-    Raises:
-        UnknownNameError: there is no such claim.
-    """
-    if name not in CLAIMS:
-        raise UnknownNameError(f"no claim named '{name}'. There are: {', '.join(names())}.")
-    return CLAIMS[name].heads
-
-
-def findings(results: Results, *, draws: int = DRAWS) -> list[Finding]:
-    """Return what a study says of every claim, for each of its data sets.
-
-    Args:
-        results: of the study, finished or not.
-        draws: of every bootstrap.
-    """
-    found = []
-    for dataset in results.config.datasets:
-        found += holm([CLAIMS[name](results, dataset.name, draws=draws) for name in names()])
-    return found
-
-
-def write(found: Sequence[Finding], folder: Path) -> Path:
-    """Write findings to `claims.json` in a run's folder, whole or not at all, and return its path."""
-    path = folder / "claims.json"
-    text = json.dumps([asdict(finding) for finding in found], ensure_ascii=False, allow_nan=False, indent=1)
-    write_bytes(path, text.encode() + b"\n")
-    return path

@@ -6,7 +6,7 @@ from typing import Literal
 
 from embrm.core.arrays import Array
 from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, choose, complete, missing
-from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.peaks import cross_fitted, drop
 from embrm.study.claims.verdict import Part, difference
 from embrm.study.metric import Metric

@@ -33,6 +33,9 @@ def missing(what: str) -> MissingError:
 class Of:
     """An array of a head's fits.
 
+    >>> Of("mlp", Metric("path", "mean"))
+    Of(head='mlp', metric=Metric(family='path', name='mean', space=''), flips=0.25, bias='largest')
+
     Attributes:
         head: title.
         metric: which array.
@@ -69,7 +72,10 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The rows of one data set.
+    """The rows of one data set: a claim asks it for arrays, and it takes them at the same setting and the same seeds.
+
+    Prompts are resampled with the seeds; a claim takes `gather` for any arrays, `paths` for gold along KL, `endpoints`
+    for gold at one KL, and `mean` or `sample` for the bootstrap of what it computes from them.
 
     Attributes:
         results: of the study.
@@ -222,6 +228,12 @@ class ValidationChoice:
 def choose(values: Array, columns: Sequence[int]) -> ValidationChoice:
     """Choose the column with the highest mean on validation prompts, for each seed by the other seeds.
 
+    >>> gold = np.zeros((9, 2, 3))  # prompts, seeds, values of the parameter
+    >>> gold[..., 2] = 1.0
+    >>> found = choose(gold, range(3))
+    >>> found.usual, found.values.shape  # six of the nine prompts are left to measure on
+    (2, (6, 2))
+
     Its own seed would choose by what that seed's noise likes, which is the same on all prompts. One seed has no others.
 
     Args:
@@ -236,7 +248,13 @@ def choose(values: Array, columns: Sequence[int]) -> ValidationChoice:
 
 
 def complete(*arrays: Array) -> list[Array]:
-    """Return the arrays with only those prompts of which all values of all arrays are finite."""
+    """Return the arrays with only those prompts of which all values of all arrays are finite.
+
+    >>> complete(np.array([[1.0], [np.nan], [3.0]]), np.array([[4.0], [5.0], [6.0]]))
+    [array([[1.],
+           [3.]]), array([[4.],
+           [6.]])]
+    """
     keep = np.all([np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in arrays], axis=0)
     return [x[keep] for x in arrays]
 

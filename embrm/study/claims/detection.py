@@ -9,7 +9,7 @@ import numpy as np
 from embrm.core.arrays import Array
 from embrm.monitoring.onset import alarm_report, cusum_alarm, gold_onset
 from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, missing
-from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.verdict import difference, equivalence
 from embrm.study.metric import Metric
 

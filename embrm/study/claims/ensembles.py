@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embrm.study.claims.cells import Cells, Of
-from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.peaks import MARGIN, beyond_margin, drop
 from embrm.study.claims.verdict import difference, equivalence
 from embrm.study.metric import Metric

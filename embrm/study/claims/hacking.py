@@ -8,7 +8,7 @@ from embrm.bestofn import kl_bound
 from embrm.bestofn.scaling_law import forecaster
 from embrm.core.arrays import Array
 from embrm.study.claims.cells import CLEAN, Cells, MissingError, Of, missing
-from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.peaks import beyond_margin, drop
 from embrm.study.claims.verdict import Part, difference, equivalence
 from embrm.study.metric import Metric

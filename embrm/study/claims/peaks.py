@@ -39,7 +39,15 @@ def cross_fitted(cells: Cells, gold: Array, statistic: SampleStatistic) -> Sampl
 
 
 def drop(cells: Cells, gold: Array) -> Sample:
-    """Return what a single head's path `(prompts, seeds, 1, k)` loses from its peak to its end."""
+    """Return what a single head's path `(prompts, seeds, 1, k)` loses from its peak to its end.
+
+    >>> from embrm.study.config import parse
+    >>> from embrm.study.results import Results
+    >>> config = parse({"seeds": [0], "datasets": [{"name": "d"}], "pairs": [10], "heads": [{"name": "mlp"}]})
+    >>> path = np.array([0.0, 1.0, 3.0, 2.0]) + np.zeros((6, 4, 1, 1))
+    >>> drop(Cells(Results(config, []), "d", draws=100), path).estimate
+    1.0
+    """
     return cross_fitted(cells, gold, lambda found: found[1][:, 0])
 
 

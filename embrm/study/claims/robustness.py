@@ -6,7 +6,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.study.claims.cells import Cells, Extreme, Of, choose, missing
-from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.peaks import MARGIN
 from embrm.study.claims.verdict import Part, difference, equivalence
 from embrm.study.metric import Metric

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy.stats import norm, t
 
 from embrm.core.arrays import Array
 from embrm.errors import DataError
@@ -42,6 +41,8 @@ class Sample:
     @property
     def detectable(self) -> float:
         """Return the smallest effect that a sample like this one finds with a probability of 80 %."""
+        from scipy.stats import norm
+
         # The spread of the middle 95 %, which a statistic's rare wild draws leave alone.
         low, high = self.interval
         return float((norm.ppf(0.975) + norm.ppf(0.8)) * (high - low) / (2 * norm.ppf(0.975)))
@@ -101,6 +102,8 @@ def _weights(rng: np.random.Generator, n: int, b: int, *, drawn: bool) -> Array:
 
 def _stretch(parts: Sequence[tuple[float, int, int]]) -> float:
     """Return the factor of an interval whose variance is the sum of parts: variance, number of units, freedom."""
+    from scipy.stats import norm, t
+
     total = sum(v for v, _, _ in parts)
     if total == 0:
         return 1.0

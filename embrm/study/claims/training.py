@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, complete, missing
-from embrm.study.claims.claim import Measured, claim
+from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.sample import Sample
 from embrm.study.claims.verdict import difference, equivalence
 

@@ -18,7 +18,7 @@ class Finding:
     """What a study says of a published claim.
 
     Attributes:
-        id: C1 to C19.
+        id: of the claim.
         claim: in one sentence.
         source: who made it.
         dataset: on which it was examined.
@@ -71,14 +71,33 @@ class Part:
 
 
 def difference(what: str, sample: Sample) -> Part:
-    """Judge a claim that a number is above zero: the interval excludes zero on one side or the other."""
+    """Judge a claim that a number is above zero: the interval excludes zero on one side or the other.
+
+    >>> part = difference("gold with the penalty minus without", Sample(0.3, np.linspace(0.1, 0.5, 999), n=40, seeds=5))
+    >>> part.verdict, str(part)
+    ('supported', 'gold with the penalty minus without 0.3 [0.11, 0.49]')
+
+    Args:
+        what: says which number, in the words of the verdict's reason.
+        sample: the number, from `Cells.mean` or `Cells.sample`.
+    """
     low, high = sample.interval
     verdict: ClaimVerdict = "supported" if low > 0 else "contradicted" if high < 0 else "inconclusive"
     return Part(what, sample, verdict, _p(sample.draws <= 0), _p(sample.draws >= 0))
 
 
 def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.inf) -> Part:
-    """Judge a claim that a number is inside a margin: the whole interval is inside, or all of it outside."""
+    """Judge a claim that a number is inside a margin: the whole interval is inside, or all of it outside.
+
+    >>> equivalence("drop", Sample(0.0, np.linspace(-0.1, 0.1, 999), n=40, seeds=5), below=0.05).verdict
+    'inconclusive'
+
+    Args:
+        what: says which number.
+        sample: the number.
+        below: end of the margin, stated beforehand.
+        above: its other end; without one, any number below is inside.
+    """
     low, high = sample.interval
     inside, outside = above < low and high < below, low >= below or high <= above
     verdict: ClaimVerdict = "supported" if inside else "contradicted" if outside else "inconclusive"

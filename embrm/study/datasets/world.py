@@ -8,15 +8,17 @@ from typing import Self
 import numpy as np
 
 from embrm.core.data import Features, Pairs
+from embrm.core.registry import register
 from embrm.embedders import Embedder
-from embrm.study.config import DatasetConfig
-from embrm.study.datasets.base import Dataset
+from embrm.study.datasets._base import Dataset
 from embrm.study.results import key_of
+from embrm.study.schema import DatasetConfig
 from embrm.world import shipped
 from embrm.world.build import MANIFEST
 from embrm.world.data_folder import data_folder
 
 
+@register
 @dataclass(frozen=True, eq=False)
 class WorldData(Dataset):
     """The shipped world.

@@ -17,7 +17,7 @@ from embrm.metrics.roc import auroc
 from embrm.monitoring.spaces import AXES, Space, principal_axes
 from embrm.monitoring.trace import DetectorTrace, follow
 from embrm.study.config import DetectionConfig
-from embrm.study.datasets.base import Dataset
+from embrm.study.datasets import Dataset
 from embrm.study.metric import Metric
 
 REFERENCE = 2000  # training texts that detectors compare with

@@ -27,7 +27,7 @@ from embrm.metrics.calibration import calibration_report, tempered
 from embrm.selectors import Selector, ValueRule
 from embrm.selectors.mean import Mean
 from embrm.study.config import HeadConfig, StudyConfig
-from embrm.study.datasets.base import Dataset
+from embrm.study.datasets import Dataset
 from embrm.study.measures.detection import aurocs, latent_distance, path_detection
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Row

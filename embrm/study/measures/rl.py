@@ -17,8 +17,8 @@ from embrm.heads import FittedHead
 from embrm.monitoring.trace import follow
 from embrm.policies.training import PolicyGradient
 from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
-from embrm.study.datasets.base import Dataset
-from embrm.study.datasets.generated import LanguageModelData
+from embrm.study.datasets import Dataset
+from embrm.study.datasets.language_model import LanguageModelData
 from embrm.study.datasets.world import WorldData
 from embrm.study.measures.detection import detector_metrics, texts_of
 from embrm.study.metric import Metric

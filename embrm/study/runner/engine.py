@@ -11,14 +11,15 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from embrm.errors import MissingExtraError
 
-Engine: TypeAlias = Literal["local", "ray"]
+EngineName: TypeAlias = Literal["local", "ray"]
+Death: TypeAlias = tuple[type[Exception], ...]  # what is raised where a worker died
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 TRIES = 3  # of a batch whose worker died
 
 
 def compute(
-    function: Callable[[Job], Answer], jobs: Sequence[Job], *, engine: Engine, workers: int | None
+    function: Callable[[Job], Answer], jobs: Sequence[Job], *, engine: EngineName, workers: int | None
 ) -> Generator[tuple[Job, Answer | None], None, None]:
     """Yield each job with its answer as soon as it is there; None where its worker died `TRIES` times.
 
@@ -68,7 +69,7 @@ def _numbered(function: Callable[[Job], Answer], number: int, job: Job) -> tuple
 
 
 @contextmanager
-def _backend(engine: Engine, workers: int | None) -> Iterator[tuple[Callable[[], Any], tuple[type[Exception], ...]]]:
+def _backend(engine: EngineName, workers: int | None) -> Iterator[tuple[Callable[[], Any], Death]]:
     """Give what makes joblib's `Parallel` for the engine, and the exceptions that mean the death of a worker.
 
     One that lost a worker is not used again: answers of its others would still come in.
@@ -96,7 +97,7 @@ def _backend(engine: Engine, workers: int | None) -> Iterator[tuple[Callable[[],
                 raise
 
 
-def _register_ray() -> tuple[type[Exception], ...]:
+def _register_ray() -> Death:
     try:
         import ray
         from ray.util.joblib.ray_backend import RayBackend

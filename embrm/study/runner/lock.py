@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from embrm.errors import DataError
 
@@ -17,17 +18,18 @@ from embrm.errors import DataError
 def held(path: Path) -> Iterator[None]:
     """Hold a lock inside the block; the system releases it however the process ends.
 
+    Beside the lock's file stands who holds it: where the system locks a file it may not let others read it.
+
     Raises:
         DataError: another process holds it; the message says which.
     """
-    with path.open("a+", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            holder = stream.read() or "another process"
-            raise DataError(f"{path.parent} is held by {holder}; wait until it ends, or give another folder") from None
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {platform.node()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
-        stream.flush()
+    holder = path.with_suffix(".txt")
+    try:
+        lock = FileLock(path).acquire(blocking=False)
+    except Timeout:
+        who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+        raise DataError(f"{path.parent} is held by {who}; wait until it ends, or give another folder") from None
+    with lock:
+        who = f"process {os.getpid()} on {platform.node()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        holder.write_text(who, encoding="utf-8")
         yield

@@ -18,8 +18,7 @@ from embrm.core.version import __version__
 from embrm.errors import DataError, OptionError
 from embrm.heads import Head
 from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
-from embrm.study.datasets.base import Dataset
-from embrm.study.datasets.open import identify, open_dataset
+from embrm.study.datasets import Dataset, identify, kind_of, open_dataset
 from embrm.study.results import Cell, CellKind, key_of
 
 TUNING_SEED = 1_000_003  # the next number that is no seed of the study
@@ -146,8 +145,8 @@ def _tuning(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> Itera
 def _fits(
     config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]
 ) -> Iterator[CellBatch]:
-    # The labels of a pair file are what they are, so that there is one bias: the last, which stands for real labels.
-    biases = config.bias[-1:] if data.kind == "files" else head.bias or config.bias
+    # Labels that are what they are have one bias: the last, which stands for real annotators.
+    biases = config.bias[-1:] if kind_of(data).own_labels else head.bias or config.bias
     asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
     for pairs in head.pairs or config.pairs:
         detection = config.detection.model_dump() if is_watched(config, head, pairs) else None

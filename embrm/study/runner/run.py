@@ -15,7 +15,7 @@ from embrm.errors import OptionError
 from embrm.study.config import StudyConfig
 from embrm.study.results import Results, Row
 from embrm.study.runner.costs import Costs
-from embrm.study.runner.engine import TRIES, Engine, compute
+from embrm.study.runner.engine import TRIES, EngineName, compute
 from embrm.study.runner.journal import Journal, writing
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan
@@ -37,7 +37,7 @@ def run(
     config: StudyConfig,
     folder: Path,
     *,
-    engine: Engine = "local",
+    engine: EngineName = "local",
     workers: int | None = None,
     only: Sequence[str] = (),
     progress: Progress = lambda done, total, text: None,
@@ -125,7 +125,7 @@ class _StudyRun:
     progress: Progress
     costs: Costs
 
-    def compute(self, missing: Sequence[CellBatch], *, engine: Engine, workers: int | None) -> None:
+    def compute(self, missing: Sequence[CellBatch], *, engine: EngineName, workers: int | None) -> None:
         """Compute the missing rows phase by phase, long batches first, and write each as soon as it is there."""
         total, count = sum(map(self.costs.seconds, missing)), sum(len(batch.cells) for batch in missing)
         done, cells = 0.0, 0

@@ -17,7 +17,7 @@ from embrm.core.files import fingerprint
 from embrm.errors import EmbrmError
 from embrm.heads import FittedHead, Head
 from embrm.study.config import StudyConfig
-from embrm.study.datasets.base import Dataset
+from embrm.study.datasets import Dataset
 from embrm.study.results import Cell, Row
 from embrm.study.runner.plan import CellBatch, opened, tuning_seed
 

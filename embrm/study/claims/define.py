@@ -1,4 +1,4 @@
-"""The table of claims: every claim is a function that measures its parts from a data set's rows."""
+"""How a claim is defined: a function that measures its parts from a data set's rows, entered into a table."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from embrm.errors import OptionError
+from embrm.study.claims._shipped import shipped
 from embrm.study.claims.cells import Cells, MissingError
 from embrm.study.claims.verdict import Finding, Part, conclude
 from embrm.study.results import Results
@@ -19,7 +21,7 @@ class Claim:
     """A published claim.
 
     Attributes:
-        id: C1 to C19.
+        id: a name of its own, such as C1 to C19 of this package.
         text: the claim in one sentence.
         source: who made it.
         heads: titles of the heads that it reads, as patterns of `fnmatch`.
@@ -68,9 +70,27 @@ CLAIMS: dict[str, Claim] = {}
 def claim(
     name: str, text: str, *, source: str, heads: Iterable[str], setting: str
 ) -> Callable[[Callable[[Cells], Measured]], Callable[[Cells], Measured]]:
-    """Enter a function into the table; see `Claim` for the arguments."""
+    """Enter a function into the table of claims, above which it stands as a decorator.
+
+    Args:
+        name: the claim's id, which no other has.
+        text: the claim in one sentence.
+        source: who made it.
+        heads: titles of the heads that it reads, as patterns of `fnmatch`.
+        setting: what about this project's setting may explain that it does not hold here.
+
+    Raises:
+        OptionError: another claim has that id.
+    """
 
     def enter(measure: Callable[[Cells], Measured]) -> Callable[[Cells], Measured]:
+        other = CLAIMS.get(name)
+        owner = other.measure.__module__ if other else shipped()[name].module if name in shipped() else None
+        again = other is None or other.measure.__qualname__ == measure.__qualname__
+        if owner and not (owner == measure.__module__ and again):
+            raise OptionError(
+                f"the id '{name}' is taken by a claim of {owner}; give the claim of {measure.__module__} another"
+            )
         CLAIMS[name] = Claim(name, text, source, frozenset(heads), setting, measure)
         return measure
 

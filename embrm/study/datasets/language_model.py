@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import ClassVar, Self
 
 from embrm.core.recipe import build
+from embrm.core.registry import register
 from embrm.data.texts import read_prompts
 from embrm.embedders.cache.store import cache_folder
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.lm.checkpoint import Checkpoint, Prompt
 from embrm.policies.causal_lm import CausalLMPolicy
 from embrm.policies.pool_file import write_pool
-from embrm.study.config import DatasetConfig
 from embrm.study.datasets.pool import PoolData
 from embrm.study.results import key_of
+from embrm.study.schema import DatasetConfig
 
 
+@register
 @dataclass(frozen=True, eq=False)
 class LanguageModelData(PoolData):
     """A pool that a language model wrote; the file lies in the cache, and is gone on with where it was stopped.
@@ -31,6 +33,7 @@ class LanguageModelData(PoolData):
     policy: CausalLMPolicy
     gold_model: RewardModelGold
     prompts: Sequence[Prompt]
+    needs: ClassVar[tuple[str, ...]] = ("prompts", "policy", "gold")
 
     @classmethod
     def identify(cls, config: DatasetConfig) -> str:

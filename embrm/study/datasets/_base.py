@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from embrm.bestofn.curves import RELIABLE_ESS
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Features, Pairs
 from embrm.embedders import Embedder
-from embrm.study.config import DatasetConfig
+from embrm.study.datasets._registry import registry
+from embrm.study.schema import DatasetConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Dataset(ABC):
         log_weight: `(T, n)` log π_ref − log q.
         gold: `(m,)` gold reward, NaN where none is known; None without any.
         exact: whether the pool is π_ref itself, so that every point of the path is reliable.
+        needs: fields of its configuration that must be given.
+        own_labels: whether the labels are what they are, so that there is one bias, that of real annotators.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Dataset(ABC):
     log_weight: Array
     gold: Array | None
     exact: bool
+    needs: ClassVar[tuple[str, ...]] = ()
+    own_labels: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -52,7 +57,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
-        """Return training pairs as annotators with that bias label them, a share `flips` of the labels turned round."""
+        """Return training pairs as annotators with that bias label them, a share `flips` of the labels flipped."""
 
     @abstractmethod
     def embedder(self) -> Embedder:
@@ -66,3 +71,34 @@ class Dataset(ABC):
     def classes(self, features: Features) -> list[str] | None:
         """Return the class of each row's prompt, for distances to what is usual there, or None where there are none."""
         return None
+
+
+def kind_of(config: DatasetConfig) -> type[Dataset]:
+    """Return the class of a data set.
+
+    Raises:
+        UnknownNameError: there is no such kind; the message suggests the nearest.
+    """
+    cls: type[Dataset] = registry.get(config.kind)  # type: ignore[assignment]  # a class, which is what is registered
+    return cls
+
+
+def open_dataset(config: DatasetConfig) -> Dataset:
+    """Open a data set; a language model writes its pool when it is first opened.
+
+    Raises:
+        DataError: a file is absent or not what it should be.
+        OptionError: an option of the embedder, the policy or the gold cannot be.
+        UnknownNameError: no embedder has that name.
+    """
+    return kind_of(config).open(config)
+
+
+def identify(config: DatasetConfig) -> str:
+    """Return the hash of what a data set holds, without reading its vectors.
+
+    Raises:
+        DataError: a file is absent.
+        OptionError: see `open_dataset`.
+    """
+    return kind_of(config).identify(config)

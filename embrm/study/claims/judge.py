@@ -1,0 +1,47 @@
+"""What a study says of every claim."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from embrm.core.files import write_bytes
+from embrm.study.claims.define import DRAWS
+from embrm.study.claims.known import get, names
+from embrm.study.claims.verdict import Finding, holm
+from embrm.study.results import Results
+
+
+def heads_of(name: str) -> frozenset[str]:
+    """Return the titles of the heads that a claim reads, as patterns of `fnmatch`: "mlp", "inform beta=*".
+
+    >>> sorted(heads_of("C4"))
+    ['inform', 'mlp']
+
+    Raises:
+        UnknownNameError: there is no such claim.
+    """
+    return get(name).heads
+
+
+def findings(results: Results, *, draws: int = DRAWS) -> list[Finding]:
+    """Return what a study says of every claim, for each of its data sets.
+
+    Args:
+        results: of the study, finished or not.
+        draws: of every bootstrap.
+    """
+    found = []
+    for dataset in results.config.datasets:
+        found += holm([get(name)(results, dataset.name, draws=draws) for name in names()])
+    return found
+
+
+def write(found: Sequence[Finding], folder: Path) -> Path:
+    """Write findings to `claims.json` in a run's folder, whole or not at all, and return its path."""
+    path = folder / "claims.json"
+    text = json.dumps([asdict(finding) for finding in found], ensure_ascii=False, allow_nan=False, indent=1)
+    write_bytes(path, text.encode() + b"\n")
+    return path

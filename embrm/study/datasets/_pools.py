@@ -1,0 +1,98 @@
+"""Candidate pools from files, for the data sets that are made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embrm.core.arrays import IntArray
+from embrm.core.data import Candidates
+from embrm.data.read import as_candidates
+from embrm.data.texts import read_texts
+from embrm.embedders import Embedder
+from embrm.errors import DataError
+from embrm.study.results import key_of
+from embrm.study.schema import DatasetConfig
+
+TEST_SHARE = 0.25  # of the prompts
+
+
+def _files(config: DatasetConfig) -> tuple[Path, str]:
+    """Return the paths of the pool's file and of its vectors, "" where the texts are to be embedded."""
+    path = Path(config.pool)
+    if not path.is_dir():
+        return path, config.vectors
+    found = [path / f"{config.embedder}{ending}" for ending in (".npy", ".f16.npy")]
+    return path / "candidates.jsonl.gz", config.vectors or next((str(file) for file in found if file.exists()), "")
+
+
+def _recipe(config: DatasetConfig) -> Embedder:
+    return Embedder.of({"name": config.embedder, "options": config.embedder_options})
+
+
+def pool_identity(config: DatasetConfig) -> str:
+    """Return the hash of a pool's file, of its vectors or what embeds it, and of the policies that are left out."""
+    path, vectors = _files(config)
+    return key_of(
+        config.kind, file_hash(path), file_hash(vectors) if vectors else _recipe(config).identity, config.omit
+    )
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a file") from None
+
+
+def read_pool(config: DatasetConfig) -> tuple[Embedder, Candidates]:
+    """Return the embedder, and the pools without the omitted policies."""
+    path, vectors = _files(config)
+    given = None
+    if vectors:
+        given = np.load(vectors, allow_pickle=False).astype(np.float32)
+        given = given.reshape(-1, given.shape[-1])
+    recipe = _recipe(config)
+    candidates = as_candidates(read_texts(path, kind="pools"), embedder=recipe, features=given)
+    return recipe, _without(candidates, config) if config.omit else candidates
+
+
+def _without(candidates: Candidates, config: DatasetConfig) -> Candidates:
+    if candidates.policy is None:
+        raise DataError(f"dataset '{config.name}': 'omit' names policies, and {config.pool} has none")
+    names = np.array(candidates.policy)
+    missing = sorted(set(config.omit) - set(names.tolist()))
+    if missing:
+        raise DataError(f"dataset '{config.name}': no policy {', '.join(missing)} in {config.pool}; look for a typo")
+    kept = ~np.isin(names, config.omit)
+    sizes = np.add.reduceat(kept.astype(np.int64), candidates.offsets[:-1])
+    return Candidates(
+        candidates.features.take(kept),
+        np.concatenate([[0], np.cumsum(sizes)]),
+        gold=None if candidates.gold is None else candidates.gold[kept],
+        policy=names[kept].tolist(),
+    )
+
+
+def pool_parts(name: str, candidates: Candidates, pools: Sequence[IntArray]) -> dict[str, Any]:
+    """Return the fields of a data set whose pools are π_ref itself."""
+    sizes = np.array([len(rows) for rows in pools])
+    padded = np.zeros((len(pools), sizes.max()), dtype=np.int64)
+    log_weight = np.full(padded.shape, -np.inf)
+    for i, rows in enumerate(pools):
+        padded[i, : len(rows)], log_weight[i, : len(rows)] = rows, 0.0
+    return {
+        "name": name,
+        "features": candidates.features,
+        "pool_rows": np.concatenate(pools),
+        "pool_offsets": np.concatenate([[0], np.cumsum(sizes)]),
+        "path_rows": padded,
+        "log_weight": log_weight,
+        "gold": candidates.gold,
+        "exact": True,
+    }

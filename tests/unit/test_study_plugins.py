@@ -1,0 +1,145 @@
+"""Claims and kinds of data sets of other packages: found by entry points, and what is wrong with one is its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embrm.errors import OptionError
+from embrm.study import claims
+from embrm.study.claims import Cells, Measured, Metric, claim
+from embrm.study.claims.define import CLAIMS
+from embrm.study.claims.known import _plugins
+from embrm.study.config import load_config
+from embrm.study.datasets import identify, kind_of, open_dataset, registry
+from embrm.study.results import Results
+from tests import simulated_claims as simulated
+
+Install = Callable[[str, str, str], None]
+
+GOOD = """
+from embrm.study.claims import Cells, Measured, Metric, Of, claim, difference
+
+@claim("mlp-gains", "A standard head gains gold", source="a package", heads=["mlp"], setting="None.")
+def gains(cells: Cells) -> Measured:
+    kl, gold = cells.endpoints(Of("mlp", Metric("path", "mean")))
+    return [difference(f"gain at {kl:g} nats", cells.mean(gold[..., 0]))], ""
+"""
+TAKEN = GOOD.replace('"mlp-gains"', '"C1"')
+DATA = '''
+from dataclasses import dataclass
+
+from embrm.study.datasets.pool import PoolData
+
+@dataclass(frozen=True, eq=False)
+class Lamps(PoolData):
+    """Pools of lamps."""
+
+    @classmethod
+    def identify(cls, config):
+        return "lamps"
+
+    @classmethod
+    def open(cls, config):
+        return super().open(config.model_copy(update={"pool": config.options["file"]}))
+'''
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Give what puts a package with one module and one entry point where Python finds it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    modules = set(sys.modules)
+
+    def install(package: str, source: str, entry_points: str) -> None:
+        (tmp_path / f"{package}.py").write_text(source, encoding="utf-8")
+        info = tmp_path / f"{package}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(entry_points, encoding="utf-8")
+        _plugins.cache_clear()
+        vars(registry).pop("_outside", None)
+
+    yield install
+    for name in [name for name, entered in CLAIMS.items() if entered.measure.__module__.startswith("stranger")]:
+        del CLAIMS[name]
+    for name in set(sys.modules) - modules:
+        if name.startswith("stranger"):
+            del sys.modules[name]
+    _plugins.cache_clear()
+    vars(registry).pop("_outside", None)
+
+
+@pytest.mark.parametrize("value", ["stranger_good", "stranger_good:gains"])
+def test_claims_of_other_packages_come_after_one_s_own(install: Install, value: str) -> None:
+    install("stranger_good", GOOD, f"[embrm.claims]\ngains = {value}\n")
+    assert claims.names() == [*(f"C{i}" for i in range(1, 20)), "mlp-gains"]
+    assert claims.describe("mlp-gains") == "A standard head gains gold"
+    assert claims.heads_of("mlp-gains") == {"mlp"}
+    truth = {("mlp", Metric("path", "mean"), simulated.HEAVY): simulated.rising(2)}
+    results = simulated.results(truth, rng=np.random.default_rng(0))
+    found = {finding.id: finding for finding in claims.findings(results, draws=200)}
+    assert list(found) == claims.names()
+    assert found["mlp-gains"].verdict == "supported"
+    assert found["mlp-gains"].reason.startswith("gain at 2 nats ")
+    assert claims.differing(list(found.values()), {"mlp-gains": "supported"}) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nothing_of_that_name", r"\(ModuleNotFoundError: No module named 'nothing_of_that_name'\); repair the"),
+        (TAKEN, r"\(OptionError: the id 'C1' is taken by a claim of embrm.study.claims.hacking; give the claim of str"),
+        ("", "stranger_bad enters no claim; put @claim from embrm.study.claims above its functions"),
+    ],
+)
+def test_a_faulty_package_is_named_and_the_rest_works(install: Install, source: str, message: str) -> None:
+    install("stranger_bad", source, "[embrm.claims]\nbad = stranger_bad\n")
+    install("stranger_good", GOOD, "[embrm.claims]\ngains = stranger_good\n")
+    with pytest.warns(UserWarning, match=rf"^package 'stranger_bad' 1.2: .*{message}"):
+        assert claims.names() == [*(f"C{i}" for i in range(1, 20)), "mlp-gains"]
+    found = claims.findings(Results(simulated.config(), []))
+    assert {f.id: f.claim for f in found}["C1"].startswith("A standard reward model over-optimises")
+
+
+def test_an_id_belongs_to_one_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(CLAIMS, "mine", raising=False)
+    enter = claim("mine", "text", source="me", heads=["mlp"], setting="None.")
+
+    def first(cells: Cells) -> Measured:
+        return [], ""
+
+    def second(cells: Cells) -> Measured:
+        return [], ""
+
+    enter(first)
+    enter(first)  # a module that is run again
+    try:
+        assert claims.get("mine").measure is first
+        assert claims.names()[-1] == "mine"
+        with pytest.raises(OptionError, match=f"the id 'mine' is taken by a claim of {__name__}; give the claim of"):
+            enter(second)
+    finally:
+        del CLAIMS["mine"]
+
+
+def test_a_kind_of_data_set_comes_from_another_package(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.small_study import write_pool
+
+    monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
+    install("stranger_lamps", DATA, "[embrm.datasets]\nlamps = stranger_lamps:Lamps\n")
+    assert registry.names() == ["files", "lamps", "language_model", "pool", "world"]
+    assert registry.describe("lamps") == "Pools of lamps."
+    file = write_pool(tmp_path / "lamps.jsonl")
+    asked = f"datasets.0={{name: mine, kind: lamps, pool: unused, embedder: hashing, options: {{file: {file}}}}}"
+    config = load_config("ci", [asked]).datasets[0]
+    assert kind_of(config).__name__ == "Lamps"
+    assert identify(config) == "lamps"
+    data = open_dataset(config)
+    assert len(data.train(bias=0.0, flips=0.0, pairs=20, seed=0)) == 20
