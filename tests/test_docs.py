@@ -17,8 +17,8 @@ from embrm.cli import run
 from embrm.core.data import Pairs
 from embrm.core.results import Reward
 from embrm.heads import Head
-from embrm.study.claims import Claim
-from embrm.study.config import parse
+from embrm.study.claims.define import CLAIMS
+from embrm.study.config import load_config, parse
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
 
@@ -77,8 +77,9 @@ def test_the_detectors_notice_a_shift_and_raise_alarms(monkeypatch: pytest.Monke
 
 
 def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = scope(PYTHON["A claim"][0], "embrm.study.claims.added", monkeypatch)
-    claim = Claim("C20", "text", "source", frozenset({"warm"}), "setting", made["averaged"])  # type: ignore[arg-type]
+    made = scope(PYTHON["A claim"][0], "my_package.claims", monkeypatch)
+    claim = CLAIMS.pop("averaging")
+    assert claim.measure is made["averaged"]
     config = parse({"seeds": [0, 1, 2], "pairs": [500], "datasets": [{"name": "d"}], "heads": [{"name": "warm"}]})
     rng = np.random.default_rng(0)
 
@@ -94,8 +95,7 @@ def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_rule_chooses_and_has_a_curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = next(block for block in PYTHON if "RandomRule" in block)
-    rule = scope(block, "embrm.selectors.among_best", monkeypatch)["AmongBest"](k=2)  # type: ignore[operator]
+    rule = scope(PYTHON["A rule"][0], "embrm.selectors.among_best", monkeypatch)["AmongBest"](k=2)  # type: ignore[operator]
     value = np.array([0.0, 3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
     reward, offsets = Reward(value[None], "point"), np.array([0, 4, 7])
     choice = rule(reward, offsets=offsets, seed=0)
@@ -105,6 +105,15 @@ def test_the_rule_chooses_and_has_a_curve(monkeypatch: pytest.MonkeyPatch) -> No
     np.testing.assert_allclose(curve.gold[:2], [3.25, 3.25])
     np.testing.assert_allclose(curve.gold_per_prompt[1, 2], 5.5)
     assert abs(curve.gold_per_prompt[0, 2] - 2.125) < 0.2
+
+
+def test_the_configuration_extends_another(tmp_path: Path) -> None:
+    (block,) = (block for block in YAML if block.startswith("extends:"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(block, encoding="utf-8")
+    mine, base = load_config(str(path)), load_config("laptop")
+    assert (mine.seeds, mine.rl, mine.pairs) == ([0, 1], None, base.pairs)
+    assert mine.titles == [*(title for title in base.titles if title != "hmc"), "wide mlp"]
 
 
 @pytest.mark.slow
