@@ -102,21 +102,21 @@ def _reliability(results: Results, index: int, setting: TableSetting) -> list[di
 def facts(results: Results) -> list[tuple[str, str]]:
     """Return what a reader needs to judge or to repeat the study: sizes, versions, hashes."""
     fits = list(results.select(kind="fit"))
-    said = [
+    known = [
         ("fitted heads", count(len(fits))),
         ("seeds", ", ".join(map(str, results.config.seeds))),
         ("cells that failed", count(len(results.failures))),
         ("hash of the configuration", key_of(results.config.model_dump(mode="json"))),
         ("hash of all rows' keys", key_of(sorted(row.key for row in results.rows))),
     ]
-    return said + [(name.replace("_", " "), _said(value)) for name, value in results.environment.items()]
+    return known + [(name.replace("_", " "), _written(value)) for name, value in results.environment.items()]
 
 
-def _said(value: Any) -> str:
+def _written(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_written(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_said, value))
+        return ", ".join(map(_written, value))
     return number(value, 1) if isinstance(value, float) else str(value)
 
 
