@@ -15,7 +15,7 @@ from embrm.core.registry import register
 from embrm.errors import OptionError
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import Latent
-from embrm.heads.gradient.network import Init, Params, affine, dense
+from embrm.heads.gradient.layers import Init, Params, affine, dense
 
 EULER = 0.5772156649015329
 FLOOR = 1e-6  # of a Weibull's mean: at 0 the KL is infinite

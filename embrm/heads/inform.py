@@ -13,7 +13,7 @@ from embrm.core.registry import register
 from embrm.errors import OptionError
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import GaussianLatent, Latent
-from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
+from embrm.heads.gradient.layers import Batch, Init, Params, affine, dense
 
 LOG_VARIANCE = (-10.0, 5.0)
 
