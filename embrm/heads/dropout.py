@@ -102,8 +102,7 @@ class Dropout(GradientHead):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        net = super().restore(state)
-        assert isinstance(net, FittedNet)
+        net = self.restore_network(state)
         params = dict(net.params)
         return FittedDropout.upon(net, masks=params.pop("masks"), params=params)
 

@@ -33,10 +33,14 @@ class GradientHead(Head, Network):
     `Training` says what each of its options does, and `Network` what a head of one's own gives: `parameters`, `encode`
     and `decode`. To a head that wraps it, it promises
 
-    - `train`, which runs the one loop, from parameters that are given if need be, and returns the networks alone,
-      without what `fit_many` of a head may add to them;
-    - `parameters`, `encode` and `decode`, which take the `params` of those networks as tensors;
-    - `dataclasses.replace`, with any option of `Training` changed.
+    - `train`, which runs the one loop in one stage, from parameters that are given if need be, and returns the
+      networks alone, without what `fit_many` of a head may add to them, such as masks; `restore_network` reads such a
+      network back from its state, and its `refine` trains it further;
+    - `parameters`, which names what is in a network's `params`, and `encode` and `decode`, which take those as tensors:
+      `encode(params, x).loc` is what `latent` gives, and `decode` of that is what `score` gives;
+    - that a copy with any option of `Training` changed (`dataclasses.replace`) has the same parameters.
+
+    A wrapper calls nothing else of it, but for what every fitted head promises (see `FittedHead`).
     """
 
     def space(self) -> Mapping[str, Sequence[Any]]:
@@ -91,6 +95,10 @@ class GradientHead(Head, Network):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
+        return self.restore_network(state)
+
+    def restore_network(self, state: State) -> FittedNet:
+        """Rebuild what `train` gave from its state."""
         arrays = dict(state.arrays)
         return FittedNet(
             head=self,
