@@ -12,13 +12,17 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
 from embrm import Features, Pairs, heads
+from embrm.heads.gradient.block import Block, StepInputs
 from embrm.heads.gradient.head import GradientHead
+from embrm.heads.inform import Inform
 
 WIDTH, PAIRS, BATCH = 384, 4000, 256
 HEADS = ("mlp", "inform", "dropout", "odin", "bnrm")
@@ -78,6 +82,21 @@ def siamese(pairs: Pairs, *, epochs: int) -> Callable[[], None]:
     return run
 
 
+def plainly(block: Block, step: StepInputs) -> Tensor:
+    """Return the loss of a step as Pyro's ELBO of the head's own programs, which draw their own noise."""
+    head = block.head
+    assert isinstance(head, Inform)
+    loss: Tensor = TraceMeanField_ELBO().differentiable_loss(head.model, head.guide, block.leaves, step.x, step.batch)
+    return loss
+
+
+def by_programs(head: Inform, pairs: Pairs) -> None:
+    """Fit with the programs in the loop."""
+    undrawn = mock.patch.object(Inform, "noise_shape", return_value=(0, 0))
+    with mock.patch.object(Block, "loss", plainly), undrawn:
+        head.fit(pairs, seed=0)
+
+
 def compare(first: Callable[[], Any], second: Callable[[], Any], *, repeats: int) -> tuple[float, float]:
     """Return the least CPU seconds of two jobs that take turns."""
     times = []
@@ -109,6 +128,12 @@ def main() -> None:
         assert isinstance(head, GradientHead)
         fit, bare = compare(lambda head=head: head.fit(pairs, seed=0), products(head, steps=steps), repeats=repeats)
         print(f"{name:>24} {fit:>10.2f} {bare:>9.2f} {fit / bare:>6.2f}")
+    for members in (1, 5, 25):
+        inform = Inform(members=members, epochs=epochs, patience=0)
+        plain, fast = compare(
+            lambda head=inform: by_programs(head, pairs), lambda head=inform: head.fit(pairs, seed=0), repeats=repeats
+        )
+        print(f"inform x {members}: plain programs {plain:.2f}, the loop's sites {fast:.2f}, ratio {plain / fast:.2f}")
     one, fifty = (heads.get("inform")(epochs=epochs, patience=0, members=k) for k in (1, 50))
     together, apart = compare(
         lambda: fifty.fit(pairs, seed=0), lambda: [one.fit(pairs, seed=s) for s in range(50)], repeats=repeats

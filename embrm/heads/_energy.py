@@ -14,7 +14,7 @@ from embrm.core.arrays import Array
 from embrm.core.data import Pairs
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import Latent
-from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
+from embrm.heads.gradient.layers import Batch, Init, Params, affine, dense
 
 BASE = "base reward"  # the view that holds the standardised reward of the base
 

@@ -68,6 +68,10 @@ class Head(Recipe, ABC):
 class FittedHead(ABC):
     """A fitted reward model.
 
+    A subclass gives `_draws`, `_latent` and `arrays`. These names with an underscore are for heads, and theirs to rely
+    on: a head that wraps another calls, beside the public methods, its `_view` (which rows of features it reads),
+    `_draws` and `_latent` (rewards and latents of a chunk of those rows), and nothing else.
+
     Attributes:
         head: the recipe.
         width: columns `d` of the view that it reads.
@@ -191,6 +195,7 @@ class FittedHead(ABC):
             raise DataError(f"member must be inside 0..{self.members - 1}, got {member}")
 
     def _view(self, features: Features) -> Array:
+        """Return what the model reads of the features, `(n, d)`; `_draws` and `_latent` take rows of it."""
         return features.matrix(self.head.view)
 
     def _matrix(self, features: Features | npt.ArrayLike) -> Array:

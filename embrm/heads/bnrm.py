@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+import pyro
+import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,7 +18,7 @@ from embrm.core.registry import register
 from embrm.errors import OptionError
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import Latent
-from embrm.heads.gradient.network import Init, Params, affine, dense
+from embrm.heads.gradient.layers import Batch, Init, Params, affine, dense
 
 EULER = 0.5772156649015329
 FLOOR = 1e-6  # of a Weibull's mean: at 0 the KL is infinite
@@ -37,6 +40,11 @@ class Weibull:
     def log_gamma(self) -> Tensor:
         """Return log Γ(1 + 1/k), which costs more than all else here."""
         return torch.lgamma(1 + self.inverse)
+
+    @property
+    def scale(self) -> Tensor:
+        """Return λ."""
+        return self.mean * torch.exp(-self.log_gamma)
 
     def sample(self, log_exponential: Tensor) -> Tensor:
         """Return λ E^{1/k} of the logarithm of standard exponential draws E."""
@@ -78,7 +86,8 @@ class Bnrm(GradientHead):
     r = θ·Φ with θ, Φ ~ Gamma(1, 1)^k a priori, and Weibull posteriors: θ's shape 1 + softplus and mean relu (floored at
     1e-6) are read from the text, Φ's are parameters of the head (the paper calls Φ global; that its posterior is free
     of the text is our reading). Loss: Bradley–Terry + η·(KL_θ of both texts + KL_Φ) (2602.10623). Scoring uses the
-    means. The latent is E θ ∘ E Φ, each factor's part in the reward.
+    means. The latent is E θ ∘ E Φ, each factor's part in the reward. `model` and `guide` are the same as programs of
+    Pyro.
 
     Attributes:
         factors: k; 1024 in the paper, fewer here, as the gamma functions cost more than the products.
@@ -127,6 +136,38 @@ class Bnrm(GradientHead):
     def kl_scale(self) -> float:
         """Return η."""
         return self.eta
+
+    def model(self, params: Params, x: Tensor, batch: Batch) -> None:
+        """The factors, their weights and the labels, as a program of Pyro: θ, Φ ~ Gamma(1, 1), preferred ~ Bernoulli.
+
+        The ELBO of this model and `guide` is minus the training loss of a batch, as for `Inform.model`.
+
+        Args:
+            params: of the replicates.
+            x: `(R, 2B, d)` features of the chosen texts, then of the rejected ones.
+            batch: numbers of the B pairs.
+        """
+        replicates, texts = len(params["phi.bias"]), x.shape[-2]
+        one = x.new_ones(self.factors)
+        with pyro.plate("replicate", replicates, dim=-2):
+            with poutine.scale(scale=self.eta):
+                phi = pyro.sample("phi", dist.Gamma(one, one).expand([replicates, 1, self.factors]).to_event(1))
+            with pyro.plate("text", texts, dim=-1), poutine.scale(scale=2 * self.eta / texts):
+                theta = pyro.sample("theta", dist.Gamma(one, one).to_event(1))
+            chosen, rejected = self.decode(params, theta * phi).chunk(2, dim=-1)
+            with pyro.plate("pair", texts // 2, dim=-1), poutine.scale(scale=2 * batch.weight / texts):
+                # Validation would refuse a tie, which is half a win.
+                label = dist.Bernoulli(logits=chosen - rejected - batch.margin, validate_args=False)
+                pyro.sample("preferred", label, obs=batch.target.expand_as(chosen))
+
+    def guide(self, params: Params, x: Tensor, batch: Batch) -> None:
+        """The Weibull posteriors as a program of Pyro; see `model`."""
+        latent = self.encode(params, x)
+        with pyro.plate("replicate", len(latent.loc), dim=-2):
+            with poutine.scale(scale=self.eta):
+                pyro.sample("phi", dist.Weibull(latent.phi.scale, latent.phi.shape).to_event(1))
+            with pyro.plate("text", x.shape[-2], dim=-1), poutine.scale(scale=2 * self.eta / x.shape[-2]):
+                pyro.sample("theta", dist.Weibull(latent.theta.scale, latent.theta.shape).to_event(1))
 
     def report(self, latent: Latent) -> dict[str, Any]:
         """Return the mean share of a text's factors that are off, and how many factors make up 90 % of the reward."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from embrm.errors import OptionError
 from embrm.heads._head import FittedHead
 from embrm.heads.gradient.head import FittedNet, GradientHead
 from embrm.heads.gradient.latent import Latent
-from embrm.heads.gradient.network import Init, Params, affine, dense, tensor
+from embrm.heads.gradient.layers import Init, Params, affine, dense, tensor
 from embrm.heads.gradient.split import rows_of
 
 
@@ -95,17 +95,16 @@ class Dropout(GradientHead):
     def _with_masks(self, net: FittedNet, problem: Problem) -> FittedDropout:
         rng = np.random.default_rng([problem.seed, 1])
         kept = rng.random((self.members, self.passes, self.latent_dim)) >= self.rate
-        fields = {**vars(net), "reference": np.zeros(self.members * self.passes)}
-        model = FittedDropout(**fields, masks=(kept / (1 - self.rate)).astype(np.float32))
+        masks = (kept / (1 - self.rate)).astype(np.float32)
+        model = FittedDropout.upon(net, reference=np.zeros(self.members * self.passes), masks=masks)
         used = problem.pairs.features.take(rows_of(problem.pairs))
-        return FittedDropout(**{**vars(model), "reference": model.score(used).draws.mean(axis=1)})
+        return replace(model, reference=model.score(used).draws.mean(axis=1))
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        net = super().restore(state)
-        assert isinstance(net, FittedNet)
-        masks = net.params.pop("masks")
-        return FittedDropout(**vars(net), masks=masks)
+        net = self.restore_network(state)
+        params = dict(net.params)
+        return FittedDropout.upon(net, masks=params.pop("masks"), params=params)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +125,8 @@ class FittedDropout(FittedNet):
     @torch.no_grad()
     def _draws(self, x: Array) -> Array:
         params, masks = self._tensors(), tensor(self.masks)
-        z = self._recipe.encode(params, tensor(x)).loc
-        draws = [self._recipe.decode(params, z * masks[:, s, None]) for s in range(masks.shape[1])]
+        z = self._network.encode(params, tensor(x)).loc
+        draws = [self._network.decode(params, z * masks[:, s, None]) for s in range(masks.shape[1])]
         return np.asarray(torch.stack(draws, dim=1).reshape(-1, len(x)).cpu().numpy())
 
     def _latent(self, x: Array, member: int) -> Array:

@@ -19,7 +19,7 @@ from embrm.errors import DataError, OptionError
 from embrm.heads._energy import BASE, Energy
 from embrm.heads._head import FittedHead, Head
 from embrm.heads.gradient.head import FittedNet
-from embrm.heads.gradient.network import tensor
+from embrm.heads.gradient.layers import tensor
 from embrm.heads.gradient.split import rows_of
 
 SD = 4.0  # to which the base rewards are brought, as released

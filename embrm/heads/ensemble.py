@@ -16,6 +16,8 @@ from embrm.core.registry import register
 from embrm.core.results import Kind, Reward, State
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
+from embrm.heads.gradient.diversity import Rank
+from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.split import bootstrap_prompts
 
 DIVERSITY = ("seed", "bootstrap", "embedder", "rank_bonus")
@@ -56,7 +58,7 @@ class Ensemble(Head):
                 f"views are for diversity 'embedder', which needs at least two, got {self.views} with "
                 f"diversity '{self.diversity}'"
             )
-        if self.diversity == "rank_bonus" and not hasattr(self.base, "rank_bonus"):
+        if self.diversity == "rank_bonus" and not isinstance(self.base, GradientHead):
             raise OptionError(
                 f"diversity 'rank_bonus' needs a head trained by gradient, got '{self.base.config()['name']}'; use "
                 "'bootstrap'"
@@ -66,7 +68,8 @@ class Ensemble(Head):
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit all members of all problems, those that read one view together."""
         if self.diversity == "rank_bonus":
-            together = dataclasses.replace(self.base, members=self.members, rank_bonus=self.bonus)  # type: ignore[call-arg]
+            assert isinstance(self.base, GradientHead)
+            together = dataclasses.replace(self.base, members=self.members, diversity=Rank(self.bonus))
             return [self._collect([model]) for model in together.fit_many(problems)]
         jobs = [(p, k) for p in range(len(problems)) for k in range(self.members)]
         fitted: dict[tuple[int, int], FittedHead] = {}

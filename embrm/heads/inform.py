@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Bernoulli, Normal
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,7 +17,7 @@ from embrm.core.registry import register
 from embrm.errors import OptionError
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import GaussianLatent, Latent
-from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
+from embrm.heads.gradient.layers import Batch, Init, Params, affine, dense
 
 LOG_VARIANCE = (-10.0, 5.0)
 
@@ -25,7 +29,7 @@ class Inform(GradientHead):
 
     Encoder q(z|e) = N(μ(e), diag exp ℓ(e)), prior N(0, I), decoder r = f(z). Minimises
     −log σ(f(z_w) − f(z_l)) + β·(KL_w + KL_l), a β-scaled negative ELBO; scoring uses z = μ (Miao et al. 2402.09345,
-    Eq. 5 and following). The latent is μ.
+    Eq. 5 and following). The latent is μ. `model` and `guide` are the same as programs of Pyro.
 
     Attributes:
         latent_dim: k, dimensions of z.
@@ -102,6 +106,35 @@ class Inform(GradientHead):
         assert isinstance(latent, GaussianLatent)
         averages = GaussianLatent(latent.loc.mean(dim=-1, keepdim=True), latent.log_variance.mean(dim=-1, keepdim=True))
         return self.beta * averages.kl().mean(dim=(1, 2))
+
+    def model(self, params: Params, x: Tensor, batch: Batch) -> None:
+        """Latents and labels as a program of Pyro: z ~ N(0, I), preferred ~ Bernoulli(σ(f(z_w) − f(z_l))).
+
+        The ELBO of this model and `guide` is minus the training loss of a batch, summed over the replicates, where
+        `loss` is "bt", `kl` no "released" and nothing is added to it (`centre` 0, no `reweight`). A tie is half a win.
+
+        Args:
+            params: of the replicates.
+            x: `(R, 2B, d)` features of the chosen texts, then of the rejected ones.
+            batch: numbers of the B pairs.
+        """
+        replicates, texts = len(params["reward.weight"]), x.shape[-2]
+        with pyro.plate("replicate", replicates, dim=-2):
+            with pyro.plate("text", texts, dim=-1), poutine.scale(scale=2 * self.kl_scale() / texts):
+                z = pyro.sample("z", Normal(x.new_zeros(self.latent_dim), 1.0).to_event(1))
+            chosen, rejected = self.decode(params, z).chunk(2, dim=-1)
+            with pyro.plate("pair", texts // 2, dim=-1), poutine.scale(scale=2 * batch.weight / texts):
+                # Validation would refuse a tie.
+                label = Bernoulli(logits=chosen - rejected - batch.margin, validate_args=False)
+                pyro.sample("preferred", label, obs=batch.target.expand_as(chosen))
+
+    def guide(self, params: Params, x: Tensor, batch: Batch) -> None:
+        """The encoder as a program of Pyro: z ~ N(μ(e), diag exp ℓ(e)); see `model`."""
+        latent, texts = self.encode(params, x), x.shape[-2]
+        assert isinstance(latent, GaussianLatent)
+        replicate, text = pyro.plate("replicate", len(latent.loc), dim=-2), pyro.plate("text", texts, dim=-1)
+        with replicate, text, poutine.scale(scale=2 * self.kl_scale() / texts):
+            pyro.sample("z", Normal(latent.loc, torch.exp(0.5 * latent.log_variance)).to_event(1))
 
     def report(self, latent: Latent) -> dict[str, Any]:
         """Return the nats that the latent carries and its active units (KL_k > 0.01), a number a member."""

@@ -13,7 +13,7 @@ from embrm.core.registry import register
 from embrm.errors import OptionError
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import Latent
-from embrm.heads.gradient.network import Init, Params, affine, dense
+from embrm.heads.gradient.layers import Init, Params, affine, dense
 
 
 @register

@@ -17,8 +17,7 @@ from embrm.core.registry import register
 from embrm.errors import DataError, OptionError
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import Latent
-from embrm.heads.gradient.losses import preference_loss
-from embrm.heads.gradient.network import Batch, Init, Params, affine, dense
+from embrm.heads.gradient.layers import Batch, Init, Params, affine, dense
 
 
 def correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
@@ -112,4 +111,4 @@ class Odin(GradientHead):
             price = price + correlation(known, reward + length, weight).abs()
         overlap = (read[:, :, 0] * read[:, :, 1]).sum(dim=1).abs()
         price = self.length_weight * price + self.orthogonality * overlap
-        return preference_loss(self, reward + length, batch) + price[:, None]
+        return self.loss(reward + length, batch) + price[:, None]

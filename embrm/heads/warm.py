@@ -48,10 +48,9 @@ class Warm(Head):
     epochs: int = 5
 
     def __post_init__(self) -> None:
-        one_stage = isinstance(self.base, Dropout) or type(self.base).fit_many is GradientHead.fit_many
-        if not one_stage or self._gradient_head.members != 1 or self._gradient_head.rank_bonus:
+        if not isinstance(self.base, GradientHead) or self.base.members != 1 or self.base.diversity.together:
             raise OptionError(
-                "base must be a gradient head trained in one stage, with members=1 and no rank_bonus, got "
+                "base must be a gradient head trained in one stage, with members=1 and no diversity 'rank', got "
                 f"{self.base}; 'ensemble' takes any"
             )
         if self.members < 2 or self.epochs < 1:
@@ -137,7 +136,7 @@ class Warm(Head):
         head = self._gradient_head
         heads = {"average": head, "branches": dataclasses.replace(head, members=self.members)}
         # As plain networks: those of a base with more to it, such as masks, have no more here.
-        children = {name: GradientHead.restore(heads[name], child) for name, child in state.children.items()}
+        children = {name: heads[name].restore_network(child) for name, child in state.children.items()}
         return FittedWarm(
             head=self,
             width=state.config["width"],

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from embrm import Pairs, Problem, heads, load_model
+from embrm.heads.brme import GaussianNll
 from tests.planted import planted
 
 NAMES = heads.names()
 # Heads that are slow by nature are tested with less of what makes them slow.
 QUICK: dict[str, dict[str, Any]] = {
     "ebrm": {"steps": 150},
-    "brme": {"refits": 8, "members": 3, "epochs": 12},
+    "brme": {"trunk": heads.get("mlp")(epochs=12), "stage2": GaussianNll(refits=8), "members": 3},
     "hmc": {"draws": 40, "warmup": 25, "chains": 2},
 }
 

@@ -152,7 +152,7 @@ def test_what_is_no_head_is_refused() -> None:
 
 def test_members_with_a_sigma_of_their_own_keep_it() -> None:
     pairs, _ = planted(pairs=150)
-    base = heads.get("brme")(members=2, epochs=2)
+    base = heads.get("brme")(trunk=heads.get("mlp")(epochs=2), members=2)
     alone = base.fit(pairs, seed=0).score(pairs.features)
     reward = heads.get("ensemble")(base=base, members=2).fit(pairs, seed=0).score(pairs.features)
     assert alone.sigma is not None

@@ -18,9 +18,19 @@ from embrm import Pairs, heads
 from embrm.core.data import Problem
 from embrm.heads._brme import Scale
 from embrm.heads.bnrm import Weibull
+from embrm.heads.brme import GaussianNll, MarginalBt
 from embrm.heads.gradient.latent import GaussianLatent
-from embrm.heads.gradient.losses import preference_loss
-from embrm.heads.gradient.network import Batch
+from embrm.heads.gradient.layers import Batch
+from embrm.heads.gradient.losses import (
+    BradleyTerry,
+    Classify,
+    Loss,
+    Margin,
+    Rdpo,
+    Smoothed,
+    Symmetric,
+    Unhinged,
+)
 from tests.planted import planted
 
 
@@ -73,9 +83,13 @@ def test_linear_with_ties_margins_and_weights_is_the_optimum_found_by_finite_dif
     np.testing.assert_allclose(model.score(x).draws[0], x @ (best.x / scale), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["bt", "smoothed", "rdpo", "symmetric", "unhinged", "margin", "classify"])
-def test_losses_are_their_formulas(name: str) -> None:
-    head = heads.get("mlp")(loss=name, clip=1.5, extra_margin=0.7)
+@pytest.mark.parametrize(
+    "loss",
+    [BradleyTerry(), Smoothed(), Rdpo(clip=1.5), Symmetric(), Unhinged(clip=1.5), Margin(margin=0.7), Classify()],
+    ids=lambda loss: loss.name,
+)
+def test_losses_are_their_formulas(loss: Loss) -> None:
+    name = loss.name
     numbers, e = batch(40, flip=0.2), 0.2
     reward = torch.from_numpy(2 * np.random.default_rng(1).normal(size=(3, 80)))
     w, l = reward.numpy()[:, :40], reward.numpy()[:, 40:]  # noqa: E741
@@ -100,17 +114,17 @@ def test_losses_are_their_formulas(name: str) -> None:
         expected = np.where(t == 1, one_label(z), -0.5 * (log_expit(z) + log_expit(-z)))
     else:
         expected = t * one_label(z) + (1 - t) * one_label(-z)
-    np.testing.assert_allclose(preference_loss(head, reward, numbers).numpy(), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(loss(reward, numbers).numpy(), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_rdpo_on_flipped_labels_is_unbiased_for_bradley_terry() -> None:
     """Averaged over labels that are flipped at its rate, its loss is that of the clean label (up to nothing)."""
-    head, e = heads.get("mlp")(loss="rdpo"), 0.3
+    loss, e = Rdpo(), 0.3
     z = torch.linspace(-4, 4, 9, dtype=torch.float64)[None]
     right, wrong = torch.cat([z, 0 * z], dim=1), torch.cat([0 * z, z], dim=1)
     ones = torch.ones(9, dtype=torch.float64)
     numbers = Batch(ones, ones, 0 * ones, torch.empty(0, 9), torch.full((1, 1), e, dtype=torch.float64))
-    mean = (1 - e) * preference_loss(head, right, numbers) + e * preference_loss(head, wrong, numbers)
+    mean = (1 - e) * loss(right, numbers) + e * loss(wrong, numbers)
     np.testing.assert_allclose(mean.numpy(), -log_expit(z.numpy()), rtol=1e-6)
 
 
@@ -208,11 +222,10 @@ def test_bnrm_kl_and_draws_against_monte_carlo() -> None:
 
 
 def test_marginal_bradley_terry_against_quadrature() -> None:
-    head = heads.get("brme")(stage2="marginal_bt", sigma_weight=0.0)
     reward = torch.tensor([[1.0, -0.5, 2.0, 0.2, 0.4, -1.0]])
     sigma = torch.tensor([[0.3, 1.0, 2.0, 0.8, 2.5, 1.0]])
     numbers = Batch(*torch.tensor([[1.0, 1, 1], [1, 1, 0.5], [0, 0.3, 0]]), torch.empty(0, 3), torch.zeros(1, 1))
-    loss = head._marginal(reward, sigma, numbers).numpy()[0]
+    loss = MarginalBt(weight=0.0)(reward, sigma, numbers).numpy()[0]
     for i, (z, target) in enumerate(((0.8, 1), (-0.5 - 0.4 - 0.3, 1), (3.0, 0.5))):
         s = float(np.hypot(*sigma.numpy()[0, [i, i + 3]]))
         likelihood = quad(lambda e: np.exp(target * (z + s * e) - np.logaddexp(0, z + s * e)) * norm.pdf(e), -9, 9)[0]  # noqa: B023
@@ -222,16 +235,14 @@ def test_marginal_bradley_terry_against_quadrature() -> None:
 def test_gaussian_nll_is_the_mean_over_drawn_targets() -> None:
     """The exact expectation over refits, of which only mean and variance are kept, equals the mean over all draws."""
     rng = np.random.default_rng(0)
-    head = heads.get("brme")()
     draws = rng.normal(size=(16, 4)) * 2 + 1
     scale = Scale.of(draws)
     target = scale.targets(draws)
     standard = (draws - draws.mean(axis=1, keepdims=True)) / draws.std(axis=1, keepdims=True)
     standard *= draws.std(axis=1).mean()
-    z = torch.from_numpy(rng.normal(size=(1, 4, 2)))
+    mu, sigma = torch.from_numpy(rng.normal(size=(1, 4))), torch.from_numpy(rng.uniform(0.3, 2, size=(1, 4)))
     extra = torch.from_numpy(np.stack([target[:2, 0], target[2:, 0], target[:2, 1], target[2:, 1]]))
     numbers = Batch(torch.ones(2), torch.ones(2), torch.zeros(2), extra, torch.zeros(1, 1))
-    loss = head.preference({}, z, z[..., 0], numbers).numpy()[0]
-    sigma = head.sigma(z).numpy()[0]
-    each = -norm.logpdf(standard, z[0, :, 0].numpy(), sigma).mean(axis=0) - 0.5 * np.log(2 * np.pi)
+    loss = GaussianNll()(mu, sigma, numbers).numpy()[0]
+    each = -norm.logpdf(standard, mu[0].numpy(), sigma[0].numpy()).mean(axis=0) - 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(loss, each[:2] + each[2:], rtol=1e-6)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from embrm import heads, load_model
 from embrm.errors import OptionError
-from embrm.heads.gradient.head import GradientHead, Latent
-from embrm.heads.gradient.network import Init, Params, affine, dense
+from embrm.heads.gradient.head import GradientHead
+from embrm.heads.gradient.latent import Latent
+from embrm.heads.gradient.layers import Init, Params, affine, dense
 from tests.planted import planted
 
 
@@ -88,6 +89,7 @@ def test_branches_may_differ_in_dropout(tmp_path: Any) -> None:
         ({"base": heads.get("linear")()}, "base must be a gradient head"),
         ({"base": heads.get("mlp")(members=3)}, "base must be a gradient head trained in one stage, with members=1"),
         ({"base": heads.get("brme")()}, "trained in one stage"),
+        ({"base": heads.get("mlp")(diversity="rank")}, "no diversity 'rank'"),
         ({"dropouts": (0.2,)}, "dropouts are for the base 'dropout', got 'mlp'"),
         ({"members": 1}, "members must be >= 2"),
         ({"rates": (0.0,)}, "rates must be shares > 0"),

@@ -15,7 +15,9 @@ import torch
 from embrm import Candidates, Features, Pairs, Problem, heads, load_model, use_device
 from embrm.core import device
 from embrm.errors import OptionError
+from embrm.heads.brme import GaussianNll
 from embrm.heads.gradient.head import FittedNet, GradientHead
+from embrm.heads.gradient.pools import PoolPessimism
 from tests.elsewhere import PLACE, Elsewhere
 from tests.planted import planted
 
@@ -26,7 +28,7 @@ def options_of(name: str) -> dict[str, Any]:
     base = heads.Head.of({"name": "mlp", "options": FEW})
     quick = {
         "ebrm": {"base": base, "steps": 50},
-        "brme": {"refits": 8, "members": 2, **FEW},
+        "brme": {"trunk": base, "stage2": GaussianNll(refits=8), "members": 2},
         "ensemble": {"base": base, "members": 2},
         "warm": {"base": base, "members": 2},
     }
@@ -37,17 +39,18 @@ def options_of(name: str) -> dict[str, Any]:
 GRADIENT = [
     (name, options_of(name))
     for name in heads.names()
-    if issubclass(heads.get(name), GradientHead) or isinstance(getattr(heads.get(name)(), "base", None), GradientHead)
+    if issubclass(heads.get(name), GradientHead)
+    or any(isinstance(value, GradientHead) for value in vars(heads.get(name)()).values())
 ]
 CASES: list[tuple[str, dict[str, Any]]] = [
     *GRADIENT,
     ("laplace", {"base": heads.Head.of({"name": "inform", "options": FEW})}),
-    ("brme", {"refits": 8, "members": 2, "stage2": "marginal_bt", "freeze_trunk": False, **FEW}),
+    ("brme", {"trunk": heads.get("mlp")(**FEW), "members": 2, "stage2": "marginal_bt", "freeze_trunk": False}),
     ("inform", {"kl": "released", "decoder": "gated", **FEW}),
     ("mlp", {"loss": "rdpo", **FEW}),
-    ("mlp", {"members": 3, "rank_bonus": 0.1, **FEW}),
+    ("mlp", {"members": 3, "diversity": "rank", **FEW}),
     ("mlp", {"members": 2, "diversity": "bootstrap", "reweight": "instance", "patience": 0, **FEW}),
-    ("mlp", {"view": "crossed", "augment": "rrm", **FEW}),
+    ("mlp", {"augment": "rrm", **FEW}),
 ]
 every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{n}-{i}" for i, (n, _) in enumerate(CASES)])
 
@@ -110,7 +113,7 @@ def test_refining_on_pools_elsewhere_is_that_of_the_cpu(elsewhere: Elsewhere) ->
         with use_device(name):
             model = heads.get("mlp")(**FEW).fit(pairs, seed=0)
             assert isinstance(model, FittedNet)
-            refined = model.refine(pairs, seed=1, pools=pools, pessimism=1.0, validation=held)
+            refined = model.refine(pairs, seed=1, pools=pools, pessimism=PoolPessimism(1.0), validation=held)
             found.append(rewards(refined, features))
             assert refined.record["device"] == name
     np.testing.assert_allclose(found[1], found[0], atol=1e-3)

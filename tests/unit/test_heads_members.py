@@ -22,14 +22,17 @@ def split() -> tuple[Pairs, Pairs, np.ndarray]:
 
 
 def brme(stage2: str, split: tuple[Pairs, Pairs, np.ndarray], **options: Any) -> Any:
-    recipe = heads.get("brme")(stage2=stage2, refits=8, members=3, patience=0, batch_size=64, **options)
+    trunk = heads.get("mlp")(patience=0, batch_size=64, **options.pop("trunk", {}))
+    made = {"name": stage2, "options": {} if stage2 == "marginal_bt" else {"refits": 8}}
+    recipe = heads.get("brme")(trunk=trunk, stage2=made, members=3, **options)
     return recipe.fit(split[0], seed=0, validation=split[1])
 
 
 def test_sampled_mse_collapses_and_the_other_two_losses_do_not(split: tuple[Pairs, Pairs, np.ndarray]) -> None:
     """The literal second stage drives σ to its floor on every text; a σ that says nothing ranks no heads."""
-    options = {"epochs": 40, "head_learning_rate": 0.1, "sigma_floor": 0.03, "hidden": (32,)}
+    options: dict[str, Any] = {"learning_rate": 0.1, "sigma_floor": 0.03}
     for name in ("gaussian_nll", "marginal_bt"):
+        options["trunk"] = {"epochs": 40, "hidden": (32,)}
         told = brme(name, split, **options).diagnose(split[1])
         assert told["sigma_mean"] > 0.15, name
         assert told["sigma_sd"] > 0.03, name
@@ -68,9 +71,13 @@ def test_brme_trains_its_trunk_further_when_asked(split: tuple[Pairs, Pairs, np.
     ("options", "message"),
     [
         ({"stage2": "mse"}, "stage2 must be"),
-        ({"refits": 4}, "refits must be >= 8"),
-        ({"sigma_floor": 0.0}, "need 0 < sigma_floor"),
-        ({"rank_bonus": 0.1, "diversity": "seed"}, "share a trunk"),
+        ({"stage2": {"name": "gaussian_nll", "options": {"refits": 4}}}, "refits must be >= 8"),
+        ({"stage2": {"name": "marginal_bt", "options": {"prior": 0.0}}}, "prior must be inside"),
+        ({"sigma_floor": 0.0}, "sigma_floor must be inside"),
+        ({"diversity": "rank"}, "diversity must be seed or bootstrap, got 'rank'"),
+        ({"members": 0}, "members must be >= 1"),
+        ({"trunk": heads.get("linear")()}, "trunk must be an 'mlp' with members=1"),
+        ({"trunk": heads.get("mlp")(members=2)}, "trunk must be an 'mlp' with members=1"),
     ],
 )
 def test_brme_refuses(options: dict[str, Any], message: str) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import json
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 from scipy.special import expit, log_expit
 
 from embrm import Candidates, Features, Pairs, Problem, heads
 from embrm.errors import ConvergenceError, DataError, OptionError
+from embrm.heads.gradient.diversity import Rank, relative_rank
 from embrm.heads.gradient.flip_rate import estimate_flip_rate
 from embrm.heads.gradient.head import FittedNet
 from embrm.heads.gradient.latent import Latent
-from embrm.heads.gradient.losses import objective, relative_rank
-from embrm.heads.gradient.network import Batch
+from embrm.heads.gradient.layers import Batch
+from embrm.heads.gradient.losses import Instance, Loss, Rdpo, Smoothed
+from embrm.heads.gradient.pools import PoolPessimism
 from embrm.heads.gradient.rows import Crossed, RowSource
 from tests.planted import planted
 
@@ -39,7 +43,8 @@ def flipped(seed: int, *, rate: float = 0.0, side: bool = False) -> tuple[Pairs,
 def quality(loss: str, *, side: bool) -> tuple[float, float]:
     """Return the correlation with the known reward and the NLL of clean labels on unseen prompts, over 5 seeds."""
     data = [flipped(seed, rate=0.4, side=side) for seed in range(5)]
-    recipe = Mlp(loss=loss, flip_rate=0.25 if side else 0.4, hidden=(64,))
+    known = {"flip_rate": 0.25 if side else 0.4} if loss == "rdpo" else {}
+    recipe = Mlp(loss={"name": loss, "options": known}, hidden=(64,))
     models = recipe.fit_many([Problem(p.take(p.prompt < 200), s) for s, (p, _) in enumerate(data)])
     out = []
     for model, (pairs, reward) in zip(models, data, strict=True):
@@ -80,21 +85,61 @@ def test_a_loss_that_needs_a_flip_rate_estimates_it_on_validation_prompts() -> N
     noisy = flipped(0, rate=0.3)[0]
     model = Mlp(loss="rdpo", epochs=8).fit(noisy, seed=0)
     assert 0.1 < model.record["flip_rate"] < 0.45
-    assert Mlp(loss="rdpo", flip_rate=0.2, epochs=1).fit(noisy, seed=0).record["flip_rate"] == 0.2
+    assert Mlp(loss=Rdpo(flip_rate=0.2), epochs=1).fit(noisy, seed=0).record["flip_rate"] == 0.2
     single = noisy.take(noisy.prompt == noisy.prompt[0])
-    with pytest.warns(UserWarning, match="belong to one prompt"), pytest.raises(DataError, match="pass flip_rate="):
-        Mlp(loss="smoothed").fit(single, seed=0)
+    with (
+        pytest.warns(UserWarning, match="belong to one prompt"),
+        pytest.raises(DataError, match=r"Smoothed\(flip_rate=0.1\)"),
+    ):
+        Mlp(loss=Smoothed()).fit(single, seed=0)
+
+
+@pytest.mark.parametrize("name", ["mlp", "inform", "brme", "warm", "ensemble"])
+def test_a_recipe_is_rebuilt_from_its_json(name: str) -> None:
+    """A name stands for the defaults of a kind, a mapping for any kind; numbers that were typed become numbers."""
+    options: dict[str, Any] = {"loss": {"name": "rdpo", "options": {"flip_rate": "0.2"}}, "reweight": "instance"}
+    base = Mlp(**options, diversity={"name": "bootstrap"}, pessimism="pools")
+    assert base.loss == Rdpo(flip_rate=0.2)
+    assert base.pessimism == PoolPessimism()
+    recipe = {"brme": {"trunk": base}, "warm": {"base": base}, "ensemble": {"base": base}}.get(name, options)
+    head = heads.get(name)(**recipe)
+    assert heads.Head.of(json.loads(json.dumps(head.config()))) == head
+    assert TypeAdapter(type(base)).validate_python({**options, "members": "3"}) == replace(Mlp(**options), members=3)
+
+
+def test_a_loss_of_ones_own_is_known_by_its_name() -> None:
+    @dataclass(frozen=True)
+    class Hinge(Loss):
+        name: ClassVar[str] = "own hinge"
+
+        def __call__(self, reward: torch.Tensor, batch: Batch) -> torch.Tensor:
+            chosen, rejected = reward.chunk(2, dim=-1)
+            return (1 - chosen + rejected).clamp_min(0)
+
+    pairs, reward = planted(pairs=300)
+    model = Mlp(loss="own hinge").fit(pairs, seed=0)
+    assert model.head.loss == Hinge()
+    assert np.corrcoef(model.score(pairs.features).mean, reward)[0, 1] > 0.6
+
+
+def test_a_single_member_is_paid_for_the_rank_of_its_own_layer() -> None:
+    weight = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    gain = Rank(bonus=2.0).gain({"input.weight": weight}, 1).numpy()
+    each = [2 * np.linalg.norm(w, "nuc") / np.linalg.norm(w) for w in weight.numpy()]
+    np.testing.assert_allclose(gain, each, rtol=1e-5)
+    reward = torch.arange(6.0).view(2, 3)
+    np.testing.assert_array_equal(Rank().likely(reward, 1).numpy(), reward.numpy())
 
 
 def test_instance_weights_are_the_worst_distribution_of_kl_penalised_robust_optimisation() -> None:
     """Their loss has the gradient of τ log mean exp(loss / τ), the dual of max over q of E_q loss − τ KL(q‖uniform)."""
-    head = Mlp(reweight="instance", temperature=0.5, centre=0.0, hidden=(3,))
+    head = Mlp(reweight=Instance(temperature=0.5), centre=0.0, hidden=(3,))
     reward = torch.randn(2, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     ones = torch.ones(6, dtype=torch.float64)
     batch = Batch(ones, ones, 0 * ones, torch.empty(0, 6), torch.zeros(1, 1))
     params = {"reward.weight": torch.ones(2, 1, 1, dtype=torch.float64)}
     z = reward.unsqueeze(-1)
-    (own,) = torch.autograd.grad(objective(head, params, Latent(z), z, batch).sum(), reward)
+    (own,) = torch.autograd.grad(head.objective(params, Latent(z), z, batch).sum(), reward)
     loss = torch.nn.functional.softplus(reward[:, 6:] - reward[:, :6])
     (dual,) = torch.autograd.grad((0.5 * torch.logsumexp(loss / 0.5, dim=1)).sum(), reward)
     np.testing.assert_allclose(own.numpy(), dual.numpy(), rtol=1e-9)
@@ -109,7 +154,7 @@ def test_relative_rank_is_that_of_the_stacked_layers_and_the_bonus_raises_it() -
     options = {"members": 3, "hidden": (8,), "epochs": 10, "patience": 0, "learning_rate": 1e-2}
     ranks = []
     for bonus in (1e-9, 1.0):
-        model = Mlp(rank_bonus=bonus, **options).fit(pairs, seed=0)
+        model = Mlp(diversity=Rank(bonus), **options).fit(pairs, seed=0)
         scale = pairs.features.matrix("joint").std(axis=0)[:, None]
         ranks.append(float(relative_rank(torch.from_numpy(model.params["input.weight"] * scale), 3)[0]))
         assert np.corrcoef(model.score(pairs.features).mean, reward)[0, 1] > 0.6
@@ -119,7 +164,7 @@ def test_relative_rank_is_that_of_the_stacked_layers_and_the_bonus_raises_it() -
 def test_members_under_a_rank_bonus_share_their_batches_and_their_likelihood() -> None:
     """Fitted with others or alone, a problem's members come out the same."""
     pairs, _ = planted(pairs=260)
-    recipe = Mlp(members=2, rank_bonus=0.1, hidden=(8,), epochs=4)
+    recipe = Mlp(members=2, diversity="rank", hidden=(8,), epochs=4)
     together = recipe.fit_many([Problem(pairs, seed) for seed in range(3)])
     for seed, model in enumerate(together):
         alone = recipe.fit(pairs, seed=seed).score(pairs.features).draws
@@ -138,12 +183,12 @@ def test_pessimism_lowers_what_the_reward_would_pick_on_the_pools() -> None:
     assert isinstance(plain, FittedNet)
     gains = []
     for price in (0.0, 1.0):
-        model = plain.refine(pairs, seed=1, pools=pools(), pessimism=price, epochs=10)
+        model = plain.refine(pairs, seed=1, pools=pools(), pessimism=PoolPessimism(price), epochs=10)
         reward = model.score(pools().features).draws[0].reshape(10, 20)
         gains.append(np.mean(reward.max(axis=1) - reward.mean(axis=1)))
     assert gains[1] < 0.7 * gains[0]
     with pytest.raises(DataError, match="pessimism needs pools"):
-        Mlp(pessimism=0.1).fit(pairs, seed=0)
+        Mlp(pessimism="pools").fit(pairs, seed=0)
 
 
 def test_refining_goes_on_from_where_the_model_stands() -> None:
@@ -184,8 +229,8 @@ def test_rrm_makes_a_head_read_the_prompt() -> None:
         prompt=features.prompt[own],
     )
     right = []
-    for augment in ("none", "rrm"):
-        recipe = Mlp(view="crossed", augment=augment, epochs=30, learning_rate=3e-3)
+    for options in ({"view": "crossed"}, {"augment": "rrm"}):
+        recipe = Mlp(**options, epochs=30, learning_rate=3e-3)
         model = recipe.fit(pairs.take(pairs.prompt < 60), seed=0)
         right.append(np.mean(model.score(features.take(own)).mean > model.score(moved).mean))
         test = pairs.take(pairs.prompt >= 60)
@@ -223,7 +268,7 @@ def test_crossing_needs_both_views_of_one_width() -> None:
         Mlp(view="crossed").fit(replace(pairs, features=replace(features, views=views)), seed=0)
     one = pairs.take(pairs.prompt == pairs.prompt[0])
     with pytest.raises(DataError, match="'rrm' needs responses to other prompts"):
-        Mlp(view="crossed", augment="rrm", patience=0).fit(one, seed=0)
+        Mlp(augment="rrm", patience=0).fit(one, seed=0)
 
 
 def test_a_loss_that_stops_being_finite_is_an_error_with_the_step() -> None:
@@ -274,15 +319,23 @@ def test_labels_that_all_point_one_way_are_learned_and_stay_finite(name: str) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "hinge"}, "loss must be one of"),
-        ({"flip_rate": 0.5}, r"flip_rate must be inside \[0, 0.5\)"),
-        ({"clip": 0.0}, "clip must be > 0"),
-        ({"temperature": float("nan")}, "temperature must be > 0"),
-        ({"pessimism": -1.0}, "pessimism must be >= 0"),
-        ({"pool_draws": 1}, "pool_draws must be >= 2"),
-        ({"augment": "rrm"}, "pass view='crossed'"),
-        ({"rank_bonus": 0.1}, "rank_bonus compares members"),
-        ({"rank_bonus": 0.1, "members": 3, "diversity": "bootstrap"}, "rank_bonus compares members"),
+        ({"loss": "hinge"}, "loss must be one of bt, classify, smoothed, rdpo, .*, got 'hinge'"),
+        ({"loss": None}, "loss must be one of"),
+        ({"loss": {"name": "rdpo", "clip": 1.0}}, "loss must be one of"),
+        ({"loss": {"name": "bt", "options": {"clip": 1.0}}}, "loss 'bt' has no option 'clip'; it has none"),
+        ({"loss": {"name": "rdpo", "options": {"clip": "much"}}}, "loss 'rdpo': clip: Input should be a valid number"),
+        ({"loss": {"name": "smoothed", "options": {"flip_rate": 0.5}}}, r"flip_rate must be inside \[0, 0.5\)"),
+        ({"loss": {"name": "rdpo", "options": {"clip": 0.0}}}, "loss 'rdpo': clip must be > 0"),
+        ({"loss": {"name": "unhinged", "options": {"clip": 0.0}}}, "loss 'unhinged': clip must be > 0"),
+        ({"loss": {"name": "margin", "options": {"margin": -1.0}}}, "loss 'margin': margin must be >= 0"),
+        ({"reweight": {"name": "instance", "options": {"temperature": float("nan")}}}, "temperature must be > 0"),
+        ({"reweight": "none"}, "reweight must be one of instance"),
+        ({"pessimism": {"name": "pools", "options": {"weight": -1.0}}}, "weight must be >= 0"),
+        ({"pessimism": {"name": "pools", "options": {"draws": 1}}}, "draws >= 2"),
+        ({"diversity": "luck"}, "diversity must be one of seed, bootstrap, rank"),
+        ({"diversity": {"name": "rank", "options": {"bonus": -1.0}}}, "diversity 'rank': bonus must be >= 0"),
+        ({"augment": "rrm", "view": "response"}, "'rrm' reads the view 'crossed', got view 'response'"),
+        ({"augment": "swap"}, "augment must be one of none, rrm"),
         ({"members": 0}, "members must be >= 1"),
         ({"validation_fraction": 1.0}, "validation_fraction must be inside"),
         ({"hidden": ()}, "hidden must give at least one"),

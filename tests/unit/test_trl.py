@@ -56,7 +56,9 @@ def test_the_reward_is_the_value_of_any_selector(name: str, model: FittedHead) -
 
 
 def test_robust_values_the_draws_and_sigmas_of_brme() -> None:
-    brme = heads.get("brme")(hidden=(4,), epochs=1).fit(read_pairs(PREFS, embedder=EMBEDDER), seed=0)
+    brme = heads.get("brme")(trunk=heads.get("mlp")(hidden=(4,), epochs=1)).fit(
+        read_pairs(PREFS, embedder=EMBEDDER), seed=0
+    )
     rule = selectors.get("robust")()
     found = RewardFunction(brme, EMBEDDER, selector=rule)(PROMPTS, ANSWERS)
     np.testing.assert_allclose(found, rule(brme.score(vectors(PROMPTS, ANSWERS))).value, rtol=1e-5)

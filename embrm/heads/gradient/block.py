@@ -19,9 +19,9 @@ from torch import Tensor
 
 from embrm.errors import ConvergenceError
 from embrm.heads.gradient.early_stopping import EarlyStopping, Trained
-from embrm.heads.gradient.losses import objective
-from embrm.heads.gradient.network import Batch, Network
-from embrm.heads.gradient.pools import Pools
+from embrm.heads.gradient.layers import Batch
+from embrm.heads.gradient.network import Network
+from embrm.heads.gradient.pools import PoolDraws
 from embrm.heads.gradient.pyro_sites import LatentSite, PriorSite
 from embrm.heads.gradient.replicates import Replicate, as_batch
 
@@ -48,9 +48,10 @@ class Block:
             name: torch.stack([r.initial(name, init) for r in replicates]).to(device)
             for name, init in head.parameters(self.source.shape[1]).items()
         }
-        self.pools: Pools | None = None
+        self.pools: PoolDraws | None = None
         if head.pessimism and first.problem.pools:
-            self.pools = Pools(head, first.problem.pools, first.source.matrices)
+            draws = head.pessimism.draws
+            self.pools = PoolDraws(first.problem.pools, head.view, first.source.matrices, draws=draws)
         # What the graph reads: the parameters themselves, and the input layer with the features' scaling inside.
         self.leaves = {
             name: (torch.empty_like(p) if name.startswith("input.") else p).requires_grad_()
@@ -155,9 +156,10 @@ class Block:
             if latent.stochastic:
                 with replicate, text, kl, counted:
                     z = pyro.sample("z", PriorSite(latent.loc))
-            total = objective(head, params, latent, z, step.batch).sum()
-            if self.pools:
-                total = total + self.pools.price(params, step.x[:, texts:]).sum()
+            total = head.objective(params, latent, z, step.batch).sum()
+            if head.pessimism:
+                pool = head.decode(params, head.encode(params, step.x[:, texts:]).loc)
+                total = total + head.pessimism.price(pool).sum()
             pyro.factor("preference", -total)
 
         loss: Tensor = TraceMeanField_ELBO().differentiable_loss(model, guide)

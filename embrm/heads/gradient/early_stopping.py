@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from embrm.core.arrays import IntArray
-from embrm.heads.gradient.losses import shared_reward
-from embrm.heads.gradient.network import Network, Params
+from embrm.heads.gradient.layers import Params
+from embrm.heads.gradient.network import Network
 from embrm.heads.gradient.replicates import PairRows, Prepared, Replicate
 from embrm.heads.gradient.rows import RowSource
 
@@ -100,5 +100,5 @@ def validation_loss(head: Network, params: Params, source: RowSource, pairs: Pai
     latents = torch.cat(list(encode_rows(head, params, source, rows)), dim=1)
     z = latents[:, torch.from_numpy(inverse.ravel()).to(source.device)]
     batch = pairs.batch(torch.full((1, 1), flip, device=source.device))
-    loss = head.preference(params, z, shared_reward(head, head.decode(params, z)), batch)
+    loss = head.preference(params, z, head.diversity.likely(head.decode(params, z), head.members), batch)
     return (batch.weight * loss).mean(dim=1)

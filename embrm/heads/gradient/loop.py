@@ -18,7 +18,7 @@ from embrm.core.data import Problem, Provenance
 from embrm.core.device import torch_device
 from embrm.heads.gradient.block import Block
 from embrm.heads.gradient.early_stopping import Trained, bytes_per_text, encode_rows
-from embrm.heads.gradient.losses import NEED_FLIP_RATE
+from embrm.heads.gradient.losses import FlipAware
 from embrm.heads.gradient.network import Network
 from embrm.heads.gradient.replicates import Prepared, Replicate
 from embrm.heads.gradient.rows import Matrices
@@ -85,7 +85,7 @@ def train(
         for (_, steps, batch, _), members in groups.items():
             replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
             size = max(1, bytes_of_block // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
-            if head.rank_bonus:  # the members of a problem are one likelihood
+            if head.diversity.together:
                 size = math.ceil(size / head.members) * head.members
             trained: list[Trained] = []
             for first in range(0, len(replicates), size):
@@ -107,7 +107,7 @@ def _collect(head: Network, prepared: Prepared, trained: list[Trained]) -> Learn
         "device": source.device.type,
         "pairs": len(prepared.pairs),
         "validation_pairs": 0 if prepared.validation is None else prepared.validation[1].index.shape[1],
-        **({"flip_rate": prepared.flip} if head.loss in NEED_FLIP_RATE else {}),
+        **({"flip_rate": prepared.flip} if isinstance(head.loss, FlipAware) else {}),
         **{key: [t.record[key] for t in trained] for key in ("epochs", "best_epoch", "validation_loss")},
         "sd": reward.std(dim=1).tolist(),
         **head.report(shown),

@@ -13,7 +13,8 @@ from torch import Tensor
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs, Problem
 from embrm.errors import DataError
-from embrm.heads.gradient.network import Batch, Init, Network
+from embrm.heads.gradient.layers import Batch, Init
+from embrm.heads.gradient.network import Network
 from embrm.heads.gradient.rows import Crossed, Matrices, RowSource
 from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments, rows_of, targets
 
@@ -147,10 +148,10 @@ class Replicate:
         """Seed the member's generator from the problem's seed and the member's number."""
         sequence = np.random.SeedSequence([prepared.problem.seed, member])
         generator = _generator(sequence)
-        # Members whose likelihood is on their mean reward must see the same pairs in a step.
-        shuffler = _generator(np.random.SeedSequence([prepared.problem.seed])) if head.rank_bonus else generator
+        # Members that are one likelihood must see the same pairs in a step.
+        shuffler = _generator(np.random.SeedSequence([prepared.problem.seed])) if head.diversity.together else generator
         resample = None
-        if head.diversity == "bootstrap":
+        if head.diversity.resampled:
             drawn = torch.from_numpy(bootstrap_prompts(prepared.pairs, np.random.default_rng(sequence)))
             # Augmented pairs follow the pairs that they were made of.
             resample = torch.cat([drawn + i for i in range(0, len(prepared), len(prepared.pairs))])
