@@ -209,7 +209,11 @@ def test_the_bound_of_kl_is_reached_by_a_rule_that_takes_the_largest() -> None:
         ([1.5], "support", r"among whole numbers of responses, got sizes \[1.5\]"),
         ([5], "population", "the smallest pool has 4 responses, so its best of 5 is unknown"),
         ([0], "population", "sizes must be numbers >= 1"),
-        ([1], "sample", r"'test_rule_comparison' has no curve under pool='sample'; take pool='population' or pool='support'"),
+        (
+            [1],
+            "sample",
+            r"'test_rule_comparison' has no curve under pool='sample'; take pool='population' or pool='support'",
+        ),
     ],
 )
 def test_a_sampled_curve_refuses_what_it_cannot_draw(sizes: list[float], pool: Convention, message: str) -> None:
