@@ -5,7 +5,7 @@
 The model is a Llama of random weights: 1.0 billion parameters in bfloat16 on a GPU, 25 million in float32 on a CPU. Its
 bare matrix products are those of all its layers on the same number of tokens, one after the other, with nothing between
 them. Everything is timed in one run, in turns, and the best round counts. `embed` is the whole way from texts to
-vectors in the cache, on all visible GPUs; `forward` the model's batches alone, on one.
+vectors in the cache, on all visible GPUs; `forward` the model's batches alone, by transformers itself, on one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from timing import best
 
-from embrm.embedders.causal_lm import CausalLM, _replicas
-from embrm.lm.checkpoint import Checkpoint, Conversation, devices
+from embrm.embedders.causal_lm import CausalLM
+from embrm.lm.checkpoint import Checkpoint, Conversation, call, devices
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.tiny_models import tokenizer
@@ -76,7 +76,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder) / "model", LARGE if cuda else SMALL)
         embedder = CausalLM(str(Path(folder) / "model"), device="cuda" if cuda else "cpu", batch_size=size)
-        conversation = Conversation(Checkpoint(embedder.model).tokenizer())
+        checkpoint = Checkpoint(embedder.model)
+        conversation = Conversation(checkpoint.tokenizer())
         batches = 32 if cuda else 2
         some = texts(batches * size, conversation)
         count = sum(map(len, conversation.tokens(some)))
@@ -87,25 +88,26 @@ def main() -> None:
             assert embedder.embed(some).computed == len(some)
 
         embed()  # loads the model
-        places = tuple(devices(embedder.device))
-        [replica, *_] = _replicas(embedder._checkpoint, embedder._conversation, places, cuda)
-        rows = embedder._conversation.tokens(some)
+        place = devices(embedder.device)[0]
+        net = checkpoint.network("AutoModel", device=place, bfloat16=cuda)
+        rows = conversation.tokens(some)
         starts = range(0, len(rows), size)
-        net, bare = replica._net, products(replica._net, size * LENGTH)
-        whole, forward, matrices = best(
-            embed,
-            lambda: [replica.encode(rows[i : i + size], layer=-1, mean=False) for i in starts],
-            lambda: [bare() for _ in starts],
-            rounds=ROUNDS,
-        )
+        bare = products(net, size * LENGTH)
+
+        def forward() -> None:
+            for i in starts:
+                out = call(net, conversation.batch(rows[i : i + size], left=False, device=place))
+                out.last_hidden_state[:, -1].float().cpu()
+
+        whole, model, matrices = best(embed, forward, lambda: [bare() for _ in starts], rounds=ROUNDS)
         weights = sum(m.weight.numel() for m in net.layers.modules() if isinstance(m, torch.nn.Linear))
         parameters = sum(p.numel() for p in net.parameters())
-    place = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
     print(
-        f"{place}; {parameters / 1e6:.0f} M parameters in {net.dtype}; {len(some)} texts of {LENGTH} tokens by {size}"
+        f"{where}; {parameters / 1e6:.0f} M parameters in {net.dtype}; {len(some)} texts of {LENGTH} tokens by {size}"
     )
     print("| what | tokens/s | TFLOP/s of the products | share of the bare products |\n|---|--:|--:|--:|")
-    for name, seconds in (("embed", whole), ("forward", forward), ("bare products", matrices)):
+    for name, seconds in (("embed", whole), ("forward", model), ("bare products", matrices)):
         rate = count / seconds
         print(f"| {name} | {rate:.0f} | {2 * weights * rate / 1e12:.3g} | {matrices / seconds:.2f} |")
 
