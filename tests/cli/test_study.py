@@ -97,7 +97,7 @@ def test_failed_cells_are_named_and_the_rest_is_reported(embrm: Embrm, config: s
 def test_only_one_claim(embrm: Embrm, config: str) -> None:
     done = embrm("study", "--config", config, "-o", "new", "--dry-run", "--only", "C99")
     assert done.code == 2
-    assert "no claim named 'C99'. There are: C1, C2" in done.err
+    assert "no claim named 'C99'. Did you mean 'C9'?" in done.err
     done = embrm("study", "--config", config, "-o", "new", "--dry-run", "--only", "C1", "--json")
     kinds = {line["head"]: line["cells"] for line in done.json["by_head"] if line["kind"] == "fit"}
     assert kinds == {"mlp": 2}
