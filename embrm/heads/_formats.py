@@ -11,9 +11,26 @@ from typing import Any
 from embrm.core.recipe import changed
 from embrm.core.settings import write_settings
 from embrm.core.version import __version__
-from embrm.errors import EmbrmError, OptionError
+from embrm.errors import EmbrmError
 from embrm.heads._head import Head
 from embrm.heads._saved import FORMAT
+
+# Defaults of options of format 1 that are kinds with numbers of their own now, or an option of such a kind.
+FORMAT_1: Mapping[str, Any] = {
+    "loss": "bt",
+    "flip_rate": None,
+    "clip": 10.0,
+    "extra_margin": 1.0,
+    "reweight": "none",
+    "temperature": 1.0,
+    "rank_bonus": 0.0,
+    "pessimism": 0.0,
+    "pool_draws": 8,
+    "head_learning_rate": 0.01,
+    "refits": 16,
+    "sigma_prior": 0.5,
+    "sigma_weight": 0.05,
+}
 
 
 def other_format(config: Mapping[str, Any], folder: Path) -> str:
@@ -53,11 +70,15 @@ def _differing(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], l
     except EmbrmError:  # of a package that is not installed
         return dict(options), []
     fields = {field.name for field in dataclasses.fields(default) if field.init}
+    inner_heads = [value for value in vars(default).values() if isinstance(value, Head)]  # such as a trunk
+    moved = {name: value for head in inner_heads for name, value in head.options().items()} | dict(FORMAT_1)
     differing: dict[str, Any] = {}
     gone: list[str] = []
     for option, value in options.items():
         if option not in fields:
-            gone += write_settings({option: value})
+            gone += [] if moved.get(option, ...) == value else write_settings({option: value})
+        elif FORMAT_1.get(option, ...) == value:
+            continue
         elif isinstance(value, Mapping) and "head" in value:
             inner, further = _differing(value["head"], value.get("options", {}))
             differing[option] = {"name": value["head"], "options": inner}
@@ -70,5 +91,5 @@ def _differing(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], l
 def _is_default(recipe: Head, option: str, value: Any) -> bool:
     try:
         return changed(recipe, {option: value}) == recipe
-    except OptionError:  # alone it cannot be; with the others it may
+    except EmbrmError:  # alone it cannot be; with the others it may
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,24 +13,26 @@ from torch.nn import functional
 
 from embrm.core.arrays import Array
 from embrm.core.data import Pairs
+from embrm.core.recipe import Recipe, Variants
 from embrm.errors import OptionError
 from embrm.heads.gradient.head import GradientHead
 from embrm.heads.gradient.latent import Latent
 from embrm.heads.gradient.layers import Batch, Init, Params, affine, dense
 from embrm.heads.gradient.losses import differences
-from embrm.heads.gradient.variant import Variant
 from embrm.heads.mlp import Mlp
 
 CAP = 5.0  # of a text's σ under marginal_bt, which identifies it poorly
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 EXACT_UP_TO = CAP  # sd of a difference up to which 32 nodes are within 0.2 %; above it the probit form
 
+stages: Variants[Stage2] = Variants("stage2")
+
 
 @dataclass(frozen=True)
-class Stage2(Variant):
+class Stage2(Recipe):
     """What the read-outs of a mean μ and a standard deviation σ are fitted to."""
 
-    option: ClassVar[str] = "stage2"
+    family = stages
 
     @abstractmethod
     def __call__(self, mu: Tensor, sigma: Tensor, batch: Batch) -> Tensor:
@@ -50,7 +51,7 @@ class OnRefits(Stage2):
 
     def __post_init__(self) -> None:
         if self.refits < 8:
-            raise OptionError(f"stage2 '{self.name}': refits must be >= 8 (σ is their spread), got {self.refits}")
+            raise OptionError(f"refits must be >= 8 (σ is their spread), got {self.refits}")
 
     @abstractmethod
     def of_texts(self, error: Tensor, sigma: Tensor) -> Tensor:
@@ -65,28 +66,27 @@ class OnRefits(Stage2):
         return of_chosen + of_rejected
 
 
+@stages.offer("gaussian_nll")
 @dataclass(frozen=True)
 class GaussianNll(OnRefits):
     """−E log N(t; μ, σ²) without its constant: with one fixed target instead of the refits σ would go to 0."""
-
-    name: ClassVar[str] = "gaussian_nll"
 
     def of_texts(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Return E(μ − t)²/(2σ²) + log σ."""
         return 0.5 * error / sigma.square() + sigma.log()
 
 
+@stages.offer("sampled_mse")
 @dataclass(frozen=True)
 class SampledMse(OnRefits):
     """The literal E(μ + σε − t)²: its σ collapses to the floor everywhere, a negative result that is kept as one."""
-
-    name: ClassVar[str] = "sampled_mse"
 
     def of_texts(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Return E(μ − t)² + σ²."""
         return error + sigma.square()
 
 
+@stages.offer("marginal_bt")
 @dataclass(frozen=True)
 class MarginalBt(Stage2):
     """−log E σ(Δμ + sε) with s² = σ_w² + σ_l², ε ~ N(0, 1).
@@ -98,16 +98,12 @@ class MarginalBt(Stage2):
         weight: weight of the prior in the loss of a text.
     """
 
-    name: ClassVar[str] = "marginal_bt"
     prior: float = 0.5
     weight: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0 < self.prior < CAP or not self.weight >= 0:
-            raise OptionError(
-                f"stage2 'marginal_bt': prior must be inside (0, {CAP:g}) and weight >= 0, got {self.prior} and "
-                f"{self.weight}"
-            )
+            raise OptionError(f"prior must be inside (0, {CAP:g}) and weight >= 0, got {self.prior} and {self.weight}")
 
     def __call__(self, mu: Tensor, sigma: Tensor, batch: Batch) -> Tensor:
         """Return the loss of each label and the prior of both σ."""

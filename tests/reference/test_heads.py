@@ -30,6 +30,7 @@ from embrm.heads.gradient.losses import (
     Smoothed,
     Symmetric,
     Unhinged,
+    losses,
 )
 from tests.planted import planted
 
@@ -86,10 +87,10 @@ def test_linear_with_ties_margins_and_weights_is_the_optimum_found_by_finite_dif
 @pytest.mark.parametrize(
     "loss",
     [BradleyTerry(), Smoothed(), Rdpo(clip=1.5), Symmetric(), Unhinged(clip=1.5), Margin(margin=0.7), Classify()],
-    ids=lambda loss: loss.name,
+    ids=lambda loss: losses.name_of(loss),
 )
 def test_losses_are_their_formulas(loss: Loss) -> None:
-    name = loss.name
+    name = losses.name_of(loss)
     numbers, e = batch(40, flip=0.2), 0.2
     reward = torch.from_numpy(2 * np.random.default_rng(1).normal(size=(3, 80)))
     w, l = reward.numpy()[:, :40], reward.numpy()[:, 40:]  # noqa: E741

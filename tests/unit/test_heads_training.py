@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +13,15 @@ from pydantic import TypeAdapter
 from scipy.special import expit, log_expit
 
 from embrm import Candidates, Features, Pairs, Problem, heads
-from embrm.errors import ConvergenceError, DataError, OptionError
+from embrm.core.recipe import make
+from embrm.core.settings import read_settings
+from embrm.errors import ConvergenceError, DataError, OptionError, UnknownNameError
 from embrm.heads.gradient.diversity import Rank, relative_rank
 from embrm.heads.gradient.flip_rate import estimate_flip_rate
 from embrm.heads.gradient.head import FittedNet
 from embrm.heads.gradient.latent import Latent
 from embrm.heads.gradient.layers import Batch
-from embrm.heads.gradient.losses import Instance, Loss, Rdpo, Smoothed
+from embrm.heads.gradient.losses import Instance, Loss, Rdpo, Smoothed, losses
 from embrm.heads.gradient.pools import PoolPessimism
 from embrm.heads.gradient.rows import Crossed, RowSource
 from tests.planted import planted
@@ -104,14 +106,17 @@ def test_a_recipe_is_rebuilt_from_its_json(name: str) -> None:
     recipe = {"brme": {"trunk": base}, "warm": {"base": base}, "ensemble": {"base": base}}.get(name, options)
     head = heads.get(name)(**recipe)
     assert heads.Head.of(json.loads(json.dumps(head.config()))) == head
+    typed = ["loss=rdpo", "loss.flip_rate=0.2", "reweight=instance"]
+    assert make(heads.registry, "mlp", read_settings(typed)) == Mlp(**options)
     assert TypeAdapter(type(base)).validate_python({**options, "members": "3"}) == replace(Mlp(**options), members=3)
 
 
-def test_a_loss_of_ones_own_is_known_by_its_name() -> None:
+def test_a_loss_of_ones_own_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "_classes", dict(losses._classes))  # no other test knows it
+
+    @losses.offer("own hinge")
     @dataclass(frozen=True)
     class Hinge(Loss):
-        name: ClassVar[str] = "own hinge"
-
         def __call__(self, reward: torch.Tensor, batch: Batch) -> torch.Tensor:
             chosen, rejected = reward.chunk(2, dim=-1)
             return (1 - chosen + rejected).clamp_min(0)
@@ -319,20 +324,20 @@ def test_labels_that_all_point_one_way_are_learned_and_stay_finite(name: str) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "hinge"}, "loss must be one of bt, classify, smoothed, rdpo, .*, got 'hinge'"),
-        ({"loss": None}, "loss must be one of"),
-        ({"loss": {"name": "rdpo", "clip": 1.0}}, "loss must be one of"),
-        ({"loss": {"name": "bt", "options": {"clip": 1.0}}}, "loss 'bt' has no option 'clip'; it has none"),
+        ({"loss": "unhinge"}, "no loss named 'unhinge'. Did you mean 'unhinged'?"),
+        ({"loss": None}, "a loss is a name or"),
+        ({"loss": {"name": "rdpo", "clip": 1.0}}, "a loss is a name or"),
+        ({"loss": {"name": "bt", "options": {"clip": 1.0}}}, "loss 'bt' has no option 'clip'. There are: none"),
         ({"loss": {"name": "rdpo", "options": {"clip": "much"}}}, "loss 'rdpo': clip: Input should be a valid number"),
         ({"loss": {"name": "smoothed", "options": {"flip_rate": 0.5}}}, r"flip_rate must be inside \[0, 0.5\)"),
         ({"loss": {"name": "rdpo", "options": {"clip": 0.0}}}, "loss 'rdpo': clip must be > 0"),
         ({"loss": {"name": "unhinged", "options": {"clip": 0.0}}}, "loss 'unhinged': clip must be > 0"),
         ({"loss": {"name": "margin", "options": {"margin": -1.0}}}, "loss 'margin': margin must be >= 0"),
         ({"reweight": {"name": "instance", "options": {"temperature": float("nan")}}}, "temperature must be > 0"),
-        ({"reweight": "none"}, "reweight must be one of instance"),
+        ({"reweight": "none"}, "no reweight named 'none'. There are: instance"),
         ({"pessimism": {"name": "pools", "options": {"weight": -1.0}}}, "weight must be >= 0"),
         ({"pessimism": {"name": "pools", "options": {"draws": 1}}}, "draws >= 2"),
-        ({"diversity": "luck"}, "diversity must be one of seed, bootstrap, rank"),
+        ({"diversity": "luck"}, "no diversity named 'luck'. There are: seed, bootstrap, rank"),
         ({"diversity": {"name": "rank", "options": {"bonus": -1.0}}}, "diversity 'rank': bonus must be >= 0"),
         ({"augment": "rrm", "view": "response"}, "'rrm' reads the view 'crossed', got view 'response'"),
         ({"augment": "swap"}, "augment must be one of none, rrm"),
@@ -342,7 +347,7 @@ def test_labels_that_all_point_one_way_are_learned_and_stay_finite(name: str) ->
     ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises((OptionError, UnknownNameError), match=message):
         Mlp(**options)
 
 

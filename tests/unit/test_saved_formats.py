@@ -83,6 +83,23 @@ def test_vectors_made_elsewhere_and_options_that_are_gone() -> None:
     assert Head.of("mlp")
 
 
+def test_options_of_gradient_heads_that_are_kinds_now() -> None:
+    """What was at its default is not named, whether the option is gone, moved to a trunk, or turned off by a word."""
+    training = {"flip_rate": None, "clip": 10.0, "reweight": "none", "temperature": 1.0, "rank_bonus": 0.0}
+    training |= {"pessimism": 0.0, "pool_draws": 8, "epochs": 20, "diversity": "seed", "loss": "bt"}
+    message = other_format(format_1("mlp", training), Path("m"))
+    assert message.endswith("--head mlp --embedder NAME -o m")
+    message = other_format(format_1("mlp", training | {"loss": "rdpo", "flip_rate": 0.2}), Path("m"))
+    assert message.endswith(
+        "--set loss=rdpo --embedder NAME -o m (options that are named otherwise now: flip_rate=0.2)"
+    )
+    brme = training | {"diversity": "bootstrap", "refits": 16, "hidden": [128, 64], "stage2": "marginal_bt"}
+    message = other_format(format_1("brme", brme | {"patience": 5}), Path("m"))
+    assert message.endswith(
+        "--set stage2=marginal_bt --embedder NAME -o m (options that are named otherwise now: patience=5)"
+    )
+
+
 def test_a_head_that_is_not_installed() -> None:
     message = other_format(format_1("stranger", {"size": 3}), Path("m"))
     assert "--head stranger --set size=3 --embedder NAME -o m" in message

@@ -8,13 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from embrm.core.recipe import Recipe, Variants
 from embrm.errors import OptionError
 from embrm.heads.gradient.layers import Params
-from embrm.heads.gradient.variant import Variant
+
+diversities: Variants[Diversity] = Variants("diversity")
 
 
 @dataclass(frozen=True)
-class Diversity(Variant):
+class Diversity(Recipe):
     """What members differ in beside initialisation and noise.
 
     Attributes:
@@ -22,7 +24,7 @@ class Diversity(Variant):
         together: whether the members of a problem are one likelihood; they see the same pairs in a step then.
     """
 
-    option: ClassVar[str] = "diversity"
+    family = diversities
     resampled: ClassVar[bool] = False
     together: ClassVar[bool] = False
 
@@ -35,21 +37,21 @@ class Diversity(Variant):
         return None
 
 
+@diversities.offer("seed")
 @dataclass(frozen=True)
 class Seeds(Diversity):
     """All members train on the same pairs, each in an order of its own."""
 
-    name: ClassVar[str] = "seed"
 
-
+@diversities.offer("bootstrap")
 @dataclass(frozen=True)
 class Bootstraps(Diversity):
     """Each member trains on a bootstrap of its own over prompts."""
 
-    name: ClassVar[str] = "bootstrap"
     resampled: ClassVar[bool] = True
 
 
+@diversities.offer("rank")
 @dataclass(frozen=True)
 class Rank(Diversity):
     """Members are paid for stacked input layers A with a large ‖A‖_*/‖A‖_F (UP-RLHF, 2401.00243).
@@ -61,13 +63,12 @@ class Rank(Diversity):
         bonus: λ, the pay; larger makes the members differ more.
     """
 
-    name: ClassVar[str] = "rank"
     together: ClassVar[bool] = True
     bonus: float = 0.1
 
     def __post_init__(self) -> None:
         if not self.bonus >= 0:
-            raise OptionError(f"diversity 'rank': bonus must be >= 0, got {self.bonus}")
+            raise OptionError(f"bonus must be >= 0, got {self.bonus}")
 
     def likely(self, reward: Tensor, members: int) -> Tensor:
         """Return the members' mean reward, for each of them."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from embrm.core.recipe import Recipe, Variants
 from embrm.errors import OptionError
 from embrm.heads.gradient.layers import Batch
-from embrm.heads.gradient.variant import Variant
+
+losses: Variants[Loss] = Variants("loss")
+weightings: Variants[Weighting] = Variants("reweight")
 
 
 @dataclass(frozen=True)
-class Loss(Variant):
+class Loss(Recipe):
     """What a pair costs, from its rewards.
 
     In the formulas z = r_w − r_l − the pair's margin, t is the target (1, or ½ for a tie) and ε the flip rate.
@@ -27,7 +29,7 @@ class Loss(Variant):
     calibrated, and order better under symmetric flips alone; "smoothed" is worse in both (.30 and .68; .83 and .61).
     """
 
-    option: ClassVar[str] = "loss"
+    family = losses
 
     @abstractmethod
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
@@ -45,7 +47,7 @@ def cross_entropy(z: Tensor, target: Tensor) -> Tensor:
     return functional.softplus(z) - target * z
 
 
-def positive(option: str, **numbers: float) -> None:
+def positive(**numbers: float) -> None:
     """Make sure that the numbers of an option are above 0.
 
     Raises:
@@ -53,25 +55,23 @@ def positive(option: str, **numbers: float) -> None:
     """
     for name, value in numbers.items():
         if not value > 0:
-            raise OptionError(f"{option}: {name} must be > 0, got {value}")
+            raise OptionError(f"{name} must be > 0, got {value}")
 
 
+@losses.offer("bt")
 @dataclass(frozen=True)
 class BradleyTerry(Loss):
     """Bradley–Terry: −t log σ(z) − (1 − t) log σ(−z)."""
-
-    name: ClassVar[str] = "bt"
 
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each label."""
         return cross_entropy(differences(reward, batch), batch.target)
 
 
+@losses.offer("classify")
 @dataclass(frozen=True)
 class Classify(Loss):
     """The binary cross entropy of each text alone, winners against losers (Sun et al. 2411.04991): knows no margin."""
-
-    name: ClassVar[str] = "classify"
 
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
         """Return the two texts' cross entropies, summed."""
@@ -92,16 +92,13 @@ class FlipAware(Loss):
 
     def __post_init__(self) -> None:
         if self.flip_rate is not None and not 0 <= self.flip_rate < 0.5:
-            raise OptionError(
-                f"loss '{self.name}': flip_rate must be inside [0, 0.5) (or None to estimate it), got {self.flip_rate}"
-            )
+            raise OptionError(f"flip_rate must be inside [0, 0.5) (or None to estimate it), got {self.flip_rate}")
 
 
+@losses.offer("smoothed")
 @dataclass(frozen=True)
 class Smoothed(FlipAware):
     """Label smoothing: Bradley–Terry with the target pulled to 1 − ε."""
-
-    name: ClassVar[str] = "smoothed"
 
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
         """Return the cross entropy with the smoothed target."""
@@ -109,6 +106,7 @@ class Smoothed(FlipAware):
         return cross_entropy(differences(reward, batch), target)
 
 
+@losses.offer("rdpo")
 @dataclass(frozen=True)
 class Rdpo(FlipAware):
     """[−(1 − ε) log σ(z) + ε log σ(−z)] / (1 − 2ε), unbiased under flips of rate ε (Chowdhury et al. 2403.00409).
@@ -117,12 +115,11 @@ class Rdpo(FlipAware):
         clip: bound of |z|, because the loss has no lower bound.
     """
 
-    name: ClassVar[str] = "rdpo"
     clip: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive("loss 'rdpo'", clip=self.clip)
+        positive(clip=self.clip)
 
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
         """Return the cross entropy with a target that lies outside [0, 1] as much as flips pull it inwards."""
@@ -130,17 +127,17 @@ class Rdpo(FlipAware):
         return cross_entropy(z, (batch.target - batch.flip) / (1 - 2 * batch.flip))
 
 
+@losses.offer("symmetric")
 @dataclass(frozen=True)
 class Symmetric(Loss):
     """σ(−z), whose sum over both labels is constant (Ghosh et al. 1712.09482)."""
-
-    name: ClassVar[str] = "symmetric"
 
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
         """Return the probability that the model gives to the other label."""
         return batch.target + (1 - 2 * batch.target) * torch.sigmoid(differences(reward, batch))
 
 
+@losses.offer("unhinged")
 @dataclass(frozen=True)
 class Unhinged(Loss):
     """1 − z with clipped rewards (van Rooyen et al. 1505.07634).
@@ -149,17 +146,17 @@ class Unhinged(Loss):
         clip: bound of |r|, without which the loss has no lower bound.
     """
 
-    name: ClassVar[str] = "unhinged"
     clip: float = 10.0
 
     def __post_init__(self) -> None:
-        positive("loss 'unhinged'", clip=self.clip)
+        positive(clip=self.clip)
 
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
         """Return the linear loss; a tie costs 1."""
         return 1 + (1 - 2 * batch.target) * differences(reward.clamp(-self.clip, self.clip), batch)
 
 
+@losses.offer("margin")
 @dataclass(frozen=True)
 class Margin(Loss):
     """−log σ(z − m): every chosen reward should exceed the rejected one by m; a tie asks for no margin.
@@ -168,12 +165,11 @@ class Margin(Loss):
         margin: m, for all pairs alike, beside the margins that pairs have of their own.
     """
 
-    name: ClassVar[str] = "margin"
     margin: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.margin >= 0:
-            raise OptionError(f"loss 'margin': margin must be >= 0, got {self.margin}")
+            raise OptionError(f"margin must be >= 0, got {self.margin}")
 
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
         """Return the cross entropy of the differences less the margin."""
@@ -182,7 +178,19 @@ class Margin(Loss):
 
 
 @dataclass(frozen=True)
-class Instance(Variant):
+class Weighting(Recipe):
+    """How a batch weighs its pairs."""
+
+    family = weightings
+
+    @abstractmethod
+    def __call__(self, weight: Tensor, per_pair: Tensor) -> Tensor:
+        """Return weights `(R, B)` from those of the pairs and their losses."""
+
+
+@weightings.offer("instance")
+@dataclass(frozen=True)
+class Instance(Weighting):
     """Weights ∝ exp(loss / τ) within a batch: KL-penalised distributionally robust optimisation.
 
     They lift hard pairs, and flipped labels with them.
@@ -191,12 +199,10 @@ class Instance(Variant):
         temperature: τ; small looks at the worst pairs alone.
     """
 
-    option: ClassVar[str] = "reweight"
-    name: ClassVar[str] = "instance"
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        positive("reweight 'instance'", temperature=self.temperature)
+        positive(temperature=self.temperature)
 
     def __call__(self, weight: Tensor, per_pair: Tensor) -> Tensor:
         """Return the weights `(R, B)` of the worst distribution over the batch's pairs, from those of the pairs."""

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from embrm.core.data import Candidates
+from embrm.core.recipe import Recipe, Variants
 from embrm.errors import OptionError
 from embrm.heads.gradient.rows import Matrices, RowSource
-from embrm.heads.gradient.variant import Variant
 
 POOLS = 16  # of a step
 
+pessimisms: Variants[Pessimism] = Variants("pessimism")
+
 
 @dataclass(frozen=True)
-class PoolPessimism(Variant):
-    """PET (2505.20556): a price on r(own best of n) − r(mean response) over the problem's pools.
+class Pessimism(Recipe):
+    """A price on what the reward would pick among n responses of a pool.
 
     Attributes:
-        weight: c, the price.
-        draws: n of that best-of-n.
+        weight: of the price in the loss.
+        draws: n.
     """
 
-    option: ClassVar[str] = "pessimism"
-    name: ClassVar[str] = "pools"
+    family = pessimisms
     weight: float = 0.1
     draws: int = 8
 
     def __post_init__(self) -> None:
         if not self.weight >= 0 or self.draws < 2:
-            raise OptionError(f"pessimism: weight must be >= 0 and draws >= 2, got {self.weight} and {self.draws}")
+            raise OptionError(f"weight must be >= 0 and draws >= 2, got {self.weight} and {self.draws}")
+
+    @abstractmethod
+    def price(self, reward: Tensor) -> Tensor:
+        """Return the price `(R,)` of rewards `(R, pools · n)`."""
+
+
+@pessimisms.offer("pools")
+@dataclass(frozen=True)
+class PoolPessimism(Pessimism):
+    """PET (2505.20556): weight · [r(own best of n) − r(mean response)] over the problem's pools."""
 
     def price(self, reward: Tensor) -> Tensor:
-        """Return c · mean over pools of max r − mean r `(R,)`, from rewards `(R, pools · n)`."""
+        """Return the weight times the mean over pools of max r − mean r `(R,)`, from rewards `(R, pools · n)`."""
         reward = reward.view(len(reward), POOLS, self.draws)
         return self.weight * (reward.amax(dim=-1) - reward.mean(dim=-1)).mean(dim=-1)
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from embrm.errors import OptionError
 from embrm.heads.gradient.diversity import Diversity, Seeds
-from embrm.heads.gradient.losses import BradleyTerry, Instance, Loss
-from embrm.heads.gradient.pools import PoolPessimism
+from embrm.heads.gradient.losses import BradleyTerry, Loss, Weighting
+from embrm.heads.gradient.pools import Pessimism
 from embrm.heads.gradient.rows import CROSSED
 
 JOINT = "joint"  # the view that is read where nothing else is said
@@ -52,16 +52,17 @@ class Training:
     validation_fraction: float = 0.15
     loss: Loss = field(default_factory=BradleyTerry)
     centre: float = 0.01
-    reweight: Instance | None = None
+    reweight: Weighting | None = None
     augment: Literal["none", "rrm"] = "none"
-    pessimism: PoolPessimism | None = None
+    pessimism: Pessimism | None = None
 
     def __post_init__(self) -> None:
-        families = {"diversity": Diversity, "loss": Loss, "reweight": Instance, "pessimism": PoolPessimism}
-        for name, family in families.items():
-            value = getattr(self, name)
-            if value is not None or name in ("diversity", "loss"):
-                object.__setattr__(self, name, family.of(value))
+        object.__setattr__(self, "diversity", Diversity.of(self.diversity))
+        object.__setattr__(self, "loss", Loss.of(self.loss))
+        if self.reweight is not None:
+            object.__setattr__(self, "reweight", Weighting.of(self.reweight))
+        if self.pessimism is not None:
+            object.__setattr__(self, "pessimism", Pessimism.of(self.pessimism))
         for name in ("members", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be >= 1, got {getattr(self, name)}")
