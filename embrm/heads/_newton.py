@@ -36,6 +36,21 @@ class Data(NamedTuple):
         """Return the given pairs."""
         return Data(*(a[index] for a in self))
 
+    def spanned(self) -> tuple[Data, Array | None]:
+        """Return the same pairs in the span of their differences, and its orthonormal basis `(p, n)`.
+
+        Where there are more columns than pairs the likelihood sees no other direction: there θ keeps its prior, and a
+        Hessian of `p` columns would be memory spent on it. Else the data themselves and None.
+        """
+        if self.d.shape[1] <= len(self.d):
+            return self, None
+        basis = np.asarray(scipy.linalg.qr(self.d.T.astype(np.float64), mode="economic", check_finite=False)[0])
+        return self.along(basis), basis
+
+    def along(self, basis: Array | None) -> Data:
+        """Return the differences' coordinates in a basis `(p, r)`; None leaves them as they are."""
+        return self if basis is None else self._replace(d=self.d.astype(np.float64) @ basis)
+
     def loss(self, z: Array) -> Array:
         """Return the negative log likelihood `(n,)` of margins `z (n,)`: −t log σ(z) − (1 − t) log σ(−z)."""
         return np.asarray(np.logaddexp(0.0, z) - self.target * z)

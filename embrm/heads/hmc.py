@@ -149,6 +149,10 @@ class Hmc(Head):
         if x.shape[1] <= self.components:
             return np.eye(x.shape[1])
         scaled = (x - mean) / scale
+        if len(x) < x.shape[1]:  # the rows' products are the smaller matrix, and have the same components
+            values, vectors = scipy.linalg.eigh(scaled @ scaled.T)
+            kept = np.flatnonzero(values > values[-1] * len(x) * np.finfo(np.float32).eps)[::-1][: self.components]
+            return np.asarray(scaled.T @ (vectors[:, kept] / np.sqrt(values[kept])))
         vectors = scipy.linalg.eigh(scaled.T @ scaled)[1]
         return np.asarray(vectors[:, ::-1][:, : self.components])
 

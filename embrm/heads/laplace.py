@@ -67,7 +67,7 @@ class Laplace(Head):
         z = features.matrix(self.view) if base is None else base.latent(features)
         used = rows_of(problem.pairs)
         mean, scale = moments(z, used)
-        data = _newton.Data.of(z, problem.pairs, scale=scale)
+        data, basis = _newton.Data.of(z, problem.pairs, scale=scale).spanned()
         record: dict[str, Any] = {"pairs": len(problem.pairs)}
         if self.prior_precision is None:
             fitted, trials = _evidence.search(data)
@@ -79,9 +79,17 @@ class Laplace(Head):
             fitted = _newton.fit(data, precision=precision)
             trials = [{"prior_precision": precision, "log_evidence": _evidence.log_evidence(fitted, precision)}]
         record |= {"prior_precision": precision, "log_evidence": trials[-1]["log_evidence"], "trials": trials}
-        root = _evidence.inverse_root(fitted.hessian) / scale[:, None]
-        theta = fitted.theta / scale
-        noise = np.random.default_rng(problem.seed).standard_normal((self.draws // 2, len(theta))) @ root.T
+        root, theta = _evidence.inverse_root(fitted.hessian), fitted.theta
+        rng = np.random.default_rng(problem.seed)
+        prior: dict[str, Array] = {}
+        if basis is not None:
+            root, theta = basis @ root, basis @ theta
+            prior = {"basis": basis, "prior_sd": 1 / (np.sqrt(precision) * scale)}
+        root, theta = root / scale[:, None], theta / scale
+        noise = rng.standard_normal((self.draws // 2, root.shape[1])) @ root.T
+        if basis is not None:  # outside the span of the differences the posterior is the prior
+            wide = rng.standard_normal((self.draws // 2, len(basis)))
+            noise = noise + (wide - (wide @ basis) @ basis.T) * prior["prior_sd"]
         coefficients = theta + np.concatenate([noise, -noise])
         return FittedLaplace(
             head=self,
@@ -93,6 +101,7 @@ class Laplace(Head):
             theta=theta,
             root=root,
             base=base,
+            **prior,
         )
 
     def space(self) -> dict[str, Sequence[Any]]:
@@ -120,14 +129,19 @@ class FittedLaplace(FittedHead):
     Attributes:
         coefficients: `(draws, k)` joint draws, in the units of the latent.
         theta: `(k,)` the MAP.
-        root: `(k, k)` with `root rootᵀ` the covariance.
+        root: `(k, r)` with `root rootᵀ` the covariance, as far as the differences of the pairs reach.
         base: what gives the latent; None: the features themselves.
+        basis: `(k, r)` orthonormal: the scaled directions that they reach, where those are fewer than the columns, or
+            None. In all others the posterior is the prior.
+        prior_sd: `(k,)` its standard deviation for each column, or None.
     """
 
     coefficients: Array
     theta: Array
     root: Array
     base: FittedHead | None
+    basis: Array | None = None
+    prior_sd: Array | None = None
 
     @property
     def kind(self) -> Kind:
@@ -137,13 +151,21 @@ class FittedLaplace(FittedHead):
     @property
     def covariance(self) -> Array:
         """Covariance `(k, k)` of θ."""
-        return np.asarray(self.root @ self.root.T)
+        covariance = self.root @ self.root.T
+        if self.basis is not None and self.prior_sd is not None:
+            reached = self.prior_sd[:, None] * self.basis
+            covariance = covariance + np.diag(self.prior_sd**2) - reached @ reached.T
+        return np.asarray(covariance)
 
     def difference(self, pairs: Pairs) -> tuple[Array, Array]:
         """Return the exact posterior mean and sd `(n,)` of r_chosen − r_rejected."""
         z = self._matrix(pairs.features) if self.base is None else self.base.latent(pairs.features)
         d = z[pairs.chosen].astype(np.float64) - z[pairs.rejected]
-        return np.asarray(d @ self.theta), np.linalg.norm(d @ self.root, axis=1)
+        variance = np.square(d @ self.root).sum(axis=1)
+        if self.basis is not None and self.prior_sd is not None:
+            u = d * self.prior_sd
+            variance += np.maximum(np.square(u).sum(axis=1) - np.square(u @ self.basis).sum(axis=1), 0)
+        return np.asarray(d @ self.theta), np.sqrt(variance)
 
     def win_probability(self, pairs: Pairs) -> Array:
         """Return P(chosen ≻ rejected) `(n,)` = σ(μ/√(1 + πs²/8)), μ and s those of `difference` (MacKay 1992)."""
@@ -164,7 +186,8 @@ class FittedLaplace(FittedHead):
 
     def arrays(self) -> dict[str, Array]:
         """Return the posterior."""
-        return {"coefficients": self.coefficients, "theta": self.theta, "root": self.root}
+        prior = {} if self.basis is None or self.prior_sd is None else {"basis": self.basis, "prior_sd": self.prior_sd}
+        return {"coefficients": self.coefficients, "theta": self.theta, "root": self.root, **prior}
 
     def children(self) -> dict[str, FittedHead]:
         """Return the base, if there is one."""

@@ -60,9 +60,9 @@ class Linear(Head):
             else:
                 precision, trials = self._tune(train, validation, scale)
         record: dict[str, Any] = {"prior_precision": precision, "pairs": len(problem.pairs), "trials": trials}
-        data = _newton.Data.of(x, problem.pairs, scale=scale)
-        theta = [_newton.fit(d, precision=precision).theta for d in self._resamples(data, problem)]
-        coefficients = np.stack(theta) / scale
+        data, basis = _newton.Data.of(x, problem.pairs, scale=scale).spanned()
+        theta = np.stack([_newton.fit(d, precision=precision).theta for d in self._resamples(data, problem)])
+        coefficients = (theta if basis is None else theta @ basis.T) / scale
         return FittedLinear(
             head=self,
             width=x.shape[1],
@@ -73,8 +73,8 @@ class Linear(Head):
         )
 
     def _tune(self, train: Pairs, validation: Pairs, scale: Array) -> tuple[float, list[dict[str, float]]]:
-        data = _newton.Data.of(train.features.matrix(self.view), train, scale=scale)
-        held = _newton.Data.of(validation.features.matrix(self.view), validation, scale=scale)
+        data, basis = _newton.Data.of(train.features.matrix(self.view), train, scale=scale).spanned()
+        held = _newton.Data.of(validation.features.matrix(self.view), validation, scale=scale).along(basis)
         trials: list[dict[str, float]] = []
         theta = None
         for precision in GRID:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from embrm.core.yaml_files import read_yaml
 from embrm.errors import DataError
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Place = tuple[int | str, ...]
+SHOWN = 50  # faults of a file that its error lists
 
 
 class _Strict(BaseModel):
@@ -67,13 +70,13 @@ def load_spec(path: Path) -> WorldSpec:
         DataError: the file cannot be read, is not YAML, or breaks the schema; every fault is listed with its line.
     """
     try:
-        loader = yaml.CSafeLoader(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        data = loader.construct_document(node) if node is not None else None
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot read the world file {path}: {error.strerror}; give the path of a world.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid YAML: {error}; quote texts that hold ': ' or ' #'") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not valid YAML: it is no UTF-8 at byte {error.start}; save it as UTF-8") from None
+    data = read_yaml(text, name=str(path))
+    node = yaml.compose(text, Loader=yaml.CSafeLoader)  # the places of its values
     try:
         spec = WorldSpec.model_validate(data)
     except ValidationError as error:
@@ -81,7 +84,12 @@ def load_spec(path: Path) -> WorldSpec:
     else:
         faults = list(_faults(spec))
     if faults:
-        lines = [f"  line {_line(node, place)}, {'.'.join(map(str, place)) or 'file'}: {why}" for place, why in faults]
+        lines = [
+            f"  line {_line(node, place)}, {'.'.join(map(str, place)) or 'file'}: {why}"
+            for place, why in faults[:SHOWN]
+        ]
+        if len(faults) > SHOWN:
+            lines.append(f"  and {len(faults) - SHOWN} more")
         raise DataError(f"{path.name} has {len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(lines))
     return spec
 
@@ -92,10 +100,10 @@ def _explain(fault: Any) -> str:
         "extra_forbidden": "no such key exists; remove it or correct its spelling",
         "too_short": f"expected at least {fault.get('ctx', {}).get('min_length')} entries, "
         f"got {fault.get('ctx', {}).get('actual_length')}; add some",
-        "string_pattern_mismatch": f"{fault['input']!r} has blanks at an end, a line break or a character that is not "
-        "allowed here; correct it",
+        "string_pattern_mismatch": f"{reprlib.repr(fault['input'])} has blanks at an end, a line break or a character "
+        "that is not allowed here; correct it",
     }
-    return fixes.get(fault["type"], f"{fault['msg']}, got {fault['input']!r}; correct the value")
+    return fixes.get(fault["type"], f"{fault['msg']}, got {reprlib.repr(fault['input'])}; correct the value")
 
 
 def _faults(spec: WorldSpec) -> Iterator[tuple[Place, str]]:

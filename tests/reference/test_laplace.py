@@ -183,3 +183,42 @@ def test_a_base_of_many_members_has_no_one_latent() -> None:
     pairs, _ = planted(pairs=100)
     with pytest.raises(OptionError, match="got a head of 3 members"):
         heads.get("laplace")(base=heads.get("linear")(members=3)).fit(pairs, seed=0)
+
+
+def test_more_columns_than_pairs_give_the_posterior_of_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, _ = planted(pairs=20, width=48)
+    wide: Any = heads.get("laplace")(prior_precision=3.0, draws=20_000).fit(pairs, seed=0)
+    assert wide.root.shape == (48, 20)
+    monkeypatch.setattr(_newton.Data, "spanned", lambda self: (self, None))
+    plain: Any = heads.get("laplace")(prior_precision=3.0).fit(pairs, seed=0)
+    assert plain.root.shape == (48, 48)
+    np.testing.assert_allclose(wide.theta, plain.theta, atol=1e-6)
+    np.testing.assert_allclose(wide.covariance, plain.covariance, atol=1e-6)
+    for mine, theirs in zip(wide.difference(pairs), plain.difference(pairs), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+    drawn = np.cov(wide.coefficients.T)
+    np.testing.assert_allclose(drawn, plain.covariance, atol=0.05 * plain.covariance.max())
+
+
+def test_evidence_and_linear_fits_do_not_depend_on_the_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, _ = planted(pairs=24, width=40)
+    spanned = [heads.get(name)().fit(pairs, seed=0) for name in ("laplace", "linear")]
+    monkeypatch.setattr(_newton.Data, "spanned", lambda self: (self, None))
+    plain = [heads.get(name)().fit(pairs, seed=0) for name in ("laplace", "linear")]
+    for mine, theirs in zip(spanned, plain, strict=True):
+        # The search stops within 1e-3 of log λ, from differences in single and in double precision.
+        assert mine.record["prior_precision"] == pytest.approx(theirs.record["prior_precision"], rel=1e-2)
+        expected = theirs.score(pairs.features).mean
+        np.testing.assert_allclose(mine.score(pairs.features).mean, expected, atol=5e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["linear", "laplace", "hmc"])
+def test_wide_features_take_memory_by_their_rows(name: str) -> None:
+    """A Hessian of these columns would take 27 GB."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 60_000)).astype(np.float32)
+    prompt = np.tile(np.arange(10).repeat(2), 2)
+    pairs = Pairs.from_arrays(x, chosen=np.arange(20), rejected=np.arange(20, 40), prompt=prompt)
+    reward = heads.get(name)(prior_precision=100.0).fit(pairs, seed=0).score(x)
+    assert np.isfinite(reward.draws).all()
+    assert (reward.mean[:20] > reward.mean[20:]).mean() > 0.9

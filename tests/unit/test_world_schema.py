@@ -77,7 +77,7 @@ FAULTS = {
     "misspelt key": ("    class:", "    clas:", r"line 18, .*clas: no such key exists; remove it or correct"),
     "blank at the end": ('"Boil water."', '"Boil water. "', r"line 21, .*blanks at an end"),
     "line break": ('"Boil water."', '"Boil\\nwater."', r"line 21, .*a line break"),
-    "not YAML": ("gold:", "gold: [", r"not valid YAML: .*line 7, .*quote texts"),
+    "not YAML": ("gold:", "gold: [", r"not valid YAML: .*line 7; quote texts"),
     "empty file": (SMALL, "", r"line 1, file: .*correct the value"),
 }
 
