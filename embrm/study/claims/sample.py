@@ -98,8 +98,8 @@ def resample(
     count = [group.sums.shape[1] for group in (drawn[:1] if crossed else drawn)]
     both = redrawn(across=True, seeds=True)
     parts = [
-        _Part(float(redrawn(across=True, seeds=False).var()), *units),
-        _Part(float(redrawn(across=False, seeds=True).var()), sum(count), len(count)),
+        _Spread(float(redrawn(across=True, seeds=False).var()), *units),
+        _Spread(float(redrawn(across=False, seeds=True).var()), sum(count), len(count)),
     ]
     middle = np.median(both)
     stretched = middle + _stretch(float(both.var()), parts) * (both - middle)
@@ -135,7 +135,7 @@ class _Clustered:
         return np.asarray((total / (counts @ self.sizes)[:, None]).reshape(len(counts), *self.sums.shape[1:]))
 
 
-class _Part(NamedTuple):
+class _Spread(NamedTuple):
     """Variance of drawing one kind of units alone, their number, and the number of groups that have a mean."""
 
     variance: float
@@ -151,7 +151,7 @@ def _counts(rng: np.random.Generator, n: int, b: int, *, drawn: bool) -> Array:
     return np.bincount(index.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
 
 
-def _stretch(both: float, parts: Sequence[_Part]) -> float:
+def _stretch(both: float, parts: Sequence[_Spread]) -> float:
     """Return the factor by which draws of variance `both` must be stretched; see `resample`."""
     from scipy.stats import norm, t
 
@@ -159,9 +159,9 @@ def _stretch(both: float, parts: Sequence[_Part]) -> float:
     total = sum(v for v, _ in free)
     if both == 0 or total == 0:
         return 1.0
-    wanted = total
+    wanted: float = total
     if len(free) == 2:
-        twice = np.prod([n / (n - g) for _, n, g in parts])
-        wanted = max(total - max(both - sum(v for v, *_ in parts), 0.0) * twice, *(v for v, _ in free))
+        twice = float(np.prod([n / (n - g) for _, n, g in parts]))
+        wanted = float(max(total - max(both - sum(v for v, *_ in parts), 0.0) * twice, *(v for v, _ in free)))
     wide = sum(v * t.ppf((1 + LEVEL) / 2, freedom) ** 2 for v, freedom in free) / total * wanted
     return float(np.sqrt(wide / both) / norm.ppf((1 + LEVEL) / 2))

@@ -86,7 +86,8 @@ class Part:
 def difference(what: str, sample: Sample, *, smallest: float | None = None) -> Part:
     """Decide a claim that a number is above zero.
 
-    >>> part = difference("gold with the penalty minus without", Sample(0.3, np.linspace(0.1, 0.5, 999), n=40, seeds=5, clusters=40))
+    >>> ahead = Sample(0.3, np.linspace(0.1, 0.5, 999), n=40, seeds=5, clusters=40)
+    >>> part = difference("gold with the penalty minus without", ahead)
     >>> part.verdict, str(part)
     ('supported', 'gold with the penalty minus without 0.3 [0.11, 0.49]')
 
