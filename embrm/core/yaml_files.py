@@ -37,9 +37,10 @@ class _Counted:
             if event.anchor is not None:
                 self.sizes[event.anchor] = 1
         elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self.sizes:
-                raise self._refused(event, f"has an alias *{event.anchor[:40]} of what is not complete before it")
-            self.total += self.sizes[event.anchor]
+            anchor = event.anchor or ""
+            if anchor not in self.sizes:
+                raise self._refused(event, f"has an alias *{anchor[:40]} of what is not complete before it")
+            self.total += self.sizes[anchor]
         if self.total > VALUES:
             raise self._refused(event, f"stands for more than {VALUES} values, aliases written out")
 

@@ -31,7 +31,7 @@ def first(means: list[Array]) -> Array:
 
 
 def sample(mean: float, sd: float = 1.0, b: int = 4000) -> Sample:
-    return Sample(mean, mean + sd * stats.norm.ppf((np.arange(b) + 0.5) / b), n=10, seeds=5)
+    return Sample(mean, mean + sd * stats.norm.ppf((np.arange(b) + 0.5) / b), n=10, seeds=5, clusters=10)
 
 
 def rows(arrays: dict[tuple[str, int, int], dict[Metric, Array]], at: tuple[float, float] = HEAVY) -> Results:
@@ -81,7 +81,9 @@ def test_crossed_groups_share_their_seeds() -> None:
 
 
 def test_a_bootstrap_refuses_what_it_cannot_resample() -> None:
-    with pytest.raises(DataError, match=r"at least 2 prompts and finite values, got an array of shape \(1, 3\)"):
+    with pytest.raises(
+        DataError, match=r"at least 2 clusters of prompts and finite values, got 1 and an array of shape \(1, 3\)"
+    ):
         resample([np.ones((1, 3))], first, draws=10)
     with pytest.raises(DataError, match="finite values"):
         resample([np.full((4, 3), np.nan)], first, draws=10)

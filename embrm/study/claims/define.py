@@ -9,6 +9,7 @@ from typing import TypeAlias
 from embrm.errors import OptionError
 from embrm.study.claims._shipped import shipped
 from embrm.study.claims.cells import Cells, MissingError
+from embrm.study.claims.sample import LEVEL
 from embrm.study.claims.verdict import Finding, Part, conclude
 from embrm.study.results import Results
 
@@ -50,6 +51,10 @@ class Claim:
         rest = [str(part) for part in parts if part is not decisive]
         setting = cells.settings[:1]  # what else was read is for the remark
         reason = "; ".join([str(decisive), *rest, *filter(None, [remark, *map(str, setting)])]) + "."
+        if verdict == "supported" and any(part.p_negligible <= 1 - LEVEL for part in parts):
+            reason += " Supported, but negligible: the effect is shown to be smaller than what is of interest."
+        if decisive.needed is not None and verdict == "inconclusive":
+            reason += f" About {decisive.needed:.1f} times as many topics and seeds would decide it."
         if any(found.seeds == 1 for found in setting):
             reason += " One seed: resampled over prompts alone, this is about these very models."
         if verdict == "contradicted":
@@ -61,6 +66,8 @@ class Claim:
             reason=reason,
             detectable=sample.detectable,
             p=p,
+            needed=decisive.needed if verdict == "inconclusive" else None,
+            clusters=sample.clusters,
         )
 
 
