@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from embrm.core.arrays import Array
+from embrm.core.threads import all_threads
 from embrm.errors import MissingExtraError, OptionError
 from embrm.lm.checkpoint import quiet
 
@@ -90,6 +91,7 @@ class Model:
         transformer.bfloat16()
         transformer.register_forward_hook(_to_float32)
 
+    @all_threads
     def encode(self, texts: Sequence[str], *, batch_size: int) -> Array:
         """Return `(n, d)` float32."""
         vectors = self._net.encode(list(texts), prompt=self.prompt, batch_size=batch_size, show_progress_bar=False)
