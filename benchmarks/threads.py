@@ -20,11 +20,11 @@ from functools import partial
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY"):
     os.environ.pop(name, None)  # before any library reads them
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-from embrm import bestofn, detectors, heads
-from embrm.core.data import Pairs
-from embrm.core.threads import OneThread
+from embrm import bestofn, detectors, heads  # noqa: E402
+from embrm.core.data import Pairs  # noqa: E402
+from embrm.core.threads import OneThread  # noqa: E402
 
 LONGEST = 60.0  # a side that once took so many seconds is not timed again
 
