@@ -62,9 +62,10 @@ class Static:
             CacheError: the cache cannot be read or written.
             MissingExtraError: the extra is not installed, or its files are not the known ones.
         """
-        return embed_cached(texts, self.identity, self._compute, progress=progress)
+        return embed_cached(texts, self.identity, self.compute, progress=progress)
 
-    def _compute(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Array, BoolArray]]:
+    def compute(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Array, BoolArray]]:
+        """Yield (positions, vectors, cut) in batches, past the cache."""
         net = _loaded()
         for start in range(0, len(texts), self.batch_size):
             part = list(texts[start : start + self.batch_size])
