@@ -1,4 +1,4 @@
-"""How fast texts become vectors: bfloat16 against float32, token means against MiniLM, a full cache against an empty one.
+"""How fast texts become vectors: bfloat16 and float32, token means and MiniLM, a full cache and an empty one.
 
     python benchmarks/embedding.py
 

@@ -43,7 +43,7 @@ REFERENCE = Way("torch", "float32")
 
 
 @dataclass(frozen=True)
-class Measured:
+class Probed:
     """What a probe found.
 
     Attributes:
@@ -67,14 +67,14 @@ class Measured:
         return json.dumps({"best": self.best, "ways": rows})
 
     @classmethod
-    def read(cls, text: str) -> Measured:
+    def read(cls, text: str) -> Probed:
         """Return what `as_json` wrote."""
         said = json.loads(text)
         ways = {Way(backend, precision): (seconds, cosine) for backend, precision, seconds, cosine in said["ways"]}
         return cls(Way(*said["best"]), {w: v[0] for w, v in ways.items()}, {w: v[1] for w, v in ways.items()})
 
 
-def measure(models: Mapping[Way, Encode], *, clock: Callable[[], float] = time.perf_counter) -> Measured:
+def measure(models: Mapping[Way, Encode], *, clock: Callable[[], float] = time.perf_counter) -> Probed:
     """Time every way in turns, and choose the fastest that agrees with the reference, which must be among them."""
     first = models[REFERENCE](PROBES)
     cosine = {way: _least_cosine(first, encode(PROBES)) for way, encode in models.items()}
@@ -88,7 +88,7 @@ def measure(models: Mapping[Way, Encode], *, clock: Callable[[], float] = time.p
     best = min(agree, key=seconds.__getitem__, default=REFERENCE)
     if seconds[best] * GAIN > seconds[REFERENCE]:
         best = REFERENCE
-    return Measured(best, seconds, cosine)
+    return Probed(best, seconds, cosine)
 
 
 def question(content: str, options: Sequence[object], ways: Sequence[Way]) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from embrm.embedders._embedder import Embedded, Embedder
-from embrm.embedders._fastest import COSINE_FLOOR, PROBES, REFERENCE, Measured, Way, measure, question
+from embrm.embedders._fastest import COSINE_FLOOR, PROBES, REFERENCE, Probed, Way, measure, question
 from embrm.embedders._model import NEEDS, Model, missing_packages
 from embrm.embedders.cache.lookup import embed_cached
 from embrm.embedders.cache.store import recall, remember
@@ -93,12 +93,12 @@ class TransformerEmbedder(Embedder):
             raise OptionError("in bfloat16 this model's vectors leave those of float32 (cosine < 0.999); use 'float32'")
         return ways[0]
 
-    def measured(self) -> Measured | None:
+    def measured(self) -> Probed | None:
         """Return what was measured of this model on this machine, or None where nothing was."""
         answer = recall(self._question())
-        return None if answer is None else Measured.read(answer)
+        return None if answer is None else Probed.read(answer)
 
-    def _measure(self) -> Measured:
+    def _measure(self) -> Probed:
         models = {way: self.load(way) for way in dict.fromkeys((REFERENCE, *self._ways()))}
         found = measure({way: partial(model.encode, batch_size=len(PROBES)) for way, model in models.items()})
         if other := self.measured():

@@ -104,6 +104,7 @@ def check_outputs(
     return [DetectorReport(s, n, v, p, None if p is None else p <= level / tests) for s, n, v, p in found]
 
 
+@one_thread
 def watch_run(
     recipes: Mapping[str, Detector],
     scorer: Scorer,

@@ -16,7 +16,7 @@ import pytest
 from embrm.cli import doctor
 from embrm.core import machine
 from embrm.embedders import minilm, static
-from embrm.embedders._fastest import REFERENCE, Measured, Way
+from embrm.embedders._fastest import REFERENCE, Probed, Way
 from embrm.embedders.cache.store import remember
 from tests.cli.conftest import Result
 
@@ -108,7 +108,7 @@ def test_models_are_found_or_their_command_is_named(
     assert found["minilm"]["computes"] is None
     assert "not measured yet" in embrm("doctor").out
     bfloat16 = Way("torch", "bfloat16")
-    measured = Measured(bfloat16, {REFERENCE: 0.4, bfloat16: 0.2}, {REFERENCE: 1.0, bfloat16: 0.9999})
+    measured = Probed(bfloat16, {REFERENCE: 0.4, bfloat16: 0.2}, {REFERENCE: 1.0, bfloat16: 0.9999})
     remember(minilm.MiniLM()._question(), measured.as_json())
     text = embrm("doctor").out
     assert "in torch bfloat16 (measured: torch float32 20 texts/s, torch bfloat16 40 texts/s)" in text

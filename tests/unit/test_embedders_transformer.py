@@ -17,7 +17,7 @@ import pytest
 
 from embrm import embedders
 from embrm.embedders import _fastest, _transformer, minilm
-from embrm.embedders._fastest import PROBES, REFERENCE, Measured, Way, measure
+from embrm.embedders._fastest import PROBES, REFERENCE, Probed, Way, measure
 from embrm.embedders._model import Model
 from embrm.errors import CacheError, MissingExtraError, OptionError
 from tests.tiny_model import LIMIT, make_tiny_model
@@ -208,7 +208,7 @@ def test_the_fastest_that_agrees_is_chosen(seconds: float, turn: float, best: Wa
     assert found.best == best
     assert found.seconds == pytest.approx({REFERENCE: 1.0, BFLOAT16: seconds})
     assert found.cosine == pytest.approx({REFERENCE: 1.0, BFLOAT16: np.cos(turn)})
-    assert Measured.read(found.as_json()) == found
+    assert Probed.read(found.as_json()) == found
 
 
 def test_three_ways_are_timed_in_turns_and_by_their_best_round() -> None:
@@ -237,10 +237,10 @@ def measurements(monkeypatch: pytest.MonkeyPatch) -> list[list[Way]]:
     """Let every measurement find bfloat16 faster, and keep what was measured."""
     seen: list[list[Way]] = []
 
-    def quick(models: Any) -> Measured:
+    def quick(models: Any) -> Probed:
         seen.append(list(models))
         rank = {way: 1.0 / (i + 1) for i, way in enumerate(models)}
-        return Measured(seen[-1][-1], rank, dict.fromkeys(models, 1.0))
+        return Probed(seen[-1][-1], rank, dict.fromkeys(models, 1.0))
 
     monkeypatch.setattr(_transformer, "measure", quick)
     return seen
@@ -292,10 +292,10 @@ def test_auto_tries_the_backends_that_are_installed(
 def test_what_another_process_measured_first_holds(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = sentence_transformer(model=str(tiny))
 
-    def late(models: Any) -> Measured:
+    def late(models: Any) -> Probed:
         ones = dict.fromkeys(models, 1.0)
-        _transformer.remember(recipe._question(), Measured(BFLOAT16, ones, ones).as_json())
-        return Measured(REFERENCE, ones, ones)
+        _transformer.remember(recipe._question(), Probed(BFLOAT16, ones, ones).as_json())
+        return Probed(REFERENCE, ones, ones)
 
     monkeypatch.setattr(_transformer, "measure", late)
     assert recipe.way() == BFLOAT16
