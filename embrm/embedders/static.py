@@ -15,7 +15,7 @@ import numpy as np
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
 from embrm.core.threads import all_threads
-from embrm.embedders._embedder import Embedded
+from embrm.embedders._embedder import Embedded, Embedder
 from embrm.embedders.cache.lookup import embed_cached
 from embrm.errors import MissingExtraError, OptionError
 from embrm.lm.checkpoint import quiet
@@ -30,7 +30,7 @@ SHA256 = {
 
 @register
 @dataclass(frozen=True)
-class Static:
+class Static(Embedder):
     """The mean of a text's token vectors: 256 dimensions, texts of any length, the quickest that knows meanings.
 
     The vectors are WordLlama's `l2_supercat_256`, made from the token tables of large language models (Miller 2024,

@@ -131,5 +131,5 @@ def test_the_command_line_fits_on_it(tmp_path: Path, capsys: pytest.CaptureFixtu
     fit = ["fit", str(tmp_path / "prefs.jsonl"), "--head", "linear", "--embedder", "static", "-o", model, "--json"]
     assert cli.run(fit) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["record"]["source"] == {"embedder": "static", "settings": []}
+    assert report["embedder"]["recipe"] == {"name": "static", "options": {"batch_size": 1024}}
     assert cli.run(["score", model, str(tmp_path / "prefs.jsonl")]) == 0
