@@ -1,4 +1,4 @@
-"""How fast texts become vectors: bfloat16 against float32, and a full cache against an empty one.
+"""How fast texts become vectors: bfloat16 and float32, token means and MiniLM, a full cache and an empty one.
 
     python benchmarks/embedding.py
 
@@ -43,21 +43,38 @@ def precision() -> list[tuple[str, str, str, str]]:
         ("long (300 words)", 64, 300),
     ):
         texts = sentences(count, words=words, seed=0)
-        models = [get("minilm")().load(bfloat16=bfloat16) for bfloat16 in (False, True)]
+        recipes = [get("minilm")(precision=precision) for precision in ("float32", "bfloat16")]
+        models = [recipe.load(recipe.way()) for recipe in recipes]
         float32, bfloat16 = best(*(partial(model.encode, texts, batch_size=32) for model in models), rounds=ROUNDS)
         rates = f"{count / float32:.0f} texts/s", f"{count / bfloat16:.0f} texts/s"
         out.append((f"minilm, {name}: float32 → bfloat16", *rates, f"{float32 / bfloat16:.2f} ×"))
     return out
 
 
-def process(file: Path, folder: str) -> float:
+def static() -> list[tuple[str, str, str, str]]:
+    """Compare MiniLM, in the way that its own measurement chose, with the static embedder, neither from the cache."""
+    from embrm.embedders import get
+
+    texts = sentences(256, words=60, seed=2)
+    minilm = get("minilm")()
+    model = minilm.load(minilm.way())
+    quick_model = get("static")()
+    slow, quick = best(
+        lambda: model.encode(texts, batch_size=32), lambda: list(quick_model.compute(texts)), rounds=ROUNDS
+    )
+    rates = f"{len(texts) / slow:.0f} texts/s", f"{len(texts) / quick:.0f} texts/s"
+    return [(f"60 words: minilm in {minilm.way().precision} → static", *rates, f"{slow / quick:.0f} ×")]
+
+
+def process(file: Path, folder: str, embedder: str) -> float:
     """Return the seconds that a new process needs to embed a file of texts."""
     code = (
         "import json, sys; from pathlib import Path; from embrm.embedders import get\n"
-        "get('minilm')().embed(json.loads(Path(sys.argv[1]).read_text()))"
+        "get(sys.argv[2])().embed(json.loads(Path(sys.argv[1]).read_text()))"
     )
+    variables = {**os.environ, "EMBRM_CACHE": folder}
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, str(file)], check=True, env={**os.environ, "EMBRM_CACHE": folder})
+    subprocess.run([sys.executable, "-c", code, str(file), embedder], check=True, env=variables)
     return time.perf_counter() - start
 
 
@@ -69,8 +86,10 @@ def cache() -> list[tuple[str, str, str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "texts.json"
         file.write_text(json.dumps(sentences(2000, words=45, seed=1)))
-        first = process(file, folder)
-        second = min(process(file, folder) for _ in range(ROUNDS))
+        times = {}
+        for name in ("minilm", "static"):
+            first = process(file, folder, name)
+            times[name] = first, min(process(file, folder, name) for _ in range(ROUNDS))
         os.environ["EMBRM_CACHE"] = folder
         keys = [text_key(str(i).encode()) for i in range(24_000)]
         vectors = np.random.default_rng(0).normal(size=(len(keys), 384)).astype(np.float32)
@@ -79,11 +98,14 @@ def cache() -> list[tuple[str, str, str, str]]:
                 write(ShardRows(keys[i : i + 32], vectors[i : i + 32], np.zeros(len(keys[i : i + 32]), dtype=bool)))
         [read] = best(lambda: VectorStore("benchmark").read(keys), rounds=ROUNDS)
     return [
-        (
-            "2 000 texts, whole process: empty cache → full cache",
-            f"{first:.2f} s",
-            f"{second:.2f} s",
-            f"{first / second:.0f} ×",
+        *(
+            (
+                f"2 000 texts, {name}, whole process: empty cache → full cache",
+                f"{first:.2f} s",
+                f"{second:.2f} s",
+                f"{first / second:.0f} ×",
+            )
+            for name, (first, second) in times.items()
         ),
         ("read 24 000 × 384 from the cache", "", f"{read:.3f} s", ""),
     ]
@@ -92,7 +114,7 @@ def cache() -> list[tuple[str, str, str, str]]:
 def main() -> None:
     """Print the table."""
     print("| what | before | after | ratio |\n|---|--:|--:|--:|")
-    for row in precision() + cache():
+    for row in precision() + static() + cache():
         print("| " + " | ".join(row) + " |")
 
 

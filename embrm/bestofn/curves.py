@@ -12,6 +12,7 @@ from scipy.special import rel_entr, xlogy
 
 from embrm.bestofn.ranks import by_size, ranked, tie_mean
 from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.threads import one_thread
 from embrm.errors import OptionError
 
 RELIABLE_ESS = 100  # rows that a reweighted pool must be worth before what it says is believed
@@ -90,6 +91,7 @@ class Curve:
         return np.asarray(y[:, right - 1] * (1 - share) + y[:, right] * share)
 
 
+@one_thread
 def rank_curve(
     proxy: Array,
     gold: Array,
@@ -141,6 +143,7 @@ def _tied_kl(weights: Array, group: IntArray | None) -> Array:
     return np.asarray(csr_array((np.ones(len(which)), (prompt, which)), shape=(len(group), len(ties))) @ terms.T)
 
 
+@one_thread
 def row_curve(
     proxy: Array,
     gold: Array,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.special import xlogy
 
 from embrm.core.arrays import Array
+from embrm.core.threads import one_thread
 from embrm.errors import DataError, OptionError
 from embrm.metrics.intervals import Interval, bootstrap, resampled_means
 
@@ -44,6 +45,7 @@ class GaoFit:
         return np.asarray(regressors(np.asarray(kl, dtype=np.float64), self.form) @ coefficients)
 
 
+@one_thread
 def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, draws: int = 2000) -> GaoFit:
     """Fit Gao's law to gold gains by linear least squares over the path's points.
 
@@ -100,6 +102,7 @@ class Extrapolation:
     advantage: Interval
 
 
+@one_thread
 def extrapolate(
     kl: npt.ArrayLike, gain: npt.ArrayLike, *, points: int, form: Form, seed: int, draws: int = 2000
 ) -> Extrapolation:
@@ -179,6 +182,7 @@ class Peak:
     drop: Interval
 
 
+@one_thread
 def peak(gold: npt.ArrayLike, *, seed: int, draws: int = 2000, level: float = 0.95) -> Peak:
     """Measure the peak with cross-fitting: located on half of the prompts, measured on the other half, and swapped.
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from embrm.core.names import suggestion
+from embrm.core.threads import one_thread
 from embrm.core.version import __version__
 from embrm.errors import EmbrmError, OptionError, UnknownNameError
 
@@ -40,6 +43,11 @@ class Commands(click.Group):
         if args and args[0] not in names and not args[0].startswith("-"):
             ctx.fail(f"no command named '{args[0]}'. {suggestion(args[0], names)}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, its small work on one thread."""
+        with one_thread:
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with their descriptions, read from the source without running it."""
@@ -94,4 +102,5 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the `embrm` script."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # how models' threads wait, read with torch
     sys.exit(run())

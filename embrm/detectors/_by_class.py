@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, as_matrix
+from embrm.core.threads import one_thread
 from embrm.detectors._detector import Detector, FittedDetector
 from embrm.detectors._registry import registry
 from embrm.errors import OptionError
@@ -32,6 +33,7 @@ class ByClass:
     whole: FittedDetector
     parts: Mapping[str, FittedDetector]
 
+    @one_thread
     def scores(self, x: npt.ArrayLike, *, classes: Sequence[str | None] | None = None) -> Array:
         """Return the score of each row `(n, k)` by the detector of its class, `(n,)`."""
         rows = as_matrix(x, name="outputs")

@@ -14,6 +14,7 @@ from scipy.stats import mannwhitneyu
 
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.results import Verdict
+from embrm.core.threads import one_thread
 from embrm.detectors._detector import FittedDetector, check_rows, one_per_prompt
 from embrm.errors import OptionError
 
@@ -123,6 +124,7 @@ class CalibratedDetector(ABC):
         """Return the one number for the whole set: the mean score."""
         return float(np.mean(scores))
 
+    @one_thread
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedDetector:
         """Learn the reference `(m, k)`; no prompt of `prompt (m,)` stands on both sides of the split.
 
@@ -152,6 +154,7 @@ class FittedCalibrated:
     learnt: IntArray
     seed: int
 
+    @one_thread
     def check(self, outputs: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None) -> Verdict:
         """Score the outputs `(n, k)`; `details["p_value"]` is the whole set's, from ranks of one row a prompt.
 

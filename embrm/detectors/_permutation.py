@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.results import Verdict
+from embrm.core.threads import one_thread
 from embrm.detectors._detector import check_rows, one_per_prompt
 from embrm.errors import DataError, OptionError
 
@@ -70,6 +71,7 @@ class PermutationDetector(ABC):
             reference: `(m, k)` likewise.
         """
 
+    @one_thread
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedPermutation:
         """Keep one row of each prompt of the reference `(m, k)`.
 
@@ -94,6 +96,7 @@ class FittedPermutation:
     prompts: IntArray | None
     seed: int
 
+    @one_thread
     def check(self, outputs: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None) -> Verdict:
         """Test the outputs `(n, k)`; where both sides answer the same prompts, the pairs are exchanged.
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from embrm.core.arrays import Array
 from embrm.core.registry import register
 from embrm.core.results import Verdict
+from embrm.core.threads import one_thread
 from embrm.detectors._calibrated import CalibratedDetector, ConformalScores, FittedCalibrated, LearntScore
 from embrm.detectors._detector import check_rows
 from embrm.errors import OptionError
@@ -39,6 +40,7 @@ class Conformal(CalibratedDetector):
         """Take the numbers as they are."""
         return LearntScore(lambda rows: rows[:, 0])
 
+    @one_thread
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedConformal:
         """Keep the numbers `(m,)` or `(m, 1)` of the reference, one of each prompt.
 
@@ -56,6 +58,7 @@ class Conformal(CalibratedDetector):
 class FittedConformal(FittedCalibrated):
     """The reference's numbers."""
 
+    @one_thread
     def check(self, outputs: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None) -> Verdict:
         """Return the p-values of the numbers `(n,)` or `(n, 1)`."""
         return super().check(_column(outputs), prompt=prompt)

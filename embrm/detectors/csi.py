@@ -11,6 +11,7 @@ import numpy.typing as npt
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.registry import register
 from embrm.core.results import Verdict
+from embrm.core.threads import one_thread
 from embrm.detectors._dbscan import dbscan, distinct, nearest_distances
 from embrm.detectors._detector import check_rows
 from embrm.errors import DataError, OptionError
@@ -77,6 +78,7 @@ class CSI:
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} must be at least 1, got {getattr(self, name)}")
 
+    @one_thread
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedCSI:
         """Keep the reference `(m, k)`; half of the prompts `(m,)` become the clean split.
 
@@ -103,6 +105,7 @@ class FittedCSI:
     clean: BoolArray
     seed: int
 
+    @one_thread
     def check(self, outputs: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None) -> Verdict:
         """Cluster the outputs `(n, k)`; a score is the distance d_c of the row's cluster (0 for dropped noise).
 

@@ -12,6 +12,7 @@ from scipy.stats import chi2
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
 from embrm.core.results import Verdict
+from embrm.core.threads import one_thread
 from embrm.detectors._calibrated import CalibratedDetector, LearntScore
 from embrm.detectors._detector import FittedDetector, check_rows
 from embrm.detectors._gaussian import FittedGaussian
@@ -65,6 +66,7 @@ class MOP(CalibratedDetector):
         assert flagged is not None
         return float(flagged.mean())
 
+    @one_thread
     def fit(self, reference: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None, seed: int = 0) -> FittedDetector:
         """Learn the reference `(m, k)`.
 
@@ -85,6 +87,7 @@ class FittedChi2:
     reference: Array
     seed: int
 
+    @one_thread
     def check(self, outputs: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None) -> Verdict:
         """Score the outputs `(n, k)` by their squared distance.
 

@@ -5,37 +5,21 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embrm.core.arrays import Array
+from embrm.core.threads import all_threads
 from embrm.errors import MissingExtraError, OptionError
 from embrm.lm.checkpoint import quiet
 
-COSINE_FLOOR = 0.999  # bfloat16 is used where every probe keeps at least this cosine to float32
-# Short and long, prose, code, numbers and other scripts: what a preference set holds.
-PROBES = (
-    "",
-    "Yes.",
-    "How do I boil an egg so that the yolk stays soft?\n\nPut it into boiling water for six and a half minutes.",
-    "def area(radius: float) -> float:\n    return 3.14159 * radius**2\n",
-    "1. Preheat the oven to 180 °C.\n2. Mix 250 g flour, 125 g butter and 2 eggs.\n3. Bake for 35 minutes.",
-    "Ich weiß es leider nicht. 我不知道。 Не знаю. لا أعرف",
-    "The committee weighed cost against safety, and after a long debate it chose the slower and safer plan. " * 20,
-    "!!! ??? ...",
-)
+NEEDS = {"torch": (), "onnx": ("optimum", "onnxruntime"), "openvino": ("optimum", "openvino")}  # packages of a backend
 
 
-def cpu_flags() -> frozenset[str]:
-    """Return what the processor says it can do, found without torch; nothing where the platform does not tell."""
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as f:
-            flags = next((line for line in f if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        return frozenset()
-    return frozenset(flags.split())
+def missing_packages(backend: str) -> list[str]:
+    """Return the packages that a backend needs and that are not installed."""
+    return [package for package in NEEDS[backend] if importlib.util.find_spec(package) is None]
 
 
 class Model:
@@ -58,9 +42,8 @@ class Model:
     def __init__(
         self, place: str, *, revision: str | None, backend: str, bfloat16: bool, prompt: str, max_length: int | None
     ) -> None:
-        for package in {"torch": [], "onnx": ["optimum", "onnxruntime"], "openvino": ["optimum", "openvino"]}[backend]:
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtraError(f"backend '{backend}' needs {package}: pip install 'embrm[{backend}]'")
+        if missing := missing_packages(backend):
+            raise MissingExtraError(f"backend '{backend}' needs {', '.join(missing)}: pip install 'embrm[{backend}]'")
         from sentence_transformers import SentenceTransformer
 
         with quiet():
@@ -76,7 +59,8 @@ class Model:
         if self.room < 1:
             raise OptionError(f"the prompt fills all {self.limit} tokens that the model reads of a text; shorten it")
         if bfloat16:
-            self.to_bfloat16()
+            self._net[0].bfloat16()
+            self._net[0].register_forward_hook(_to_float32)
 
     def _try_length(self, length: int) -> None:
         try:
@@ -84,12 +68,7 @@ class Model:
         except (IndexError, RuntimeError) as e:
             raise OptionError(f"max_length={length} is more than this model can read ({e}); lower it") from e
 
-    def to_bfloat16(self) -> None:
-        """Compute the transformer in bfloat16 from now on."""
-        transformer = self._net[0]
-        transformer.bfloat16()
-        transformer.register_forward_hook(_to_float32)
-
+    @all_threads
     def encode(self, texts: Sequence[str], *, batch_size: int) -> Array:
         """Return `(n, d)` float32."""
         vectors = self._net.encode(list(texts), prompt=self.prompt, batch_size=batch_size, show_progress_bar=False)
@@ -129,15 +108,6 @@ class Model:
         if any(type(module).__name__ == "Normalize" for module in self._net):
             mean /= max(float(np.linalg.norm(mean)), 1e-12)
         return mean
-
-
-def bfloat16_agrees(model: Model) -> bool:
-    """Turn a float32 model to bfloat16, and return whether its vectors still point where they did."""
-    before = model.encode(PROBES, batch_size=len(PROBES)).astype(np.float64)
-    model.to_bfloat16()
-    after = model.encode(PROBES, batch_size=len(PROBES)).astype(np.float64)
-    norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    return bool(((before * after).sum(axis=1) >= COSINE_FLOOR * norms).all())
 
 
 def _to_float32(module: Any, args: Any, out: dict[str, Any]) -> dict[str, Any]:

@@ -6,20 +6,20 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
 
 from embrm.embedders._embedder import Embedded, Embedder
-from embrm.embedders._model import Model, bfloat16_agrees, cpu_flags
+from embrm.embedders._fastest import COSINE_FLOOR, PROBES, REFERENCE, Probed, Way, measure, question
+from embrm.embedders._model import NEEDS, Model, missing_packages
 from embrm.embedders.cache.lookup import embed_cached
 from embrm.embedders.cache.store import recall, remember
 from embrm.errors import OptionError
 
-BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 without and with a matrix unit, ARM
 _CHOICES = {
-    "backend": ("torch", "onnx", "openvino"),
+    "backend": ("auto", "torch", "onnx", "openvino"),
     "precision": ("auto", "float32", "bfloat16"),
     "long_text": ("truncate", "chunks"),
 }
@@ -30,18 +30,21 @@ class TransformerEmbedder(Embedder):
     """Options of every embedder that runs a sentence-transformers model.
 
     Attributes:
-        backend: what computes; "onnx" and "openvino" are faster on some processors and need the extra of that name.
-        precision: "bfloat16" needs a processor that computes it and a model whose vectors keep a cosine of at least
-            0.999 to float32 on a probe. "auto" is bfloat16 where both hold and the processor has a matrix unit for it
-            (AMX), else float32: without that unit bfloat16 was measured slower (benchmarks/embedding.py).
+        backend: what computes; "onnx" and "openvino" are faster on some processors and need the extra of that name, and
+            may have to convert the model whenever it is loaded. "auto" is the fastest of those that are installed.
+        precision: "bfloat16" rounds inside the model, and needs one whose vectors keep a cosine of at least 0.999 to
+            float32 on a probe. "auto" is the faster of the two where that holds.
         long_text: of a text longer than the model reads, "truncate" drops the end (and counts it), "chunks" averages
             windows of about equal length.
         max_length: tokens read of a text (or of a window), or None for the model's own limit.
         prompt: put before every text, in the place of any default of the model; some want "query: " or the like.
         batch_size: texts computed at once; only speed and memory depend on it.
+
+    What "auto" means is measured, once for a model and a machine, and remembered in the cache (`embrm doctor` shows
+    it): a few texts are embedded in turns, and torch in float32 is left for what is a tenth faster.
     """
 
-    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    backend: Literal["auto", "torch", "onnx", "openvino"] = "torch"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     long_text: Literal["truncate", "chunks"] = "truncate"
     max_length: int | None = None
@@ -56,7 +59,7 @@ class TransformerEmbedder(Embedder):
             raise OptionError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.max_length is not None and self.max_length < 3:
             raise OptionError(f"max_length must be at least 3 tokens (two are special), got {self.max_length}")
-        if self.precision == "bfloat16" and self.backend != "torch":
+        if self.precision == "bfloat16" and self.backend not in ("torch", "auto"):
             raise OptionError(f"precision 'bfloat16' needs backend 'torch', got '{self.backend}'; use 'auto'")
 
     @abstractmethod
@@ -64,34 +67,56 @@ class TransformerEmbedder(Embedder):
         """Return what determines the model's weights and files, found without loading the model."""
 
     @abstractmethod
-    def load(self, *, bfloat16: bool) -> Model:
-        """Load the model."""
+    def load(self, way: Way) -> Model:
+        """Load the model, to compute in that way."""
 
     @property
     def identity(self) -> str:
         """All that the vectors depend on beside the text, as JSON; the model is loaded only for a first probe."""
-        own = {"model": self.content(), "precision": self._used_precision()}
-        options = {name: getattr(self, name) for name in ("backend", "long_text", "max_length", "prompt")}
+        own = {"model": self.content(), **self.way()._asdict()}
+        options = {name: getattr(self, name) for name in ("long_text", "max_length", "prompt")}
         return json.dumps(own | options, sort_keys=True, ensure_ascii=False)
 
-    def _used_precision(self) -> str:
-        if self.precision == "float32" or self.backend != "torch":
-            return "float32"
-        asked, flags = self.precision == "bfloat16", cpu_flags()
-        if asked and flags.isdisjoint(BFLOAT16_FLAGS):
-            raise OptionError("precision 'bfloat16' needs a processor that computes it (avx512_bf16); use 'auto'")
-        if not asked and "amx_bf16" not in flags:
-            return "float32"
-        question = json.dumps(["bfloat16 agrees", self.content(), self.prompt, self.max_length])
-        answer = recall(question)
-        if answer is None:
-            answer = str(bfloat16_agrees(self.load(bfloat16=False)))
-            remember(question, answer)
-        if answer == "True":
-            return "bfloat16"
-        if asked:
+    def way(self) -> Way:
+        """Return the backend and precision in use; the model is loaded only where they were never measured.
+
+        Raises:
+            OptionError: bfloat16 was asked for and does not suit the model.
+        """
+        ways = self._ways()
+        if len(ways) == 1 and ways[0].precision == "float32":
+            return ways[0]
+        found = self.measured() or self._measure()
+        if self.precision != "bfloat16":
+            return found.best
+        if found.cosine[ways[0]] < COSINE_FLOOR:
             raise OptionError("in bfloat16 this model's vectors leave those of float32 (cosine < 0.999); use 'float32'")
-        return "float32"
+        return ways[0]
+
+    def measured(self) -> Probed | None:
+        """Return what was measured of this model on this machine, or None where nothing was."""
+        answer = recall(self._question())
+        return None if answer is None else Probed.read(answer)
+
+    def _measure(self) -> Probed:
+        models = {way: self.load(way) for way in dict.fromkeys((REFERENCE, *self._ways()))}
+        found = measure({way: partial(model.encode, batch_size=len(PROBES)) for way, model in models.items()})
+        if other := self.measured():
+            return other  # of another process, meanwhile: both go on with the same
+        remember(self._question(), found.as_json())
+        return found
+
+    def _question(self) -> str:
+        return question(self.content(), [self.prompt, self.max_length], self._ways())
+
+    def _ways(self) -> list[Way]:
+        """Return the ways that the options leave open."""
+        if self.precision == "bfloat16":
+            return [Way("torch", "bfloat16")]
+        installed = [name for name in NEEDS if not missing_packages(name)]
+        backends = installed if self.backend == "auto" else [self.backend]
+        ways = [Way(name, "float32") for name in backends]
+        return [*ways, Way("torch", "bfloat16")] if self.precision == "auto" and "torch" in backends else ways
 
     def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
         """Embed `n` texts as `(n, d)` float32; see `Embedder.embed`.
@@ -106,7 +131,7 @@ class TransformerEmbedder(Embedder):
 
     def _compute(self, texts: Sequence[str]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """Yield (positions, vectors, cut) in batches of like length, the longest first: memory runs out at once."""
-        model = _loaded(self, self._used_precision() == "bfloat16")
+        model = _loaded(self, self.way())
         lengths = np.concatenate([model.lengths(texts[i : i + 1024]) for i in range(0, len(texts), 1024)])
         long = lengths > model.limit
         order = np.argsort(-lengths, kind="stable")
@@ -122,5 +147,5 @@ class TransformerEmbedder(Embedder):
 
 
 @lru_cache(maxsize=1)
-def _loaded(recipe: TransformerEmbedder, bfloat16: bool) -> Model:
-    return recipe.load(bfloat16=bfloat16)
+def _loaded(recipe: TransformerEmbedder, way: Way) -> Model:
+    return recipe.load(way)

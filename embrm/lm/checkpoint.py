@@ -24,6 +24,7 @@ from embrm.errors import DataError, OptionError
 Prompt = str | Sequence[Mapping[str, str]]  # text, or messages {"role": …, "content": …}
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
+ANSWER_SECONDS = 5.0  # how long the hub may take to say that it has a model
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,31 @@ class Checkpoint:
             return f"{self.model}@{self.revision}"
         from huggingface_hub import hf_hub_download
 
+        self.require()
         try:
             # The hub's own cache keeps a file under its commit: .../snapshots/<commit>/config.json
             config = hf_hub_download(self.model, "config.json", revision=self.revision)
         except OSError as error:
             raise self.unreachable() from error
         return f"{self.model}@{Path(config).parent.name}"
+
+    def require(self) -> None:
+        """Make sure that a model is on this machine, or that the hub answers at once: its client retries for minutes.
+
+        Raises:
+            OptionError: neither is so.
+        """
+        if self.folder is not None:
+            return
+        from huggingface_hub import HfApi, try_to_load_from_cache
+
+        names = ("config.json", "modules.json")
+        if any(isinstance(try_to_load_from_cache(self.model, n, revision=self.revision), str) for n in names):
+            return
+        try:
+            HfApi().model_info(self.model, revision=self.revision, timeout=ANSWER_SECONDS)
+        except Exception as error:  # its versions raise what their network libraries do
+            raise self.unreachable() from error
 
     def stamps(self) -> tuple[tuple[str, int, int], ...]:
         """Return name, size and time of each file of the folder, sorted: while they stay, so does the model."""
@@ -117,6 +137,7 @@ class Checkpoint:
         import transformers
 
         place = self.model if self.folder is None else str(self.folder)
+        self.require()
         try:
             with quiet():
                 return getattr(transformers, kind).from_pretrained(place, revision=self.revision, **options)

@@ -11,6 +11,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.results import Verdict
+from embrm.core.threads import one_thread
 from embrm.core.trajectory import Trajectory
 from embrm.data.texts import Texts, number_prompts
 from embrm.detectors import Detector
@@ -64,6 +65,7 @@ class TrajectoryReport:
     warnings: tuple[str, ...]
 
 
+@one_thread
 def check_outputs(
     recipes: Mapping[str, Detector],
     scorer: Scorer,
@@ -102,6 +104,7 @@ def check_outputs(
     return [DetectorReport(s, n, v, p, None if p is None else p <= level / tests) for s, n, v, p in found]
 
 
+@one_thread
 def watch_run(
     recipes: Mapping[str, Detector],
     scorer: Scorer,

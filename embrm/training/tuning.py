@@ -13,6 +13,7 @@ import numpy as np
 from embrm.core.data import Pairs, Problem
 from embrm.core.recipe import as_json, changed
 from embrm.core.results import RewardModel
+from embrm.core.threads import one_thread
 from embrm.errors import ConvergenceError, OptionError
 from embrm.heads import Head
 from embrm.metrics.calibration import Preferences, fit_temperature, tempered
@@ -58,6 +59,7 @@ class Tuning:
         return {"best": self.best.config(), "trials": rows}
 
 
+@one_thread
 def tune(head: Head | str, pairs: Pairs, *, budget: int, seed: int, splits: int = 2, fraction: float = 0.2) -> Tuning:
     """Try recipes on validation prompts and return the best; fit it on all pairs afterwards.
 

@@ -21,7 +21,7 @@ from embrm.embedders import get
 from embrm.heads import get as get_head
 
 Run = Callable[..., Result]
-QUICK = ("cache", "curve", "detect", "embed", "evaluate", "fit", "generate", "list", "score", "select")
+QUICK = ("cache", "curve", "detect", "doctor", "embed", "evaluate", "fit", "generate", "list", "score", "select")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

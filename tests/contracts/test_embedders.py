@@ -46,6 +46,8 @@ def embedder(
     monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
     models = {"sentence_transformer": tiny, "causal_lm": language}
     options = {"model": str(models[request.param])} if request.param in models else {}
+    if request.param in ("minilm", "sentence_transformer"):
+        options["precision"] = "float32"  # "auto" is measured: another on another day
     return embedders.get(request.param)(**options)
 
 

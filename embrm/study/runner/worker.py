@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from embrm.core.data import Pairs, Problem
 from embrm.core.device import use_device
 from embrm.core.files import fingerprint
+from embrm.core.threads import strictly_one_thread
 from embrm.errors import EmbrmError
 from embrm.heads import FittedHead, Head
 from embrm.study.config import StudyConfig
@@ -54,6 +55,8 @@ def work(
 ) -> CellOutcome:
     """Compute a batch and return its missing rows.
 
+    Models too have one thread: workers share the cores, and sums come out the same on every machine's number of them.
+
     Args:
         config: the study.
         batch: the cells.
@@ -62,7 +65,7 @@ def work(
     """
     outcome = CellOutcome()
     wanted = {cell: key for cell, key in batch.cells.items() if key in missing}
-    with warnings.catch_warnings(record=True) as seen, use_device(config.device), _one_thread():
+    with warnings.catch_warnings(record=True) as seen, use_device(config.device), strictly_one_thread:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         with outcome.guarding(wanted):
@@ -75,21 +78,6 @@ def work(
                         outcome.rows.append(_alone(config, batch, data, cell, key, chosen))
     outcome.notes += sorted({f"{batch}: warning: {warning.message}" for warning in seen})
     return outcome
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: workers share the cores, and sums come out the same on every machine's number of them."""
-    import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _alone(

@@ -1,0 +1,123 @@
+"""What a busy neighbour costs: every entry point on idle cores and beside a process that takes one, limited and not.
+
+    python benchmarks/threads.py [ROUNDS, 3 by default]
+
+Limited: BLAS, OpenMP and torch have one thread, as the library sets it (`embrm.core.threads`). Not: they have what they
+take by themselves, one for each core, and wait by spinning. The four sides of a row take turns, and the best round of
+each counts; the neighbour is a pure busy loop, pinned nowhere, that lives only while its side is timed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY"):
+    os.environ.pop(name, None)  # before any library reads them
+
+import numpy as np  # noqa: E402
+
+from embrm import bestofn, detectors, heads  # noqa: E402
+from embrm.core.data import Pairs  # noqa: E402
+from embrm.core.threads import OneThread  # noqa: E402
+
+LONGEST = 60.0  # a side that once took so many seconds is not timed again
+
+
+@contextmanager
+def neighbour(there: bool) -> Iterator[None]:
+    """Let another process take a core inside the block."""
+    if not there:
+        yield
+        return
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.2)
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+@contextmanager
+def as_limited(limited: bool) -> Iterator[None]:
+    """Let the library limit its threads inside the block, or leave them as they are."""
+    enter, leave = OneThread.__enter__, OneThread.__exit__
+    try:
+        if not limited:
+            OneThread.__enter__ = lambda self: None  # type: ignore[method-assign]
+            OneThread.__exit__ = lambda self, *error: None  # type: ignore[method-assign]
+        yield
+    finally:
+        OneThread.__enter__, OneThread.__exit__ = enter, leave  # type: ignore[method-assign]
+
+
+def pairs_of(n: int) -> Pairs:
+    """Return random pairs of vectors of 384 columns, `n` texts, with something to learn."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 384)).astype(np.float32)
+    better = x[0::2, :8].sum(axis=1) + rng.normal(size=n // 2) > x[1::2, :8].sum(axis=1)
+    even, odd = np.arange(0, n, 2), np.arange(1, n, 2)
+    chosen, rejected = np.where(better, even, odd), np.where(better, odd, even)
+    return Pairs.from_arrays(x, chosen=chosen, rejected=rejected, prompt=np.arange(n) // 2)
+
+
+def entry_points() -> dict[str, Callable[[], object]]:
+    """Return what is timed, by its name in the table."""
+    few, many = pairs_of(2_000), pairs_of(8_000)
+    inform = heads.get("inform")(members=5)
+    model = inform.fit(few, seed=0)
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(20_000, 384)).astype(np.float32)
+    proxy, gold = rng.normal(size=(2, 2_000, 500))
+    reference, outputs = rng.normal(size=(2, 4_000, 64))
+    csi = detectors.get("csi")().fit(reference)
+    work: dict[str, Callable[[], object]] = {
+        "`score` of 20 000 rows, `inform`, 5 members": partial(model.score, rows),
+        "`latent` of 20 000 rows": partial(model.latent, rows),
+        "`curve`, 2 000 × 500, sizes 1 to 256 in doublings": partial(
+            bestofn.curve, proxy, gold, sizes=[2**i for i in range(9)]
+        ),
+        "`csi`, check of 4 000 × 64": partial(csi.check, outputs),
+    }
+    for name in ("laplace", "linear", "mlp", "bnrm"):
+        work[f"fit of `{name}`, 4 000 pairs"] = partial(heads.get(name)().fit, many, seed=0)
+    work["four fits of `inform`, 5 members, 1 000 pairs"] = lambda: [inform.fit(few, seed=seed) for seed in range(4)]
+    return work
+
+
+def seconds(work: Callable[[], object], *, limited: bool, busy: bool) -> float:
+    """Return how long a piece of work takes."""
+    with as_limited(limited), neighbour(busy):
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+
+def main(rounds: int = 3) -> None:
+    """Print the table."""
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start; seconds, best of {rounds}\n")
+    print(
+        "| what | idle, all threads | beside, all threads | idle, limited | beside, limited | beside / idle | saved |"
+    )
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    sides = [(False, False), (False, True), (True, False), (True, True)]
+    for name, work in entry_points().items():
+        work()
+        times: dict[tuple[bool, bool], list[float]] = {side: [] for side in sides}
+        for _ in range(rounds):
+            for limited, busy in sides:
+                if max(times[limited, busy], default=0) < LONGEST:
+                    times[limited, busy].append(seconds(work, limited=limited, busy=busy))
+        best = [min(times[side]) for side in sides]
+        ratios = f"{best[3] / min(best[0], best[2]):.2f} × | {best[1] / best[3]:.1f} ×"
+        print(f"| {name} | {' | '.join(f'{t:.3g}' for t in best)} | {ratios} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
