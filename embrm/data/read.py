@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, IntArray, as_matrix
+from embrm.core.arrays import Array, IntArray, as_matrix, read_npy
 from embrm.core.data import Candidates, Features, Pairs
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
@@ -136,8 +136,8 @@ def _distinct(pairs: Pairs, texts: Texts) -> Pairs:
         return pairs
     places = ", ".join(str(texts.rows.numbers[i]) for i in lost[:10]) + (", …" if len(lost) > 10 else "")
     what = (
-        f"{len(lost)} of {len(pairs)} pairs of {texts.rows.name} ({texts.rows.unit} {places}) have two texts that become "
-        f"one vector, as where they differ only beyond what the embedder reads; they carry no preference"
+        f"{len(lost)} of {len(pairs)} pairs of {texts.rows.name} ({texts.rows.unit} {places}) have two texts that "
+        f"become one vector, as where they differ only beyond what the embedder reads; they carry no preference"
     )
     hint = "long_text=chunks (--embedder-set) reads long texts to their ends"
     if len(lost) == len(pairs):
@@ -191,7 +191,7 @@ def _features(
 def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:
     if isinstance(features, str | Path):
         name = str(features)
-        matrix = as_matrix(_load(name), name=name)
+        matrix = as_matrix(read_npy(name, of="vectors"), name=name)
     else:
         name = "features"
         matrix = as_matrix(features, name=name)
@@ -202,10 +202,3 @@ def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:
             f"expected {len(texts)} rows, got {len(matrix)}"
         )
     return matrix
-
-
-def _load(path: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a .npy file of vectors: {error}") from error

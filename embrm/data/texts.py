@@ -21,6 +21,7 @@ from embrm.data.prompts import taken_once
 from embrm.errors import DataError
 
 AS_IT_IS = RowRules()
+_CHOICES = ("judged", "compared")
 PAIRED = ("chosen", "rejected")
 
 
@@ -73,8 +74,9 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
 
     Args:
         source: what `embrm.core.files.read_rows` reads.
-        kind: what is wanted, "pairs", "pools", "texts", or "judged", which is pairs or pools where the layout gives
-            such; None takes what the layout gives first.
+        kind: what is wanted, "pairs", "pools" or "texts"; "judged" takes what the layout gives first of pairs and
+            pools, and texts where it gives neither; "compared" takes pairs, or pools where it gives none; None takes
+            what the layout gives first.
         rules: how the file calls its columns, its layout, and what is done with rows that cannot be used.
 
     Raises:
@@ -85,10 +87,8 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
     faults = Faults(rows)
     if not len(rows):
         faults.settle(rules)
-    name, layout = find_layout(rows, name=rules.layout, kind=None if kind == "judged" else kind)
-    if kind == "judged":
-        kind = next((k for k in layout.kinds if k != "texts"), "texts")
-    form = kind or layout.kinds[0]
+    name, layout = find_layout(rows, name=rules.layout, kind=None if kind in _CHOICES else kind)
+    form = _form(kind, layout.kinds)
     turn = layout.turn if form == "texts" else layout.judged
     try:
         turned = list(turn(rows, faults, rules))
@@ -97,6 +97,8 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
     found = _parsers[form](turned, faults, rules)
     faults.settle(rules)
     account = {"layout": name, "rows": len(rows) + len(rows.refused), "left_out": faults.count, **faults.notes}
+    equal = sum(reason.startswith("chosen equals") for reason in faults.found.values())
+    account |= {"equal_texts": equal} if equal else {}
     columns = {column for row in rows.values for column in row}
     mention_unused(form, columns, rules, prompted=any(found.prompts))
     return Texts(form, rows.replace(found.values, found.kept), found.prompts, found.responses, found.offsets, account)
@@ -121,6 +123,14 @@ def read_prompts(source: str | Path, *, rules: RowRules = AS_IT_IS) -> tuple[lis
         prompts.append(said if isinstance(said, str) else [{"role": r, "content": text} for r, text in said])
     faults.settle(rules)
     return kept, prompts
+
+
+def _form(kind: str | None, kinds: Sequence[str]) -> str:
+    if kind == "judged":
+        return next((k for k in kinds if k != "texts"), "texts")
+    if kind == "compared":
+        return next((k for k in ("pairs", "pools") if k in kinds), "texts")
+    return kind or kinds[0]
 
 
 @dataclass
@@ -196,7 +206,7 @@ def _golden(row: Row, faults: Faults) -> Row:
         raise DataError("no response has a rating")
     if len(row["ratings"]) != len(row["responses"]):
         raise DataError(f"{len(row['responses'])} responses need as many ratings, got {len(row['ratings'])}")
-    lists = {name: [row[name][j] for j in rated] for name in ("responses", "policy") if name in row}
+    lists: Row = {name: [row[name][j] for j in rated] for name in ("responses", "policy") if name in row}
     kept = {name: value for name, value in row.items() if name != "ratings"}
     return {**kept, **lists, "gold": [row["ratings"][j] for j in rated]}
 

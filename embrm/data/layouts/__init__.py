@@ -13,18 +13,18 @@ from embrm.data.layouts._registry import registry as _members
 
 if TYPE_CHECKING:
     from embrm.data.layouts._find import find_layout, renamed
-    from embrm.data.layouts._layout import Layout
+    from embrm.data.layouts._layout import RowLayout
 
-registry: Registry[Layout] = _members
+registry: Registry[RowLayout] = _members
 names, get, describe = registry.names, registry.get, registry.describe
 
 __getattr__ = lazily(
     __name__,
     {
-        "Layout": "embrm.data.layouts._layout",
+        "RowLayout": "embrm.data.layouts._layout",
         "find_layout": "embrm.data.layouts._find",
         "renamed": "embrm.data.layouts._find",
     },
 )
 
-__all__ = ["Layout", "describe", "find_layout", "get", "names", "registry", "renamed"]
+__all__ = ["RowLayout", "describe", "find_layout", "get", "names", "registry", "renamed"]

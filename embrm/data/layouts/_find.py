@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 
 from embrm.core.files import Rows
 from embrm.data.faults import GAP
-from embrm.data.layouts._layout import ASKS, Columns, Layout
+from embrm.data.layouts._layout import ASKS, Columns, RowLayout
 from embrm.data.layouts._registry import registry
 from embrm.errors import DataError, OptionError
 
 NEEDED = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
 
 
-def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str, Layout]:
+def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str, RowLayout]:
     """Return the name of a file's layout and the layout.
 
     Args:
@@ -37,7 +37,7 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
         if not fitting:
             raise DataError(_unknown(rows, columns.names, kind))
         name = fitting[0]
-    layout: Layout = registry.get(name)()
+    layout: RowLayout = registry.get(name)()
     if not layout.fits(columns):
         raise DataError(
             f"{rows.name} has not the columns of the layout {name} (found: {', '.join(sorted(columns.names))}); its "

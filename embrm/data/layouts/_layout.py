@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Layout(ABC):
+class RowLayout(ABC):
     """One way of writing down preferences, pools or texts.
 
     Attributes:
@@ -147,9 +148,9 @@ def whole_number(value: Any, name: str) -> int:
         DataError: it is none.
     """
     try:
-        number = float(value)
-        if isinstance(value, bool) or number != int(number):
-            raise ValueError
-        return int(number)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{name} must be a whole number, got {short(value)}") from None
+        number = math.nan
+    if not number.is_integer():
+        raise DataError(f"{name} must be a whole number, got {short(value)}")
+    return int(number)

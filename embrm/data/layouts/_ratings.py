@@ -50,7 +50,9 @@ def chosen_rating(found: Sequence[str], wanted: str | None) -> str:
         )
     if not found:
         raise DataError("the responses have no rating; name one: --columns rating=NAME")
-    return wanted if wanted in found else ("rating" if "rating" in found else found[0])
+    if wanted is not None and wanted in found:
+        return wanted
+    return "rating" if "rating" in found else found[0]
 
 
 def ratings_of(completion: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from embrm.core.files import Rows
 from embrm.core.registry import register
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts._groups import grouped
-from embrm.data.layouts._layout import Columns, Layout, Row, needed
+from embrm.data.layouts._layout import Columns, Row, RowLayout, needed
 from embrm.errors import DataError
 
 
 @register
 @dataclass(frozen=True)
-class SystemOutputs(Layout):
+class SystemOutputs(RowLayout):
     """One output of one system a row: instruction, output, generator (AlpacaEval's model_outputs.json).
 
     Outputs of several systems to one instruction, from one file or a pattern of several, make a pool with their
@@ -29,11 +29,11 @@ class SystemOutputs(Layout):
     )
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         return columns.has("instruction", "output", "generator")
 
     def turn(self, rows: Rows, faults: Faults, rules: RowRules) -> Iterator[tuple[int, Row]]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         good: list[tuple[int, Row]] = []
         for i, row in enumerate(rows.values):
             try:

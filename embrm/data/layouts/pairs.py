@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embrm.core.registry import register
-from embrm.data.layouts._layout import ASKS, Columns, Layout
+from embrm.data.layouts._layout import ASKS, Columns, RowLayout
 
 
 @register
 @dataclass(frozen=True)
-class TrlPairs(Layout):
+class TrlPairs(RowLayout):
     """TRL's prompt, chosen, rejected: text or messages, the prompt beside the responses or at their beginning.
 
     `weight`, `margin` (numbers), `tie` (true or false) and `annotator` are used where they are given.
@@ -26,6 +26,6 @@ class TrlPairs(Layout):
     )
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         others = columns.any(*ASKS, "conversations", "conversation")
         return columns.has("chosen", "rejected") and (columns.has("prompt") or not others)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from embrm.core.registry import register
 from embrm.data.chat import short
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import ASKS, Columns, Layout, Row, asking, needed, with_prompt
+from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, asking, needed, with_prompt
 from embrm.data.numbers import number
 from embrm.errors import DataError
 
 
 @register
 @dataclass(frozen=True)
-class RankedAnswers(Layout):
+class RankedAnswers(RowLayout):
     """A prompt with answers, each an object with its text and rank, the best first (Nectar); equal ranks are ties."""
 
     kinds = ("pools", "pairs")
@@ -30,11 +30,11 @@ class RankedAnswers(Layout):
     )
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         return columns.objects("answers", "rank") and bool(columns.any("prompt", *ASKS))
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         ask = asking(columns)
 
         def turn(row: Row) -> Row:

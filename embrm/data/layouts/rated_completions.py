@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from embrm.core.registry import register
 from embrm.data.chat import short
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import ASKS, Columns, Layout, Row, asking, needed, with_prompt
+from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, asking, needed, with_prompt
 from embrm.data.layouts._ratings import as_rating, chosen_rating, ratings_of
 from embrm.errors import DataError
 
 
 @register
 @dataclass(frozen=True)
-class RatedCompletions(Layout):
+class RatedCompletions(RowLayout):
     """An instruction with completions, each an object with its response and ratings (UltraFeedback).
 
     Where completions have several ratings, choose: `--columns rating=overall_score`, or an aspect of the annotations,
@@ -34,11 +34,11 @@ class RatedCompletions(Layout):
     )
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         return columns.objects("completions", "response", "text") and bool(columns.any("prompt", *ASKS))
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         ask = asking(columns)
         all_of = [c for row in columns.first for c in row.get("completions") or [] if isinstance(c, Mapping)]
         names = list(dict.fromkeys(name for completion in all_of for name in ratings_of(completion)))

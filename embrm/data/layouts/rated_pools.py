@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from embrm.core.registry import register
 from embrm.data.chat import short
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import ASKS, Columns, Layout, Row, asking, needed, whole_number, with_prompt
+from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, asking, needed, whole_number, with_prompt
 from embrm.data.layouts._ratings import as_rating
 from embrm.errors import DataError
 
 
 @register
 @dataclass(frozen=True)
-class RatedPools(Layout):
+class RatedPools(RowLayout):
     """A prompt with responses and their ratings, or a ranking (numbers of responses from 0, the best first).
 
     This is what `embrm.data.trl_rows` takes; `annotator` says who judged.
@@ -25,12 +25,12 @@ class RatedPools(Layout):
     example = ({"prompt": "How?", "responses": ["So.", "No."], "ratings": [4, 1], "annotator": "a"},)
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         judged = columns.any("ratings", "ranking") and not columns.has("gold")
         return columns.has("responses") and bool(columns.any("prompt", *ASKS)) and bool(judged)
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         ask = asking(columns)
 
         def turn(row: Row) -> Row:

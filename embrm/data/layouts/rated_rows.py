@@ -9,14 +9,14 @@ from embrm.core.files import Rows
 from embrm.core.registry import register
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts._groups import grouped
-from embrm.data.layouts._layout import Columns, Layout, Row, asking, needed, with_prompt
+from embrm.data.layouts._layout import Columns, Row, RowLayout, asking, needed, with_prompt
 from embrm.data.layouts._ratings import as_rating, chosen_rating, rating_columns
 from embrm.errors import DataError
 
 
 @register
 @dataclass(frozen=True)
-class RatedRows(Layout):
+class RatedRows(RowLayout):
     """One response a row with its ratings (HelpSteer), or a completion with a label (TRL's unpaired preferences).
 
     Rows of one prompt, and of one annotator where rows name one, make a pool, whose responses are compared by the
@@ -31,12 +31,12 @@ class RatedRows(Layout):
     )
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         one = len(columns.any("response", "completion")) == 1 and not columns.has("rejected_response")
         return one and bool(rating_columns(columns))
 
     def turn(self, rows: Rows, faults: Faults, rules: RowRules) -> Iterator[tuple[int, Row]]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         columns = Columns.of(rows)
         ask, name = asking(columns), columns.any("response", "completion")[0]
         for i, row in enumerate(rows.values):
@@ -44,7 +44,7 @@ class RatedRows(Layout):
             yield i, with_prompt({**kept, "response": row.get(name)}, ask(row))
 
     def judged(self, rows: Rows, faults: Faults, rules: RowRules) -> Iterator[tuple[int, Row]]:
-        """Yield a pool of each prompt, with the number of its first row; see `Layout.turn`."""
+        """Yield a pool of each prompt, with the number of its first row; see `RowLayout.turn`."""
         columns = Columns.of(rows)
         rating = chosen_rating(rating_columns(columns), rules.columns.get("rating"))
         good: list[tuple[int, Row]] = []

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from embrm.core.registry import register
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import ASKS, Columns, Layout, Row, with_prompt
+from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, with_prompt
 
 
 @register
 @dataclass(frozen=True)
-class ShareGptPairs(Layout):
+class ShareGptPairs(RowLayout):
     """A list of turns in conversations, with chosen and rejected as the turn that follows (LLaMA-Factory's sharegpt).
 
     Turns are `{from, value}` or `{role, content}`; chosen and rejected are one turn, a list of them, or text.
@@ -28,11 +28,11 @@ class ShareGptPairs(Layout):
     )
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         turns = columns.any("conversations", "conversation")
         return columns.has("chosen", "rejected") and bool(turns) and not columns.any("prompt", *ASKS)
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         name = columns.any("conversations", "conversation")[0]
         return lambda row: with_prompt({k: v for k, v in row.items() if k != name}, row.get(name))

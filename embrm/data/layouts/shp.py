@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 from embrm.core.registry import register
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import Columns, Layout, Row, needed, whole_number, with_prompt
+from embrm.data.layouts._layout import Columns, Row, RowLayout, needed, whole_number, with_prompt
 from embrm.errors import DataError
 
 
 @register
 @dataclass(frozen=True)
-class ShpPairs(Layout):
+class ShpPairs(RowLayout):
     """A post in history, two comments in human_ref_A and human_ref_B, and labels, 1 where A is preferred (SHP)."""
 
     kinds = ("pairs",)
     example = ({"history": "How?", "human_ref_A": "So.", "human_ref_B": "No.", "labels": 1, "score_ratio": 3.0},)
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         return columns.has("human_ref_A", "human_ref_B", "labels")
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
 
         def turn(row: Row) -> Row:
             label = whole_number(needed(row, "labels"), "labels")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from embrm.core.registry import register
 from embrm.data.faults import GAP, RowRules
-from embrm.data.layouts._layout import Columns, Layout, Row, needed
+from embrm.data.layouts._layout import Columns, Row, RowLayout, needed
 from embrm.data.layouts._two import paired, two_columns
 from embrm.data.numbers import number
 from embrm.errors import DataError
@@ -17,7 +17,7 @@ SIGNED = ("overall_preference", "preference_strength", "signed_preference")
 
 @register
 @dataclass(frozen=True)
-class SignedPreference(Layout):
+class SignedPreference(RowLayout):
     """Two responses and a number: below 0 the first is better, above 0 the second, 0 is a tie (HelpSteer2 and 3).
 
     The number is in overall_preference, preference_strength, or a preference that is below 0 somewhere; with
@@ -31,11 +31,11 @@ class SignedPreference(Layout):
     )  # fmt: skip
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         return two_columns(columns) is not None and bool(_signs(columns))
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         names, found = two_columns(columns) or ("", ""), _signs(columns)
         if len(found) > 1:
             raise DataError(f"the preference is told by {' and '.join(found)}; leave one: --columns {found[1]}=")

@@ -8,13 +8,13 @@ from typing import Any
 
 from embrm.core.registry import register
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import Columns, Layout, Row, needed, with_prompt
+from embrm.data.layouts._layout import Columns, Row, RowLayout, needed, with_prompt
 from embrm.errors import DataError
 
 
 @register
 @dataclass(frozen=True)
-class SwiftPairs(Layout):
+class SwiftPairs(RowLayout):
     """A query (and history) with response and rejected_response, or messages with rejected_response (ms-swift).
 
     Where there are messages, the last of them is the chosen response.
@@ -24,11 +24,11 @@ class SwiftPairs(Layout):
     example = ({"query": "How?", "response": "So.", "rejected_response": "No.", "history": [["Hi.", "Yes?"]]},)
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         return columns.has("rejected_response") and (columns.has("query", "response") or columns.has("messages"))
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         return _from_messages if columns.has("messages") and not columns.has("query") else _from_query
 
 

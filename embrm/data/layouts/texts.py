@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 from embrm.core.registry import register
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import Columns, Layout, Row, asking, with_prompt
+from embrm.data.layouts._layout import Columns, Row, RowLayout, asking, with_prompt
 from embrm.data.layouts._ratings import rating_columns
 
 
 @register
 @dataclass(frozen=True)
-class SingleTexts(Layout):
+class SingleTexts(RowLayout):
     """One response a row, with its prompt where there is one (also called completion, as in TRL)."""
 
     kinds = ("texts",)
     example = ({"prompt": "How?", "response": "So."},)
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         one = len(columns.any("response", "completion")) == 1
         return one and not columns.has("rejected_response") and not rating_columns(columns)
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         ask, name = asking(columns), columns.any("response", "completion")[0]
 
         def turn(row: Row) -> Row:

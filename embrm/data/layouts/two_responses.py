@@ -10,7 +10,7 @@ from typing import Any
 from embrm.core.registry import register
 from embrm.data.chat import short
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import Columns, Layout, Row, needed
+from embrm.data.layouts._layout import Columns, Row, RowLayout, needed
 from embrm.data.layouts._two import paired, two_columns
 from embrm.errors import DataError
 
@@ -32,7 +32,7 @@ _TIES = ("tie", "ties", "both", "equal", "same", "tie (bothbad)", "both bad", "b
 
 @register
 @dataclass(frozen=True)
-class TwoResponses(Layout):
+class TwoResponses(RowLayout):
     """Two responses (response_0 and response_1, output_1 and _2, answer_a and _b, …) and which of them is better.
 
     The better one is told by its number, its letter or its column (better_response_id, winner, preference, …; also
@@ -44,12 +44,12 @@ class TwoResponses(Layout):
     example = ({"prompt": "How?", "response_0": "No.", "response_1": "So.", "better_response_id": 1},)
 
     def fits(self, columns: Columns) -> bool:
-        """See `Layout`."""
+        """See `RowLayout`."""
         told = columns.any(*LABELS) or columns.has(*ARENA[:2])
         return two_columns(columns) is not None and bool(told) and not _signed(columns)
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
-        """See `Layout`."""
+        """See `RowLayout`."""
         names = two_columns(columns) or ("", "")
         found = ["better"] if columns.has("better") else columns.any(*LABELS)
         if len(found) > 1:
