@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray, as_vector
 from embrm.core.data import Features, Pairs
+from embrm.data.numbers import number_or
 from embrm.errors import DataError, OptionError
 
 Ties = Literal["drop", "keep"]
@@ -170,7 +171,7 @@ def trl_rows(
 
     Args:
         records: `{prompt, responses[], ratings[] or ranking[], annotator?}`; `ranking` lists numbers of responses, the
-            best first, and may leave some out. A prompt judged by several annotators has a record for each.
+            best first, and may leave some out, as ratings do that are None, NaN or "N/A". A prompt judged by several annotators has a record for each.
         least_gap: see `from_ratings`.
         ties: see `from_ratings`.
         which: "all" compares all responses with each other, "best" the first of the best with all others, "adjacent"
@@ -214,7 +215,9 @@ def trl_rows(
 
 def _scores(record: Mapping[str, Any], size: int, place: str) -> Array:
     if "ratings" in record:
-        return np.asarray(as_vector(record["ratings"], f"{place}: ratings", size, np.float64))
+        ratings = [number_or(value, f"{place}: ratings", np.nan) for value in record["ratings"]]
+        as_vector(np.nan_to_num(np.array(ratings, dtype=np.float64)), f"{place}: ratings", size, np.float64)
+        return np.array(ratings, dtype=np.float64)
     if "ranking" not in record:
         raise DataError(f"{place} has neither 'ratings' nor 'ranking'; found: {', '.join(sorted(record))}")
     ranking = list(record["ranking"])
