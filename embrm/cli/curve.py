@@ -79,6 +79,7 @@ def command(
     from embrm.evaluation import hacking
     from embrm.evaluation import penalty as choosing
     from embrm.evaluation import rules as comparing
+    from embrm.evaluation.pool_sizes import long_enough, reward_of, rows_of
     from embrm.evaluation.scorer import Scorer
     from embrm.report import figures
 
@@ -92,8 +93,12 @@ def command(
     lengths = [len(response) for response in texts.responses]
     golden = comparing.GoldPools.of(gold(texts.rows), texts.offsets, length=lengths)
     reward = scorer.reward(texts)
+    kept = long_enough(texts, wanted, pool=pool)
+    rows, offsets = rows_of(texts.offsets, kept)
+    golden = comparing.GoldPools.of(golden.gold[rows], offsets, length=[lengths[i] for i in rows])
     recipes = recipes or comparing.usual_rules(reward)
-    subtracted = None if penalty is None else penalty.of(texts, scorer, seed=seed)
+    subtracted = None if penalty is None else penalty.of(texts, scorer, seed=seed)[rows]
+    reward = reward_of(reward, rows)
     found = comparing.compare(recipes, reward, golden, sizes=wanted, pool=pool, penalty=subtracted, seed=seed)
     data, text = {"model": model, "file": pools, **found.as_dict()}, _render.rule_table(found)
     if threshold:

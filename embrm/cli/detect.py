@@ -82,7 +82,8 @@ def command(
     run = Path(outputs).is_dir()
     if not run and set(alarm.typed) - {"--level"}:
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
-    rule, scorer, known = alarm.rule(), Scorer(model, load_model(model), source.reading), read_texts(reference, rules=rules)
+    rule, scorer = alarm.rule(), Scorer(model, load_model(model), source.reading)
+    known = read_texts(reference, rules=rules)
     how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     data: dict[str, Any]
     if run:

@@ -52,8 +52,10 @@ def command(
       embrm evaluate model prefs.jsonl --figure reliability.svg
       embrm evaluate model pools.jsonl --figure curve.svg
     """
+    from embrm.core.data import Candidates
     from embrm.data.read import as_candidates, as_pairs
     from embrm.data.texts import read_texts
+    from embrm.evaluation.pool_sizes import long_enough
     from embrm.evaluation.reports import PairReport, report
     from embrm.heads import load_model
     from embrm.report import figures
@@ -65,6 +67,8 @@ def command(
     texts = read_texts(file, kind="judged", rules=rules)
     turn = as_pairs if texts.kind == "pairs" else as_candidates
     data = turn(texts, views=fitted.widths, **source.reading(fitted))
+    if isinstance(data, Candidates):
+        data = data.take(long_enough(texts, wanted, pool=pool))
     found = report(fitted, data, sizes=wanted, pool=pool, seed=seed)
     text = _render.pair_table(found) if isinstance(found, PairReport) else _render.pool_table(found)
     if figure:

@@ -171,7 +171,8 @@ def trl_rows(
 
     Args:
         records: `{prompt, responses[], ratings[] or ranking[], annotator?}`; `ranking` lists numbers of responses, the
-            best first, and may leave some out, as ratings do that are None, NaN or "N/A". A prompt judged by several annotators has a record for each.
+            best first, and may leave some out, as ratings do that are None, NaN or "N/A". A prompt judged by several
+            annotators has a record for each.
         least_gap: see `from_ratings`.
         ties: see `from_ratings`.
         which: "all" compares all responses with each other, "best" the first of the best with all others, "adjacent"

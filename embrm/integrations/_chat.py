@@ -7,6 +7,7 @@ from embrm.data.templates import headers_of, plain, templated_turns
 from embrm.errors import DataError
 
 _ANSWER = ("assistant", "thinking")
+_LEAST = 24  # characters of a prompt's end that tell it from a response that happens to begin alike
 
 
 def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -> tuple[str, str]:
@@ -21,6 +22,8 @@ def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -
         prompt: the same prompt by itself, with or without its template; None where it is not known: a query without
             any header is then a response to an empty prompt.
         keep_system: whether system messages stay in the prompt; off because many templates put in one of their own.
+
+    A query may begin with an end of the prompt, as where a trainer cuts prompts on the left, and differ in its spaces.
 
     Raises:
         DataError: the query does not begin with the prompt, and no header tells where the response begins.
@@ -38,7 +41,32 @@ def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -
     found = _by_headers(query, keep_system)
     if found:
         return asked, found[1]
+    cut = _cut_on_the_left(bare, start)
+    if cut is not None:
+        return asked, _response(bare[cut:])
     raise DataError("the query does not begin with its prompt, and no assistant header says where the response begins")
+
+
+def _cut_on_the_left(query: str, prompt: str) -> int | None:
+    """Return where the response begins after a prompt that lost its beginning, or only differs in its spaces."""
+    said = [(i, sign) for i, sign in enumerate(query) if not sign.isspace()]
+    asked = [sign for sign in prompt if not sign.isspace()]
+    # The longest end of the prompt that begins the query, by Knuth, Morris and Pratt, in one pass over each.
+    signs = [sign for _, sign in said]
+    fail, matched = [0] * (len(signs) + 1), 0
+    for i in range(1, len(signs)):
+        while matched and signs[i] != signs[matched]:
+            matched = fail[matched]
+        matched += signs[i] == signs[matched]
+        fail[i + 1] = matched
+    matched = 0
+    for sign in asked:
+        while matched and (matched == len(signs) or sign != signs[matched]):
+            matched = fail[matched]
+        matched += bool(signs) and sign == signs[matched]
+    if not matched or (matched < _LEAST and matched < len(asked)):
+        return None
+    return said[matched - 1][0] + 1
 
 
 def _by_headers(query: str, keep_system: bool) -> tuple[str, str] | None:
