@@ -38,17 +38,16 @@ def taken_once(
     given = not is_missing(prompt) and (asked := prompt_text(prompt, keep_system=keep_system)) != ""
     if all(whole):
         turns = [t for t in talks if isinstance(t, list)]
-        shared = _shared_turns(turns)
-        if given and _length_of(asked, turns, keep_system) is not None:
-            cut = _length_of(asked, turns, keep_system)
-        else:
-            cut = shared
-            if given and not any(_same(asked, text) for t in turns for _, text in t[:cut]):
-                raise DataError(
-                    f"prompt is not how the conversations in {' and '.join(names[:2])} begin; if it is about something "
-                    "else, leave it out: --columns prompt="
-                )
+        own = _length_of(asked, turns, keep_system) if given else None
+        cut = _shared_turns(turns) if own is None else own
+        if given and own is None and not any(_same(asked, text) for t in turns for _, text in t[:cut]):
+            raise _of_something_else(names)
         return written(turns[0][:cut], keep_system=keep_system), [written(t[cut:]) for t in turns]
+    if given:
+        said = [
+            _after(asked, t, names, keep_system) if w and isinstance(t, list) else s
+            for s, t, w in zip(said, talks, whole, strict=True)
+        ]
     if is_missing(prompt):
         if any(isinstance(s, str) for s in said) and any(not isinstance(s, str) for s in said):
             raise DataError(f"{' and '.join(names[:2])} must both be text or both lists of messages")
@@ -61,6 +60,21 @@ def taken_once(
     if asked.endswith(MARKER.strip()) and all(text.strip().startswith(asked) for text in texts):
         texts = [text.strip()[len(asked) :] for text in texts]
     return asked, [without_thinking(text) if isinstance(s, str) else text for s, text in zip(said, texts, strict=True)]
+
+
+def _after(asked: str, talk: list[Turn], names: Sequence[str], keep_system: bool) -> list[Turn]:
+    """Return the turns of a whole conversation after the given prompt."""
+    cut = _length_of(asked, [talk], keep_system)
+    if cut is None:
+        raise _of_something_else(names)
+    return talk[cut:]
+
+
+def _of_something_else(names: Sequence[str]) -> DataError:
+    return DataError(
+        f"prompt is not how the conversations in {' and '.join(names[:2])} begin; if it is about something else, leave "
+        "it out: --columns prompt="
+    )
 
 
 def _same(one: str, other: str) -> bool:

@@ -46,9 +46,9 @@ def long_enough(texts: Texts, sizes: Sequence[int] | None, *, pool: str) -> IntA
     if sizes is None and pool == "population" and left.min() < left.max():
         short = kept[left == left.min()]
         warnings.warn(
-            f"the curve ends at n = {left.min()}, which {len(short)} of {len(kept)} pools have at most (first: id "
-            f"'{texts.rows.label(int(short[0]))}'), and others have up to {left.max()}; with --sizes 1,{left.max()} "
-            "it rests on those alone",
+            f"the curve ends at n = {left.min()}, the size of the smallest pools ({len(short)} of {len(kept)}, first: "
+            f"id '{texts.rows.label(int(short[0]))}'); others have up to {left.max()}: --sizes 1,{left.max()} leaves "
+            "the smaller ones out",
             ShortPoolWarning,
             stacklevel=2,
         )

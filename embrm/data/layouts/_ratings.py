@@ -42,17 +42,17 @@ def chosen_rating(found: Sequence[str], wanted: str | None) -> str:
     Raises:
         DataError: there are several and none was chosen, or none of that name.
     """
-    if wanted is not None and wanted not in ("rating", *found):
+    if "rating" in found:  # the column of that name, or the one that was renamed to it
+        return "rating"
+    if wanted is not None and wanted not in found:
         raise DataError(f"there is no rating '{wanted}'; found: {', '.join(found)}")
-    if wanted is None and len(found) > 1 and "rating" not in found:
+    if wanted is None and len(found) > 1:
         raise DataError(
             f"the responses have several ratings ({', '.join(found)}); choose one: --columns rating={found[0]}"
         )
     if not found:
         raise DataError("the responses have no rating; name one: --columns rating=NAME")
-    if wanted is not None and wanted in found:
-        return wanted
-    return "rating" if "rating" in found else found[0]
+    return found[0] if wanted is None else wanted
 
 
 def ratings_of(completion: Mapping[str, Any]) -> dict[str, Any]:
