@@ -41,9 +41,9 @@ def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -
     found = _by_headers(query, keep_system)
     if found:
         return asked, found[1]
-    cut = _cut_on_the_left(bare, start)
-    if cut is not None:
-        return asked, _response(bare[cut:])
+    begin = _cut_on_the_left(bare, start)
+    if begin is not None:
+        return asked, _response(bare[begin:])
     raise DataError("the query does not begin with its prompt, and no assistant header says where the response begins")
 
 
