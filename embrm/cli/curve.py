@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
 
 if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
     from embrm.evaluation.penalty import Penalty
 
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     help="Fit Gao's law R = d(α - βd), d = √KL, to each rule's gain, and forecast the largest n from all others.",
 )
 @_options.penalty
+@_rows.options
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -57,6 +59,7 @@ def command(
     fit: bool,
     penalty: Penalty | None,
     source: _options.SourceOptions,
+    rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -76,25 +79,30 @@ def command(
     from embrm.evaluation import hacking
     from embrm.evaluation import penalty as choosing
     from embrm.evaluation import rules as comparing
+    from embrm.evaluation.pool_sizes import long_enough, reward_of, rows_of
     from embrm.evaluation.scorer import Scorer
     from embrm.report import figures
 
     if figure:
         figures.check(figure)
     wanted = _options.whole_numbers("--sizes", sizes)
-    rules = _options.recipes(selectors.registry, names)
-    choosing.check_penalty(list(rules.values()), given=penalty is not None)
+    recipes = _options.recipes(selectors.registry, names)
+    choosing.check_penalty(list(recipes.values()), given=penalty is not None)
     scorer = Scorer.open(model, reading=source.reading)
-    texts = read_texts(pools, kind="pools")
+    texts = read_texts(pools, kind="pools", rules=rules)
     lengths = [len(response) for response in texts.responses]
     golden = comparing.GoldPools.of(gold(texts.rows), texts.offsets, length=lengths)
     reward = scorer.reward(texts)
-    rules = rules or comparing.usual_rules(reward)
-    subtracted = None if penalty is None else penalty.of(texts, scorer, seed=seed)
-    found = comparing.compare(rules, reward, golden, sizes=wanted, pool=pool, penalty=subtracted, seed=seed)
+    kept = long_enough(texts, wanted, pool=pool)
+    rows, offsets = rows_of(texts.offsets, kept)
+    golden = comparing.GoldPools.of(golden.gold[rows], offsets, length=[lengths[i] for i in rows])
+    recipes = recipes or comparing.usual_rules(reward)
+    subtracted = None if penalty is None else penalty.of(texts, scorer, seed=seed)[rows]
+    reward = reward_of(reward, rows)
+    found = comparing.compare(recipes, reward, golden, sizes=wanted, pool=pool, penalty=subtracted, seed=seed)
     data, text = {"model": model, "file": pools, **found.as_dict()}, _render.rule_table(found)
     if threshold:
-        data["thresholds"] = hacking.thresholds(rules, reward, golden, penalty=subtracted)
+        data["thresholds"] = hacking.thresholds(recipes, reward, golden, penalty=subtracted)
         text += f"\n\n{_render.threshold_table(data['thresholds'])}"
     if fit:
         laws = hacking.laws(found, seed=seed)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
+
+if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
 
 _folder = click.option(
     "--folder", metavar="FOLDER", help="Another folder with a world.yaml; default: the shipped data."
@@ -15,7 +19,7 @@ _folder = click.option(
 
 @click.group()
 def command() -> None:
-    """Make or check the data that come with the project."""
+    """Say how files of yours are read; make or verify the data that come with the project."""
 
 
 @command.command()
@@ -57,3 +61,63 @@ def verify(folder: str | None, sample: int, as_json: bool) -> None:
 
     done = data.verify(Path(folder) if folder else data_folder(), sample=sample)
     _render.emit({"checked": done}, "\n".join(done), as_json=as_json)
+
+
+@command.command()
+@click.option("--examples", is_flag=True, help="Show a row of each.")
+@_options.no_seed
+@_options.json_output
+def layouts(examples: bool, as_json: bool) -> None:
+    """List the layouts of files that commands read, told from their columns.
+
+    Example:
+      embrm data layouts --examples
+    """
+    import json
+
+    from embrm.data import layouts as family
+
+    found = {}
+    for name in family.names():
+        layout = family.get(name)()
+        found[name] = {"": family.describe(name), "gives": ", ".join(layout.kinds), "examples": layout.example}
+    rows = [[name, line["gives"], line[""]] for name, line in found.items()]
+    text = _render.table(["layout", "gives", ""], rows)
+    for name, line in found.items() if examples else ():
+        shown = "\n".join(json.dumps(row, ensure_ascii=False) for row in line["examples"])
+        text += f"\n\n{name}\n{shown}"
+    _render.emit(found, text, as_json=as_json)
+
+
+@command.command()
+@click.argument("file", metavar="FILE")
+@click.option("--kind", type=click.Choice(["pairs", "pools", "texts"]), help="As what to read it; told by the layout.")
+@click.option("--embed", is_flag=True, help="Embed the texts, to count those that are cut and pairs that become equal.")
+@_rows.options
+@_options.embedding
+@_options.no_seed
+@_options.json_output
+def check(
+    file: str, kind: str | None, embed: bool, rules: RowRules, source: _options.SourceOptions, as_json: bool
+) -> None:
+    """Say how a file is read: its layout, what it holds, what is odd about it, and three rows as a head sees them.
+
+    Rows that cannot be used are counted and named. Texts are embedded where --embed or --embedder is given.
+
+    Example:
+      embrm data check prefs.jsonl --embedder hashing
+    """
+    from embrm.data.check import check_file
+
+    embedder = source.embedding()["embedder"] if embed or source.embedder else None
+    found = check_file(file, kind=kind, rules=rules, embedder=embedder)
+    lines = [f"{file}: read as {found.layout}, {found.kind}"]
+    lines.append(_render.table(["", "count"], [[name.replace("_", " "), n] for name, n in found.counts.items()]))
+    for number, row in enumerate(found.examples, start=1):
+        names = ("chosen", "rejected") if found.kind == "pairs" else [f"response {j + 1}" for j in range(len(row))]
+        lines += [f"\nrow {number}, {name}:\n{_short(text)}" for name, text in zip(names, row, strict=True)]
+    _render.emit({"file": file, **vars(found)}, "\n".join(lines), as_json=as_json)
+
+
+def _short(text: str, most: int = 400) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
 from embrm.cli._alarm import AlarmOptions, alarm_rule
 
 if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
     from embrm.monitoring.spaces import Space
 
 SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
@@ -38,6 +39,7 @@ SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
 @click.option("--member", default=0, show_default=True, help="Whose latents: every member has a space of its own.")
 @alarm_rule
 @_options.settings
+@_rows.options
 @_options.embedding
 @_options.seed
 @_options.json_output
@@ -51,6 +53,7 @@ def command(
     alarm: AlarmOptions,
     options: tuple[str, ...],
     source: _options.SourceOptions,
+    rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -79,7 +82,8 @@ def command(
     run = Path(outputs).is_dir()
     if not run and set(alarm.typed) - {"--level"}:
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
-    rule, scorer, known = alarm.rule(), Scorer(model, load_model(model), source.reading), read_texts(reference)
+    rule, scorer = alarm.rule(), Scorer(model, load_model(model), source.reading)
+    known = read_texts(reference, rules=rules)
     how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     data: dict[str, Any]
     if run:
@@ -87,7 +91,7 @@ def command(
         data, text = {"watched": watched}, _render.trajectory_table(watched)
         fired = any(line.alarm is not None for line in watched)
     else:
-        new = read_texts(outputs)
+        new = read_texts(outputs, rules=rules)
         found = monitoring.check_outputs(recipes, scorer, known, new, level=rule.level, **how)
         data, text = {"outputs": len(new), "findings": found}, _render.detector_table(found)
         fired = any(line.alarm for line in found)

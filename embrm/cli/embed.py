@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
+
+if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
 
 
 @click.command()
@@ -17,10 +22,11 @@ from embrm.cli import _options, _render
     show_default=True,
     help="Which text to embed: the prompt, an empty line and the response; or one of the two.",
 )
+@_rows.options
 @_options.embedding
 @_options.no_seed
 @_options.json_output
-def command(file: str, output: str, view: str, source: _options.SourceOptions, as_json: bool) -> None:
+def command(file: str, output: str, view: str, source: _options.SourceOptions, rules: RowRules, as_json: bool) -> None:
     """Embed the texts of a file once; the vectors also serve as `--features` of other commands.
 
     FILE has pairs (prompt, chosen, rejected), pools (prompt, responses[]) or texts (prompt, response). The rows are in
@@ -36,7 +42,7 @@ def command(file: str, output: str, view: str, source: _options.SourceOptions, a
     from embrm.data.texts import read_texts
 
     check_writable(output)
-    texts = read_texts(file)
+    texts = read_texts(file, rules=rules)
     done = encode(texts.prompts, texts.responses, views=(view,), **source.embedding())
     done.warn()
     vectors = done.features.matrix(view)

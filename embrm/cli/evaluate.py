@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
+
+if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
 
 
 @click.command()
@@ -23,6 +26,7 @@ from embrm.cli import _options, _render
 @click.option(
     "--figure", metavar="PATH", help="Draw the curve, or for pairs the reliability diagram: PATH ends in .svg or .png."
 )
+@_rows.options
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -33,12 +37,14 @@ def command(
     pool: Literal["population", "support"],
     figure: str | None,
     source: _options.SourceOptions,
+    rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> None:
     """Measure a model on preference pairs, or draw its best-of-n curve on pools with gold rewards.
 
-    FILE has pairs (prompt, chosen, rejected) or pools ({id, prompt, responses[], gold[]} a row). Pairs give accuracy,
+    FILE has pairs (prompt, chosen, rejected) or pools ({id, prompt, responses[], gold[]} a row), in any layout of
+    `embrm data layouts`. Pairs give accuracy,
     negative log-likelihood and calibration error with 95 % intervals over prompts; pools give the exact expected gold
     of the best of n by the model, beside the oracle and a random choice.
 
@@ -46,7 +52,10 @@ def command(
       embrm evaluate model prefs.jsonl --figure reliability.svg
       embrm evaluate model pools.jsonl --figure curve.svg
     """
-    from embrm.data.read import read
+    from embrm.core.data import Candidates
+    from embrm.data.read import as_candidates, as_pairs
+    from embrm.data.texts import read_texts
+    from embrm.evaluation.pool_sizes import long_enough
     from embrm.evaluation.reports import PairReport, report
     from embrm.heads import load_model
     from embrm.report import figures
@@ -55,7 +64,11 @@ def command(
         figures.check(figure)
     wanted = _options.whole_numbers("--sizes", sizes)
     fitted = load_model(model)
-    data = read(file, views=fitted.widths, **source.reading(fitted))
+    texts = read_texts(file, kind="judged", rules=rules)
+    turn = as_pairs if texts.kind == "pairs" else as_candidates
+    data = turn(texts, views=fitted.widths, **source.reading(fitted))
+    if isinstance(data, Candidates):
+        data = data.take(long_enough(texts, wanted, pool=pool))
     found = report(fitted, data, sizes=wanted, pool=pool, seed=seed)
     text = _render.pair_table(found) if isinstance(found, PairReport) else _render.pool_table(found)
     if figure:

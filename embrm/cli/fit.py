@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
 from embrm.core.device import DEVICES, VARIABLE, use_device
+
+if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
 
 
 @click.command()
@@ -30,6 +34,7 @@ from embrm.core.device import DEVICES, VARIABLE, use_device
     show_envvar=True,
     help="Where heads trained by gradient compute; auto: on CUDA if it is there.",
 )
+@_rows.options
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -41,31 +46,38 @@ def command(
     holdout: float,
     device: str,
     source: _options.SourceOptions,
+    rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> None:
     """Train a reward head on preference pairs, and measure it on held-out prompts.
 
-    PAIRS is JSON Lines, gzip or Parquet with TRL's columns prompt, chosen, rejected (text or messages), - for standard
-    input, or the id of a hub dataset (OWNER/NAME or OWNER/NAME:SPLIT).
+    PAIRS is JSON, JSON Lines, CSV, Parquet or Arrow, packed or not, with TRL's columns prompt, chosen, rejected (text
+    or messages) or in another layout (`embrm data layouts`); a folder or pattern of such files; - for standard input;
+    or the id of a hub dataset (OWNER/NAME, OWNER/NAME:SPLIT or OWNER/NAME:CONFIGURATION/SPLIT).
 
     Example:
       embrm fit prefs.jsonl --head linear -o model
     """
     from embrm import heads
     from embrm.core.files import check_writable
-    from embrm.data.read import read_pairs
+    from embrm.data.read import as_pairs
+    from embrm.data.texts import read_texts
     from embrm.evaluation.reports import fit_and_check
 
     click.get_current_context().with_resource(use_device(device))
     recipe = _options.recipe(heads.registry, head, options)
     check_writable(output, folder=True)
-    data = read_pairs(pairs, views=(recipe.view,), **source.reading())
+    texts = read_texts(pairs, kind="pairs", rules=rules)
+    data = as_pairs(texts, views=(recipe.view,), **source.reading())
     model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
+    told = {**texts.account, "pairs": len(data), "became_equal": len(texts.rows) - len(data), **rules.record}
     measured = report.as_dict() if report else None
-    model = dataclasses.replace(model, record={**model.record, "held_out": measured})
+    model = dataclasses.replace(model, record={**model.record, "data": told, "held_out": measured})
     model.save(output)
     lines = [f"{head}: {len(data)} pairs of {len(data.features)} texts → {output}"]
+    lost = {name: count for name, count in told.items() if count and name not in ("layout", "rows", "pairs")}
+    lines.append(f"read as {told['layout']}: {told['rows']} rows" + "".join(f", {n}: {c}" for n, c in lost.items()))
     lines += [f"{name}: {model.record[name]}" for name in ("epochs", "prior_precision") if name in model.record]
     lines.append(_render.pair_table(report) if report else "no prompts were held out, so nothing was measured")
     made = model.embedder.as_json()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
+
+if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
 
 
 @click.command()
@@ -26,6 +29,7 @@ from embrm.cli import _options, _render
 @click.option("--batch-size", default=32, show_default=True, help="Responses written at once on a device.")
 @click.option("--gold", metavar="PATH", help="A reward model of transformers' form, whose scores become the gold.")
 @click.option("--gold-label", type=int, metavar="K", help="Which logit of several is good; its log-odds are the gold.")
+@_rows.options
 @_options.seed
 @_options.json_output
 def command(
@@ -34,6 +38,7 @@ def command(
     n: int,
     gold: str | None,
     gold_label: int | None,
+    rules: RowRules,
     seed: int,
     as_json: bool,
     **sampling: Any,
@@ -63,7 +68,7 @@ def command(
     if gold is not None:
         scores = RewardModelGold(gold, label=gold_label, device=policy.device, precision=policy.precision)
         scores.check()
-    ids, prompts = read_prompts(file)
+    ids, prompts = read_prompts(file, rules=rules)
     with tqdm(total=len(prompts), unit="prompt", disable=not sys.stderr.isatty()) as bar:
         shards = PoolShards(on_finished=bar.update)
         done = write_pool(policy, output, prompts=prompts, n=n, seed=seed, ids=ids, gold=scores, shards=shards)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
+
+if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
 
 
 @click.command()
@@ -14,10 +19,13 @@ from embrm.cli import _options, _render
     "--no-draws", is_flag=True, help="Leave out each member's reward: smaller, but rules over members need it."
 )
 @_options.to_rows
+@_rows.options
 @_options.on_texts
 @_options.no_seed
 @_options.json_output
-def command(model: str, file: str, no_draws: bool, output: str, source: _options.SourceOptions, as_json: bool) -> None:
+def command(
+    model: str, file: str, no_draws: bool, output: str, source: _options.SourceOptions, rules: RowRules, as_json: bool
+) -> None:
     """Score texts: the mean reward over the members of a model, their disagreement, and each member's reward.
 
     FILE has pairs, pools or texts. Each line of the output is a text: the id (or number) of its row, its index in the
@@ -34,5 +42,5 @@ def command(model: str, file: str, no_draws: bool, output: str, source: _options
 
     check_output(output)
     scorer = Scorer(model, load_model(model), source.reading)
-    texts = read_texts(file)
+    texts = read_texts(file, rules=rules)
     _render.emit_rows(score_rows(texts, scorer.reward(texts), draws=not no_draws), output, as_json=as_json)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
 
 if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
     from embrm.evaluation.penalty import Penalty
 
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @_options.settings
 @_options.penalty
 @_options.to_rows
+@_rows.options
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -30,6 +32,7 @@ def command(
     penalty: Penalty | None,
     output: str,
     source: _options.SourceOptions,
+    rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -54,7 +57,7 @@ def command(
     choosing.check_penalty([rule], given=penalty is not None)
     check_output(output)
     scorer = Scorer.open(model, reading=source.reading)
-    texts = read_texts(pools, kind="pools")
+    texts = read_texts(pools, kind="pools", rules=rules)
     values = gold(texts.rows)
     choice = rule(
         scorer.reward(texts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,29 @@ def as_matrix(x: npt.ArrayLike, *, name: str = "features") -> Array:
     if bad.size:
         raise DataError(f"{name} must be finite: {bad.size} of {len(x)} rows hold NaN or infinity, first row {bad[0]}")
     return x
+
+
+def read_npy(path: str | Path, *, of: str) -> npt.NDArray[Any]:
+    """Read a .npy file.
+
+    Args:
+        path: the file.
+        of: what it should hold, for messages.
+
+    Raises:
+        DataError: it is no such file; archives of arrays and files of PyTorch are told how to become one.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            magic = stream.read(6)
+        if magic.startswith((b"PK", b"\x80")):
+            raise DataError(
+                f"{path} is an archive (.npz) or a file of PyTorch (.pt), no .npy file of {of}; save the one array: "
+                "numpy.save('vectors.npy', numpy.load('vectors.npz')['NAME']), or tensor.numpy()"
+            )
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a .npy file of {of}: {error}") from error
 
 
 def as_vector(x: npt.ArrayLike, name: str, length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -1,144 +1,139 @@
-"""Rows in (JSON Lines, gzip, Parquet, standard input, a hub dataset), atomic writes out, content hashes."""
+"""Rows in from any container, atomic writes out, content hashes."""
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
-import io
 import json
-import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from embrm.errors import DataError, MissingExtraError, OptionError
-
-_hub_id = re.compile(r"[\w.-]+/[\w.-]+(:\w+)?")
+from embrm.core.containers import Parsed, Refuse, parse
+from embrm.core.sources import fetch, find_shards, from_disk, from_hub, is_hub_dataset, is_saved_dataset
+from embrm.errors import DataError, OptionError
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of a file and where each of them stood.
+    """The rows of a file, or of several that belong together, and where each of them stood.
 
     Attributes:
         name: the file, as messages call it.
         values: one mapping a row.
         numbers: the number of each row's line, from 1.
         unit: what is counted, `"line"` or `"row"`.
+        files: name of each row's file, where several were read; else empty.
+        refused: what was wrong with the lines that are not among the rows, since nobody wanted to stop there.
     """
 
     name: str
     values: list[dict[str, Any]]
     numbers: list[int]
     unit: str = "row"
+    files: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def where(self, i: int) -> str:
         """Return the place of row `i`, counted from 0, for a message."""
-        return f"{self.name} {self.unit} {self.numbers[i]}"
+        return f"{self.files[i] if self.files else self.name} {self.unit} {self.numbers[i]}"
+
+    def label(self, i: int) -> str:
+        """Return the id of row `i`: its own, or else its number, counted on through the files."""
+        own = self.values[i].get("id")
+        missing = own is None or own == "" or own != own  # NaN
+        return (str(i + 1) if self.files else str(self.numbers[i])) if missing else str(own)
+
+    def replace(self, values: list[dict[str, Any]], kept: Sequence[int]) -> Rows:
+        """Return other values in place of the rows `kept`, one for each."""
+        files = [self.files[i] for i in kept] if self.files else []
+        return Rows(self.name, values, [self.numbers[i] for i in kept], self.unit, files, self.refused)
 
 
-def read_rows(source: str | Path) -> Rows:
-    """Read all rows of a file.
+def read_rows(source: str | Path, *, stop: bool = True) -> Rows:
+    """Read all rows of a file, or of several.
 
-    The format is told from the content: JSON Lines, plain or gzip, or Parquet.
+    What they are packed in is told from the content: JSON Lines, a JSON array or pretty-printed objects, CSV or TSV,
+    Parquet or Arrow; plain, gzip, bzip2, xz or zstd.
 
     Args:
-        source: a path, `"-"` for standard input, or the id of a hub dataset, `"owner/name"` or `"owner/name:split"`
-            (split `train` unless given).
+        source: a path; a folder or a pattern (`*.parquet`) of files of one kind; what `datasets.save_to_disk` wrote;
+            `"-"` for standard input; an address that fsspec opens; or a hub dataset, `"owner/name"`,
+            `"owner/name:split"` or `"owner/name:configuration/split"` (split `train` unless given).
+        stop: whether a line that is no row raises; else it is kept in `refused` and the others are read.
 
     Raises:
         DataError: there is no such file, it is empty, or a line is not one JSON object in UTF-8 (its number is named).
-        MissingExtraError: the source is a hub dataset and `datasets` is not installed.
+        MissingExtraError: the source needs `datasets`, and that is not installed.
     """
-    if str(source) == "-":
-        rows = _parse(cast(io.BufferedReader, sys.stdin.buffer), "standard input")
-    elif Path(source).is_dir():
-        raise DataError(f"{source} is a folder; expected a JSON Lines or Parquet file")
-    elif Path(source).exists():
-        try:
-            with Path(source).open("rb") as stream:
-                rows = _parse(stream, str(source))
-        except (OSError, EOFError) as error:  # among them a gzip file that is damaged or cut off
-            raise DataError(f"{source} cannot be read: {error}") from error
-    elif _hub_id.fullmatch(str(source)) and not Path(source).suffix and not Path(source).parent.exists():
-        rows = _from_hub(str(source))
+    text, refused = str(source), list[str]()
+
+    def refuse(error: DataError) -> None:
+        if stop:
+            raise error
+        refused.append(str(error))
+
+    if text == "-":
+        rows = _rows("standard input", parse(sys.stdin.buffer.read(), "standard input", refuse))
+    elif Path(text).is_dir() and is_saved_dataset(text):
+        rows = _rows(text, from_disk(text))
+    elif Path(text).is_dir() or (
+        not Path(text).exists() and set("*?[") & set(text) and "://" not in text and not is_hub_dataset(text)
+    ):
+        rows = _joined(text, [_read_file(path, refuse) for path in find_shards(text)])
+    elif Path(text).exists():
+        rows = _read_file(Path(text), refuse)
+    elif "://" in text:
+        rows = _rows(text, parse(fetch(text), text, refuse))
+    elif is_hub_dataset(text):
+        rows = _rows(text, from_hub(text))
     else:
-        raise DataError(f"there is no file {source}; expected a JSON Lines or Parquet file, or - for standard input")
-    if not rows.values:
+        raise DataError(
+            f"there is no file {source}; expected a JSON Lines, CSV or Parquet file, or - for standard input"
+        )
+    if not rows.values and not refused:
         raise DataError(f"{rows.name} is empty; expected at least one row")
-    return rows
+    return dataclasses.replace(rows, refused=refused)
 
 
-def _parse(stream: io.BufferedReader, name: str) -> Rows:
-    magic = stream.peek(4)
-    if magic.startswith(b"PAR1"):
-        return _from_parquet(stream.read(), name)
-    if magic.startswith(b"\x1f\x8b"):
-        with gzip.open(stream) as plain:
-            return _from_lines(plain, name)
-    return _from_lines(stream, name)
+def _rows(name: str, found: Parsed) -> Rows:
+    return Rows(name, found.values, found.numbers, found.unit)
 
 
-def _from_lines(lines: Iterable[bytes], name: str) -> Rows:
-    values: list[dict[str, Any]] = []
-    numbers: list[int] = []
-    for number, raw in enumerate(lines, start=1):
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{name} line {number} is not UTF-8 (byte 0x{raw[error.start]:02x} at position {error.start}); "
-                "convert the file to UTF-8"
-            ) from error
-        if not text.strip():
-            continue
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{name} line {number} is not valid JSON: {error.msg} at column {error.colno}") from error
-        except (ValueError, RecursionError) as error:  # a number too long, or a nesting too deep, for Python
-            raise DataError(f"{name} line {number} cannot be read as JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise DataError(
-                f"{name} line {number} must be a JSON object, got {type(value).__name__}; write one object a line"
-            )
-        values.append(value)
-        numbers.append(number)
-    return Rows(name, values, numbers, unit="line")
-
-
-def _from_parquet(data: bytes, name: str) -> Rows:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _read_file(path: Path, refuse: Refuse) -> Rows:
     try:
-        values = pq.read_table(io.BytesIO(data)).to_pylist()
-    except pa.ArrowException as error:
-        raise DataError(f"{name} is a damaged Parquet file: {error}") from error
-    return Rows(name, values, list(range(1, len(values) + 1)))
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return _rows(str(path), parse(data, str(path), refuse))
 
 
-def _from_hub(source: str) -> Rows:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError(
-            f"there is no file {source}; to read it as a hub dataset: pip install 'embrm[hub]'"
-        ) from error
-    name, _, split = source.partition(":")
-    try:
-        values = datasets.load_dataset(name, split=split or "train").to_list()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source} is neither a file nor a hub dataset that can be loaded: {error}") from error
-    return Rows(source, values, list(range(1, len(values) + 1)))
+def _joined(name: str, parts: Sequence[Rows]) -> Rows:
+    columns = [sorted({column for value in part.values for column in value}) for part in parts]
+    other = next((i for i, found in enumerate(columns) if found != columns[0]), 0)
+    if other and Path(name).is_dir():
+        raise DataError(
+            f"{name} is a folder; expected files of the same columns in it, but {parts[0].name} has "
+            f"{', '.join(columns[0])} and {parts[other].name} has {', '.join(columns[other])}; give one file, or a "
+            "pattern of those that belong together"
+        )
+    if len({part.unit for part in parts}) > 1:
+        raise DataError(f"{name} holds containers of several kinds; give a pattern for one of them")
+    if len(parts) == 1:
+        return parts[0]
+    values = [value for part in parts for value in part.values]
+    numbers = [number for part in parts for number in part.numbers]
+    files = [part.name for part in parts for _ in part.values]
+    return Rows(name, values, numbers, parts[0].unit, files)
 
 
 def check_writable(path: str | Path, *, folder: bool = False) -> Path:

@@ -12,6 +12,7 @@ from embrm.core.faces import lazily
 if TYPE_CHECKING:
     from embrm.data.convert import from_rankings, from_ratings, together, trl_rows
     from embrm.data.encode import Encoded, TruncationWarning, embedder_of
+    from embrm.data.faults import ReadingWarning, RowRules
     from embrm.data.read import read, read_candidates, read_pairs
     from embrm.data.texts import Texts, read_prompts, read_texts
 
@@ -19,6 +20,8 @@ __getattr__ = lazily(
     __name__,
     {
         "TruncationWarning": "embrm.data.encode",
+        "ReadingWarning": "embrm.data.faults",
+        "RowRules": "embrm.data.faults",
         "Encoded": "embrm.data.encode",
         "Texts": "embrm.data.texts",
         "embedder_of": "embrm.data.encode",
@@ -36,6 +39,8 @@ __getattr__ = lazily(
 
 __all__ = [
     "Encoded",
+    "ReadingWarning",
+    "RowRules",
     "Texts",
     "TruncationWarning",
     "embedder_of",

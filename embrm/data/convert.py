@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray, as_vector
 from embrm.core.data import Features, Pairs
+from embrm.data.numbers import number_or
 from embrm.errors import DataError, OptionError
 
 Ties = Literal["drop", "keep"]
+Which = Literal["all", "best", "adjacent"]
 
 
 def from_ratings(
@@ -156,7 +158,12 @@ def together(labels: Mapping[str, Pairs]) -> Pairs:
 
 
 def trl_rows(
-    records: Iterable[Mapping[str, Any]], *, least_gap: float = 0.0, ties: Ties = "drop"
+    records: Iterable[Mapping[str, Any]],
+    *,
+    least_gap: float = 0.0,
+    ties: Ties = "drop",
+    which: Which = "all",
+    margins: bool = False,
 ) -> list[dict[str, Any]]:
     """Turn rated pools of texts into rows with TRL's columns, which `embrm.read_pairs` reads.
 
@@ -164,16 +171,21 @@ def trl_rows(
 
     Args:
         records: `{prompt, responses[], ratings[] or ranking[], annotator?}`; `ranking` lists numbers of responses, the
-            best first, and may leave some out. A prompt judged by several annotators has a record for each.
+            best first, and may leave some out, as ratings do that are None, NaN or "N/A". A prompt judged by several
+            annotators has a record for each.
         least_gap: see `from_ratings`.
         ties: see `from_ratings`.
+        which: "all" compares all responses with each other, "best" the first of the best with all others, "adjacent"
+            each with the next worse.
+        margins: whether the gap becomes the pair's `margin`; of a ranking it counts places.
 
     Returns:
-        Rows `{prompt, chosen, rejected}`, with `annotator` where the record has one, and `tie` where ties are kept.
+        Rows `{prompt, chosen, rejected}`, with `annotator` where the record has one, `tie` where ties are kept and
+        `margin` where margins are wanted.
 
     Raises:
         DataError: a record has neither ratings nor a ranking, or they do not fit its responses (it is named).
-        OptionError: `ties` is unknown, or `least_gap` is negative.
+        OptionError: `ties` or `which` is unknown, or `least_gap` is negative.
 
     Examples:
         >>> rated = {"prompt": "Why?", "responses": ["No idea.", "Because.", "Hm."], "ratings": [1, 4, 1]}
@@ -183,25 +195,30 @@ def trl_rows(
         {'prompt': 'Why?', 'chosen': 'Because.', 'rejected': 'Hm.'}
     """
     _check(ties, least_gap)
+    if which not in ("all", "best", "adjacent"):
+        raise OptionError(f"which must be 'all', 'best' or 'adjacent', got '{which}'")
     out: list[dict[str, Any]] = []
     for number, record in enumerate(records):
         responses, place = record.get("responses") or [], f"record {number}"
         score = _scores(record, len(responses), place)
         judged = np.flatnonzero(~np.isnan(score))
-        for i, j, gap in zip(*_compare(score[judged]), strict=True):
+        for i, j, gap in zip(*_compare(score[judged], which), strict=True):
             chosen, rejected = responses[judged[i]], responses[judged[j]]
             tie = bool(gap <= least_gap)
             if chosen == rejected or (tie and ties == "drop"):
                 continue
             row = {"prompt": record.get("prompt", ""), "chosen": chosen, "rejected": rejected}
             row |= {"annotator": record["annotator"]} if "annotator" in record else {}
-            out.append(row | ({"tie": tie} if ties == "keep" else {}))
+            row |= {"tie": tie} if ties == "keep" else {}
+            out.append(row | ({"margin": 0.0 if tie else float(gap)} if margins else {}))
     return out
 
 
 def _scores(record: Mapping[str, Any], size: int, place: str) -> Array:
     if "ratings" in record:
-        return np.asarray(as_vector(record["ratings"], f"{place}: ratings", size, np.float64))
+        ratings = [number_or(value, f"{place}: ratings", np.nan) for value in record["ratings"]]
+        as_vector(np.nan_to_num(np.array(ratings, dtype=np.float64)), f"{place}: ratings", size, np.float64)
+        return np.array(ratings, dtype=np.float64)
     if "ranking" not in record:
         raise DataError(f"{place} has neither 'ratings' nor 'ranking'; found: {', '.join(sorted(record))}")
     ranking = list(record["ranking"])
@@ -222,9 +239,15 @@ def _groups(names: list[str], prompt: IntArray) -> Iterator[tuple[str, IntArray]
             yield str(distinct[number[group[0]]]), np.sort(group)
 
 
-def _compare(score: Array) -> tuple[IntArray, IntArray, Array]:
-    """Return better, worse and the gap of all pairs of entries."""
+def _compare(score: Array, which: Which = "all") -> tuple[IntArray, IntArray, Array]:
+    """Return better, worse and the gap of all pairs of entries, or of those that are wanted."""
     i, j = np.triu_indices(len(score), k=1)
+    if which != "all" and len(score):
+        place = np.empty(len(score), dtype=np.int64)
+        place[np.argsort(-score, kind="stable")] = np.arange(len(score))
+        low, high = np.minimum(place[i], place[j]), np.maximum(place[i], place[j])
+        kept = low == 0 if which == "best" else high == low + 1
+        i, j = i[kept], j[kept]
     swap = score[j] > score[i]
     return np.where(swap, j, i), np.where(swap, i, j), np.abs(score[i] - score[j])
 

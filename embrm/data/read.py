@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, IntArray, as_matrix
+from embrm.core.arrays import Array, IntArray, as_matrix, read_npy
 from embrm.core.data import Candidates, Features, Pairs
 from embrm.data.encode import encode
+from embrm.data.faults import ReadingWarning, RowRules
 from embrm.data.texts import Texts, gold, number_prompts, numbers, read_texts
 from embrm.embedders import Embedder
 from embrm.errors import DataError
@@ -24,12 +26,13 @@ def read_pairs(
     features: npt.ArrayLike | str | Path | None = None,
     views: Iterable[str] = ("joint",),
     progress: bool = False,
+    **how: Any,
 ) -> Pairs:
-    """Read preference pairs in TRL's columns.
+    """Read preference pairs in any layout that `embrm.data.layouts` knows, such as TRL's columns.
 
-    A row has `chosen` and `rejected`, and `prompt` or a beginning that both share; each is text or a list of messages.
-    `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given. A text that stands in several
-    pairs of one prompt becomes one row of the features.
+    There a row has `chosen` and `rejected`, and `prompt` or a beginning that both share; each is text or a list of
+    messages. `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given. A text that stands
+    in several pairs of one prompt becomes one row of the features. Pairs whose texts became one vector are left out.
 
     Args:
         source: what `embrm.core.files.read_rows` reads.
@@ -39,14 +42,16 @@ def read_pairs(
         views: which texts to embed: "joint" (the prompt, an empty line, the response, unless the embedder joins them
             in a way of its own), "prompt", "response".
         progress: whether to show a progress bar.
+        how: fields of `embrm.data.RowRules`, such as `columns={"chosen": "winner"}`, `layout="shp"`,
+            `on_bad_row="skip"`.
 
     Raises:
-        DataError: a column is missing, a row is not what it should be (its line is named), or the two responses of a
-            pair are equal.
+        DataError: a column is missing, rows are not what they should be (their lines are named), or the two responses
+            of a pair are equal.
+        OptionError: `how` names a column that is not there.
     """
-    return as_pairs(
-        read_texts(source, kind="pairs"), embedder=embedder, features=features, views=views, progress=progress
-    )
+    texts = read_texts(source, kind="pairs", rules=RowRules(**how))
+    return as_pairs(texts, embedder=embedder, features=features, views=views, progress=progress)
 
 
 def read_candidates(
@@ -56,8 +61,9 @@ def read_candidates(
     features: npt.ArrayLike | str | Path | None = None,
     views: Iterable[str] = ("joint",),
     progress: bool = False,
+    **how: Any,
 ) -> Candidates:
-    """Read pools of candidates: rows `{id, prompt, responses[], gold[]?, policy[]?}`.
+    """Read pools of candidates: rows `{id, prompt, responses[], gold[]?, policy[]?}`, or a layout that gives such.
 
     Args:
         source: see `read_pairs`.
@@ -65,12 +71,13 @@ def read_candidates(
         features: vectors `(m, d)` made elsewhere, or their .npy file, one a response in the order of the file.
         views: see `read_pairs`.
         progress: see `read_pairs`.
+        how: see `read_pairs`.
 
     Raises:
         DataError: a column is missing, an id is used twice, a pool is empty, or `gold` or `policy` does not give one
             entry a response.
     """
-    texts = read_texts(source, kind="pools")
+    texts = read_texts(source, kind="pools", rules=RowRules(**how))
     return as_candidates(texts, embedder=embedder, features=features, views=views, progress=progress)
 
 
@@ -81,9 +88,10 @@ def read(
     features: npt.ArrayLike | str | Path | None = None,
     views: Iterable[str] = ("joint",),
     progress: bool = False,
+    **how: Any,
 ) -> Pairs | Candidates:
     """Read whichever of both the columns of the file show; see `read_pairs` and `read_candidates`."""
-    texts = read_texts(source)
+    texts = read_texts(source, kind="judged", rules=RowRules(**how))
     turn = as_pairs if texts.kind == "pairs" else as_candidates
     return turn(texts, embedder=embedder, features=features, views=views, progress=progress)
 
@@ -106,7 +114,7 @@ def as_pairs(
     first = np.unique(rows, return_index=True)[1]
     vectors = _features(texts, first, embedder=embedder, features=features, views=views, progress=progress)
     tie = numbers(texts.rows, "tie", default=0)
-    return Pairs(
+    pairs = Pairs(
         vectors,
         rows[0::2],
         rows[1::2],
@@ -114,6 +122,28 @@ def as_pairs(
         margin=numbers(texts.rows, "margin", default=0),
         tie=None if tie is None else tie != 0,
     )
+    return pairs if features is not None else _distinct(pairs, texts)
+
+
+def _distinct(pairs: Pairs, texts: Texts) -> Pairs:
+    """Return the pairs whose two texts have different vectors; the others carry no preference, and are named."""
+    views = [m for view, m in pairs.features.views.items() if view != "prompt"]
+    if not views:
+        return pairs
+    same = np.logical_and.reduce([(m[pairs.chosen] == m[pairs.rejected]).all(axis=1) for m in views])
+    lost = np.flatnonzero(same)
+    if not lost.size:
+        return pairs
+    places = ", ".join(str(texts.rows.numbers[i]) for i in lost[:10]) + (", …" if len(lost) > 10 else "")
+    what = (
+        f"{len(lost)} of {len(pairs)} pairs of {texts.rows.name} ({texts.rows.unit} {places}) have two texts that "
+        f"become one vector, as where they differ only beyond what the embedder reads; they carry no preference"
+    )
+    hint = "long_text=chunks (--embedder-set) reads long texts to their ends"
+    if len(lost) == len(pairs):
+        raise DataError(f"{what}; {hint}")
+    warnings.warn(f"{what} and were left out; {hint}", ReadingWarning, stacklevel=3)
+    return pairs.take(np.flatnonzero(~same)).compact()
 
 
 def as_candidates(
@@ -161,7 +191,7 @@ def _features(
 def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:
     if isinstance(features, str | Path):
         name = str(features)
-        matrix = as_matrix(_load(name), name=name)
+        matrix = as_matrix(read_npy(name, of="vectors"), name=name)
     else:
         name = "features"
         matrix = as_matrix(features, name=name)
@@ -172,10 +202,3 @@ def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:
             f"expected {len(texts)} rows, got {len(matrix)}"
         )
     return matrix
-
-
-def _load(path: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a .npy file of vectors: {error}") from error

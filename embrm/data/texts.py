@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,18 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.core.files import Rows, read_rows
+from embrm.data.chat import conversation, short
+from embrm.data.faults import Faults, RowRules
+from embrm.data.layouts import find_layout, renamed
+from embrm.data.layouts._layout import Row, is_missing, needed
+from embrm.data.numbers import number, number_or
+from embrm.data.pairing import compared, mention_unused, with_numbers
+from embrm.data.prompts import taken_once
 from embrm.errors import DataError
+
+AS_IT_IS = RowRules()
+_CHOICES = ("judged", "compared")
+PAIRED = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +31,11 @@ class Texts:
 
     Attributes:
         kind: `"pairs"`, `"pools"`, or `"texts"` (one response a row).
-        rows: the rows that they were read from.
+        rows: the rows in their common form, see `embrm.data.layouts`, each where it stood in the file.
         prompts: `m` prompts, one a text.
         responses: `m` responses.
-        offsets: `(rows + 1,)` which texts each row of the file gave.
+        offsets: `(rows + 1,)` which texts each row gave.
+        account: the layout that was taken, how many rows were read and how many left out, and what else was lost.
     """
 
     kind: str
@@ -33,6 +43,7 @@ class Texts:
     prompts: list[str]
     responses: list[str]
     offsets: IntArray
+    account: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.responses)
@@ -40,9 +51,8 @@ class Texts:
     @property
     def names(self) -> list[tuple[str, int]]:
         """Id of each text's row (its number where it has none), and the text's index in that row."""
-        ids = [str(row.get("id", number)) for row, number in zip(self.rows.values, self.rows.numbers, strict=True)]
         sizes = np.diff(self.offsets).tolist()
-        return [(name, index) for name, size in zip(ids, sizes, strict=True) for index in range(size)]
+        return [(self.rows.label(i), index) for i, size in enumerate(sizes) for index in range(size)]
 
 
 def number_prompts(*files: Texts) -> list[IntArray]:
@@ -59,123 +69,177 @@ def number_prompts(*files: Texts) -> list[IntArray]:
     return out
 
 
-def read_texts(source: str | Path, *, kind: str | None = None) -> Texts:
-    """Read the texts of a file without embedding them; `kind` None tells pairs, pools and texts by their columns.
+def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules = AS_IT_IS) -> Texts:
+    """Read the texts of a file without embedding them.
+
+    Args:
+        source: what `embrm.core.files.read_rows` reads.
+        kind: what is wanted, "pairs", "pools" or "texts"; "judged" takes what the layout gives first of pairs and
+            pools, and texts where it gives neither; "compared" takes pairs, or pools where it gives none; None takes
+            what the layout gives first.
+        rules: how the file calls its columns, its layout, and what is done with rows that cannot be used.
 
     Raises:
         DataError: see `read_pairs` and `read_candidates`.
+        OptionError: a column that the rules name is not there.
     """
-    rows = read_rows(source)
-    found = {name for row in rows.values for name in row}
-    if kind is None:
-        kind = next((k for k in _needed if set(_needed[k]) <= found), None)
-        if kind is None:
-            raise DataError(
-                f"{rows.name} has neither the columns of pairs (chosen, rejected), nor of pools (prompt, responses), "
-                f"nor of texts (response); {_found(found, 'chosen', 'rejected', 'responses', 'response')}"
-            )
-    for name in _needed[kind]:
-        if name not in found:
-            raise DataError(f"{rows.name} has no column '{name}', which {kind} need; {_found(found, name)}")
-    return _parsers[kind](rows)
+    rows = renamed(read_rows(source, stop=False), rules.columns)
+    faults = Faults(rows)
+    if not len(rows):
+        faults.settle(rules)
+    name, layout = find_layout(rows, name=rules.layout, kind=None if kind in _CHOICES else kind)
+    form = _form(kind, layout.kinds)
+    turn = layout.turn if form == "texts" else layout.judged
+    try:
+        turned = list(turn(rows, faults, rules))
+    except DataError as error:
+        raise DataError(f"{rows.name}: {error}") from error
+    found = _parsers[form](turned, faults, rules)
+    faults.settle(rules)
+    account = {"layout": name, "rows": len(rows) + len(rows.refused), "left_out": faults.count, **faults.notes}
+    equal = sum(reason.startswith("chosen equals") for reason in faults.found.values())
+    account |= {"equal_texts": equal} if equal else {}
+    columns = {column for row in rows.values for column in row}
+    mention_unused(form, columns, rules, prompted=any(found.prompts))
+    return Texts(form, rows.replace(found.values, found.kept), found.prompts, found.responses, found.offsets, account)
 
 
-def read_prompts(source: str | Path) -> tuple[list[str], list[str | list[dict[str, str]]]]:
+def read_prompts(source: str | Path, *, rules: RowRules = AS_IT_IS) -> tuple[list[str], list[str | list[Row]]]:
     """Read the ids (the line's number where a row has none) and prompts of a file; messages stay messages.
 
     Raises:
         DataError: a row has no prompt, or it is neither text nor a list of messages.
     """
-    rows = read_rows(source)
-    ids = [str(row.get("id", number)) for row, number in zip(rows.values, rows.numbers, strict=True)]
-    prompts: list[str | list[dict[str, str]]] = []
-    for i in range(len(rows)):
-        value, where = _value(rows, i, "prompt"), f"{rows.where(i)}: prompt"
-        text = plain_text(value, where)
-        messages = [] if isinstance(value, str) else value
-        turns = [{"role": str(m.get("role", "user")), "content": _content(m["content"], where)} for m in messages]
-        prompts.append(turns or text)
-    return ids, prompts
-
-
-_needed = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
-
-
-def _found(found: Iterable[str], *wanted: str) -> str:
-    columns = sorted(found)
-    near = {w: difflib.get_close_matches(w, columns, n=1, cutoff=0.7) for w in wanted}
-    hints = [f"rename '{match[0]}' to '{w}'" for w, match in near.items() if match and match[0] != w]
-    return f"found: {', '.join(columns) or 'none'}" + (f". Did you misspell it? {'; '.join(hints)}" if hints else "")
-
-
-def _pair_texts(rows: Rows) -> Texts:
-    prompts: list[str] = []
-    responses: list[str] = []
+    rows = renamed(read_rows(source), rules.columns)
+    faults, kept = Faults(rows), []
+    prompts: list[str | list[Row]] = []
     for i, row in enumerate(rows.values):
-        chosen, rejected = _value(rows, i, "chosen"), _value(rows, i, "rejected")
-        prompt = row.get("prompt")
-        if prompt is None:
-            if type(chosen) is not type(rejected):
-                raise DataError(f"{rows.where(i)}: chosen and rejected must both be text or both lists of messages")
-            cut = _shared(chosen, rejected)
-            prompt, chosen, rejected = chosen[:cut], chosen[cut:], rejected[cut:]
-        asked = plain_text(prompt, f"{rows.where(i)}: prompt")
-        better = plain_text(chosen, f"{rows.where(i)}: chosen")
-        worse = plain_text(rejected, f"{rows.where(i)}: rejected")
-        if better == worse:
-            raise DataError(f"{rows.where(i)}: chosen equals rejected; a pair needs two different responses, remove it")
-        prompts += [asked, asked]
-        responses += [better, worse]
-    return Texts("pairs", rows, prompts, responses, np.arange(len(rows) + 1) * 2)
+        try:
+            said = conversation(needed(row, "prompt"), "prompt")
+        except DataError as error:
+            faults.add(i, error)
+            continue
+        kept.append(rows.label(i))
+        prompts.append(said if isinstance(said, str) else [{"role": r, "content": text} for r, text in said])
+    faults.settle(rules)
+    return kept, prompts
 
 
-def _shared(chosen: Any, rejected: Any) -> int:
-    """Return how much of the beginning is the prompt: whole messages, or text up to the last marker or word."""
-    size = min(len(chosen), len(rejected))
-    cut = next((i for i in range(size) if chosen[i] != rejected[i]), size)
-    if not isinstance(chosen, str):
-        return cut
-    marker = "\n\nAssistant:"
-    if marker in chosen[:cut]:
-        return chosen.rindex(marker, 0, cut) + len(marker)
-    while cut and not chosen[cut - 1].isspace():  # never through a word
-        cut -= 1
-    return cut
+def _form(kind: str | None, kinds: Sequence[str]) -> str:
+    if kind == "judged":
+        return next((k for k in kinds if k != "texts"), "texts")
+    if kind == "compared":
+        return next((k for k in ("pairs", "pools") if k in kinds), "texts")
+    return kind or kinds[0]
 
 
-def _pool_texts(rows: Rows) -> Texts:
-    prompts: list[str] = []
-    responses: list[str] = []
-    sizes: list[int] = []
+@dataclass
+class _Found:
+    """Texts under way: the common rows that gave them, and the file's row of each."""
+
+    values: list[Row] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    responses: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    def add(self, i: int, row: Row, prompt: str, responses: Sequence[str]) -> None:
+        self.values.append(row)
+        self.kept.append(i)
+        self.prompts += [prompt] * len(responses)
+        self.responses += responses
+        self.sizes.append(len(responses))
+
+    @property
+    def offsets(self) -> IntArray:
+        return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)]).astype(np.int64)
+
+
+def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
+    out = _Found()
+    for i, row in turned:
+        try:
+            pairs = compared(row, rules, faults) if "ratings" in row else [row]
+            for k, pair in enumerate(pairs):
+                values = [needed(pair, column) for column in PAIRED]
+                asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=rules.keep_system)
+                if texts[0] == texts[1] and len(pairs) > 1:
+                    faults.lost("pairs of equal texts with different ratings were left out")
+                    continue
+                if texts[0] == texts[1]:
+                    raise DataError("chosen equals rejected; a pair needs two different responses, remove it")
+                named = {"id": f"{faults.rows.label(i)}/{k}"} if "ratings" in row else {}
+                out.add(i, {**with_numbers(pair, rules), **named}, asked, texts)
+        except DataError as error:
+            faults.add(i, error)
+    return out
+
+
+def _pool_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
+    out = _Found()
     seen: dict[str, int] = {}
-    for i, row in enumerate(rows.values):
-        name = str(row.get("id", rows.numbers[i]))
-        if name in seen:
-            raise DataError(f"{rows.where(i)}: id '{name}' was used before ({rows.where(seen[name])}); ids must differ")
-        seen[name] = i
-        pool = _value(rows, i, "responses")
-        if not isinstance(pool, list) or not pool:
-            raise DataError(f"{rows.where(i)}: responses must be a list of at least one response, got {_short(pool)}")
-        for column in ("gold", "policy"):
-            given = row.get(column)
-            if given is not None and (not isinstance(given, list) or len(given) != len(pool)):
-                raise DataError(
-                    f"{rows.where(i)}: {column} must be a list with one entry for each of the {len(pool)} responses, "
-                    f"got {_short(given)}"
-                )
-        prompts += [plain_text(_value(rows, i, "prompt"), f"{rows.where(i)}: prompt")] * len(pool)
-        responses += [plain_text(r, f"{rows.where(i)}: responses[{j}]") for j, r in enumerate(pool)]
-        sizes.append(len(pool))
-    return Texts("pools", rows, prompts, responses, np.concatenate([[0], np.cumsum(sizes)]))
+    for i, given in turned:
+        try:
+            row = _golden(given, faults) if "ratings" in given else given
+            name = faults.rows.label(i)
+            if name in seen:
+                raise DataError(f"id '{name}' was used before ({faults.rows.where(seen[name])}); ids must differ")
+            pool = needed(row, "responses")
+            if not isinstance(pool, list) or not pool:
+                raise DataError(f"responses must be a list of at least one response, got {short(pool)}")
+            _check_columns(row, len(pool))
+            places = [f"responses[{j}]" for j in range(len(pool))]
+            asked, texts = taken_once(needed(row, "prompt"), pool, places, keep_system=rules.keep_system)
+            seen[name] = i
+            out.add(i, row, asked, texts)
+        except DataError as error:
+            faults.add(i, error)
+    return out
 
 
-def _single_texts(rows: Rows) -> Texts:
-    prompts = [plain_text(row.get("prompt") or "", f"{rows.where(i)}: prompt") for i, row in enumerate(rows.values)]
-    responses = [plain_text(_value(rows, i, "response"), f"{rows.where(i)}: response") for i in range(len(rows))]
-    return Texts("texts", rows, prompts, responses, np.arange(len(rows) + 1))
+def _golden(row: Row, faults: Faults) -> Row:
+    """Return a judged pool with its ratings as gold, without the responses that nobody rated."""
+    rated = [j for j, rating in enumerate(row["ratings"]) if rating is not None]
+    if len(rated) < len(row["ratings"]):
+        faults.lost("responses without a rating were left out", len(row["ratings"]) - len(rated))
+    if not rated:
+        raise DataError("no response has a rating")
+    if len(row["ratings"]) != len(row["responses"]):
+        raise DataError(f"{len(row['responses'])} responses need as many ratings, got {len(row['ratings'])}")
+    lists: Row = {name: [row[name][j] for j in rated] for name in ("responses", "policy") if name in row}
+    kept = {name: value for name, value in row.items() if name != "ratings"}
+    return {**kept, **lists, "gold": [row["ratings"][j] for j in rated]}
 
 
-_parsers = {"pairs": _pair_texts, "pools": _pool_texts, "texts": _single_texts}
+def _check_columns(row: Row, size: int) -> None:
+    for column in ("gold", "policy"):
+        given = row.get(column)
+        if given is not None and (not isinstance(given, list) or len(given) != size):
+            raise DataError(
+                f"{column} must be a list with one entry for each of the {size} responses, got {short(given)}"
+            )
+    for value in row.get("gold") or []:
+        number(value, "gold")
+
+
+def _single_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
+    out = _Found()
+    for i, row in turned:
+        try:
+            prompt = row.get("prompt")
+            given = "" if is_missing(prompt) else prompt
+            asked, texts = taken_once(given, [needed(row, "response")], ["response"], keep_system=rules.keep_system)
+            out.add(i, row, asked, texts)
+        except DataError as error:
+            faults.add(i, error)
+    return out
+
+
+_parsers: dict[str, Callable[[Iterable[tuple[int, Row]], Faults, RowRules], _Found]] = {
+    "pairs": _pair_texts,
+    "pools": _pool_texts,
+    "texts": _single_texts,
+}
 
 
 def numbers(rows: Rows, column: str, *, default: float) -> Array | None:
@@ -184,10 +248,10 @@ def numbers(rows: Rows, column: str, *, default: float) -> Array | None:
     Raises:
         DataError: an entry is no finite number.
     """
-    if not any(row.get(column) is not None for row in rows.values):
+    if all(is_missing(row.get(column)) for row in rows.values):
         return None
-    values = [default if (v := row.get(column)) is None else v for row in rows.values]
-    return np.array([_number(v, f"{rows.where(i)}: {column}") for i, v in enumerate(values)])
+    values = [number_or(v.get(column), f"{rows.where(i)}: {column}", default) for i, v in enumerate(rows.values)]
+    return np.array(values, dtype=np.float64)
 
 
 def gold(rows: Rows) -> Array | None:
@@ -203,53 +267,4 @@ def gold(rows: Rows) -> Array | None:
         raise DataError(
             f"{rows.where(missing[0])} has no 'gold', but other pools have; give it to all of them or to none"
         )
-    return np.array([_number(v, f"{rows.where(i)}: gold") for i, row in enumerate(rows.values) for v in row["gold"]])
-
-
-def _number(value: Any, where: str) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{where} must be a finite number, got {_short(value)}")
-    return float(value)
-
-
-def _value(rows: Rows, i: int, column: str) -> Any:
-    value = rows.values[i].get(column)
-    if value is None:
-        raise DataError(f"{rows.where(i)} has no '{column}'; {_found(rows.values[i], column)}")
-    return value
-
-
-def plain_text(value: Any, where: str) -> str:
-    """Return text as it is, one message's content, or several messages with the role before each."""
-    if isinstance(value, str):
-        if not value.isascii():
-            _check_characters(value, where)
-        return value
-    if not isinstance(value, list):
-        raise DataError(f"{where} must be text or a list of messages, got {_short(value)}")
-    if not all(isinstance(m, dict) and "content" in m for m in value):
-        raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {_short(value)}")
-    contents = [_content(m["content"], where) for m in value]
-    if len(contents) < 2:
-        return "".join(contents)
-    return "\n\n".join(f"{m.get('role', 'user')}: {text}" for m, text in zip(value, contents, strict=True))
-
-
-def _check_characters(text: str, where: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where} holds half of a surrogate pair at position {error.start}; repair the text") from error
-
-
-def _content(value: Any, where: str) -> str:
-    if isinstance(value, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
-        value = "\n".join(part["text"] for part in value)
-    if isinstance(value, str):
-        return plain_text(value, where)
-    raise DataError(f"{where}: a message's content must be text, got {_short(value)}; images cannot be embedded")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return np.array([number(v, f"{rows.where(i)}: gold") for i, row in enumerate(rows.values) for v in row["gold"]])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from embrm.core.arrays import Array, as_vector
+from embrm.core.arrays import Array, as_vector, read_npy
 from embrm.core.data import Features
 from embrm.core.files import read_rows
 from embrm.core.results import Reward
@@ -143,10 +143,10 @@ def load_numbers(path: str | Path) -> Array:
     Raises:
         DataError: it is no such file.
     """
-    try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a .npy file of numbers: {error}") from error
+    found = read_npy(path, of="numbers")
+    if found.dtype.kind not in "fiub":
+        raise DataError(f"{path} cannot be read as a .npy file of numbers: it holds {found.dtype}")
+    return found.astype(np.float64)
 
 
 def _rows_of(path: str | Path, texts: Texts) -> list[dict[str, Any]]:
@@ -158,7 +158,10 @@ def _rows_of(path: str | Path, texts: Texts) -> list[dict[str, Any]]:
             raise DataError(
                 f"{rows.where(i)} must have 'id' and 'score', as `embrm score` writes, got {', '.join(row)}"
             )
-        name = (str(row["id"]), int(row.get("index", 0)))
+        index = row.get("index", 0)
+        if isinstance(index, bool) or not (isinstance(index, int) or (isinstance(index, float) and index.is_integer())):
+            raise DataError(f"{rows.where(i)}: index must be a whole number, the response's in its pool, got {index!r}")
+        name = (str(row["id"]), int(index))
         if name in found:
             raise DataError(f"{rows.where(i)}: response {name[1]} of id '{name[0]}' has a score already; remove one")
         found[name] = row

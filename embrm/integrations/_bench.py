@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.files import Rows, read_rows
-from embrm.data.texts import Texts, plain_text
+from embrm.data.chat import prompt_text, response_text
+from embrm.data.texts import Texts
 from embrm.errors import DataError
 
 # Subsets of the sections of version 1 and what each weighs there: its number of rows, but for math-prm, whose 447 rows
@@ -134,9 +135,9 @@ def _row(rows: Rows, i: int, version: int) -> tuple[str, list[str], list[str]]:
             raise DataError(
                 f"{rows.where(i)} has no '{column}'; RewardBench's rows have prompt, chosen, rejected and subset"
             )
-    prompt = plain_text(row["prompt"], f"{rows.where(i)}: prompt")
+    prompt = prompt_text(row["prompt"], f"{rows.where(i)}: prompt")
     if version == 1:
-        pair = [plain_text(row[column], f"{rows.where(i)}: {column}") for column in ("chosen", "rejected")]
+        pair = [response_text(row[column], f"{rows.where(i)}: {column}") for column in ("chosen", "rejected")]
         return prompt, pair[:1], pair[1:]
     for column in ("chosen", "rejected"):
         if not _are_texts(row[column]):
@@ -144,7 +145,7 @@ def _row(rows: Rows, i: int, version: int) -> tuple[str, list[str], list[str]]:
                 f"{rows.where(i)}: {column} must be a list of at least one text, as in the first row, which has the "
                 "form of RewardBench 2"
             )
-    good, bad = ([plain_text(text, rows.where(i)) for text in row[column]] for column in ("chosen", "rejected"))
+    good, bad = ([response_text(text, rows.where(i)) for text in row[column]] for column in ("chosen", "rejected"))
     return prompt, good, bad
 
 

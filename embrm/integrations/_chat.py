@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
+from embrm.data.chat import written
+from embrm.data.templates import headers_of, plain, templated_turns
 from embrm.errors import DataError
 
-# What opens a turn: ChatML; Llama 3; Gemma; Zephyr, Tülu and Phi; DeepSeek; Llama 2 and Mistral.
-_header = re.compile(
-    r"""  <\|im_start\|>\s*(?P<chatml>\w+)\n?
-        | <\|start_header_id\|>\s*(?P<llama>\w+)\s*<\|end_header_id\|>\s*
-        | <start_of_turn>\s*(?P<gemma>\w+)\n?
-        | <[|｜](?P<named>(?i:system|user|assistant))[|｜]>\n?
-        | (?P<system><<SYS>>)
-        | (?P<user>\[INST\]|<</SYS>>)
-        | (?P<assistant>\[/INST\])
-    """,
-    re.VERBOSE,
-)
-_token = re.compile(r"<[|｜][\w▁]+[|｜]>|<(?:bos|eos|pad|unk|end_of_turn)>|\[(?:PAD|CLS|SEP)\]")
-# <s> strikes text through in HTML, so that only one at an end is taken for a token. The end is looked at backwards: a
-# pattern that must reach the end would try every space of a long run in the middle.
-_start = re.compile(r"(?:\s|</?s>)+")
-_reversed_end = re.compile(r"(?:\s|>s/?<)+")
+_ANSWER = ("assistant", "thinking")
+_LEAST = 24  # characters of a prompt's end that tell it from a response that happens to begin alike
 
 
 def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -> tuple[str, str]:
     """Return the prompt and the response of a decoded sequence, without the template's tokens.
 
     The response is what follows the prompt; where the prompt is not given, or was cut or decoded to something else, it
-    is what follows the last header of an assistant. A prompt of one message becomes its content, one of several the
-    contents with the role before each, as `embrm.data.read` has it for lists of messages.
+    is what begins with the last header of an assistant. What becomes of turns, thinking and calls
+    of tools is the rule of `embrm.data.chat`.
 
     Args:
         query: prompt and response, as decoded with special tokens.
@@ -39,58 +23,66 @@ def split(query: str, prompt: str | None = None, *, keep_system: bool = False) -
             any header is then a response to an empty prompt.
         keep_system: whether system messages stay in the prompt; off because many templates put in one of their own.
 
+    A query may begin with an end of the prompt, as where a trainer cuts prompts on the left, and differ in its spaces.
+
     Raises:
         DataError: the query does not begin with the prompt, and no header tells where the response begins.
     """
-    headers = [match.end() for match in _header.finditer(query) if _role(match) == "assistant"]
     if prompt is None:
-        cut = headers[-1] if headers else 0
-        return _prompt(query[:cut], keep_system), plain(query[cut:])
+        return _by_headers(query, keep_system) or ("", _response(query))
     asked, bare, start = _prompt(prompt, keep_system), plain(query), plain(prompt)
     if prompt in query:
         cut = query.index(prompt) + len(prompt)
-        if not query.startswith(prompt) and not _header.search(prompt):  # the query has a template, the prompt has none
-            cut = next((end for end in headers if end >= cut), cut)
-        return asked, plain(query[cut:])
+        if not query.startswith(prompt) and not headers_of(prompt):  # the query has a template, the prompt has none
+            cut = next((start for start, _, role in headers_of(query) if start >= cut and role in _ANSWER), cut)
+        return asked, _response(query[cut:])
     if bare.startswith(start):
-        return asked, bare[len(start) :].strip()
-    if headers:
-        return asked, plain(query[headers[-1] :])
+        return asked, _response(bare[len(start) :])
+    found = _by_headers(query, keep_system)
+    if found:
+        return asked, found[1]
+    begin = _cut_on_the_left(bare, start)
+    if begin is not None:
+        return asked, _response(bare[begin:])
     raise DataError("the query does not begin with its prompt, and no assistant header says where the response begins")
 
 
-def plain(text: str) -> str:
-    """Return text without headers, special tokens, and the space around it."""
-    text = _token.sub("", _header.sub("\n\n", text))
-    text = text[_length(_start.match(text)) :]
-    return text[: len(text) - _length(_reversed_end.match(text[::-1]))]
+def _cut_on_the_left(query: str, prompt: str) -> int | None:
+    """Return where the response begins after a prompt that lost its beginning, or only differs in its spaces."""
+    said = [(i, sign) for i, sign in enumerate(query) if not sign.isspace()]
+    asked = [sign for sign in prompt if not sign.isspace()]
+    # The longest end of the prompt that begins the query, by Knuth, Morris and Pratt, in one pass over each.
+    signs = [sign for _, sign in said]
+    fail, matched = [0] * (len(signs) + 1), 0
+    for i in range(1, len(signs)):
+        while matched and signs[i] != signs[matched]:
+            matched = fail[matched]
+        matched += signs[i] == signs[matched]
+        fail[i + 1] = matched
+    matched = 0
+    for sign in asked:
+        while matched and (matched == len(signs) or sign != signs[matched]):
+            matched = fail[matched]
+        matched += bool(signs) and sign == signs[matched]
+    if not matched or (matched < _LEAST and matched < len(asked)):
+        return None
+    return said[matched - 1][0] + 1
 
 
-def _length(match: re.Match[str] | None) -> int:
-    return match.end() if match else 0
+def _by_headers(query: str, keep_system: bool) -> tuple[str, str] | None:
+    """Return what stands before and from the last header of an assistant on, with its thinking, or None without one."""
+    turns = templated_turns(query)
+    last = max((i for i, (role, _) in enumerate(turns) if role == "assistant"), default=None)
+    if last is None:
+        return None
+    while last and turns[last - 1][0] in _ANSWER:
+        last -= 1
+    return written(turns[:last], keep_system=keep_system), written(turns[last:])
 
 
-def _role(match: re.Match[str]) -> str:
-    if match.lastgroup in ("system", "user", "assistant"):
-        return match.lastgroup
-    role = match[match.lastgroup or 0].lower()
-    return "assistant" if role == "model" else role
+def _response(text: str) -> str:
+    return written(templated_turns(text, first="assistant"))
 
 
 def _prompt(text: str, keep_system: bool) -> str:
-    messages = [m for m in _messages(text) if m[1] and (keep_system or m[0] != "system")]
-    if len(messages) < 2:
-        return "".join(content for _, content in messages)
-    return "\n\n".join(f"{role}: {content}" for role, content in messages)
-
-
-def _messages(text: str) -> Iterator[tuple[str, str]]:
-    """Yield role and content of each turn; text before the first header is the user's, or a template's preface."""
-    headers = list(_header.finditer(text))
-    if not headers:
-        yield "user", plain(text)
-        return
-    yield "system", plain(text[: headers[0].start()])
-    ends = [match.start() for match in headers[1:]] + [len(text)]
-    for match, end in zip(headers, ends, strict=True):
-        yield _role(match), plain(text[match.end() : end])
+    return written(templated_turns(text), keep_system=keep_system)

@@ -11,8 +11,9 @@ from typing import Any
 from embrm import selectors
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.data import Features
+from embrm.data.chat import is_silent, prompt_text, response_text
 from embrm.data.encode import embedder_of, encode
-from embrm.data.texts import Texts, plain_text
+from embrm.data.texts import Texts
 from embrm.detectors import Detector
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
@@ -50,8 +51,9 @@ class RewardFunction:
     """What `GRPOTrainer(reward_funcs=…)` takes: a fitted head with its embedder, by any selector's value.
 
     It can be pickled; a model given as a folder is loaded where it is first called, so that its pickle is small. A
-    completion of None, or of messages without any content (a call of a tool), gets None, which TRL leaves out of the
-    group; an empty completion is scored as an empty text, so that a policy can learn what silence is worth. TRL's
+    completion of None, or of messages without content and calls of tools, gets None, which TRL leaves out of the group;
+    an empty completion is scored as an empty text, so that a policy can learn what silence is worth. What
+    becomes of turns, thinking and calls is the rule of `embrm.data.chat`, as for the files that trained the head. TRL's
     tables get the columns `uncertainty` and `penalty`, its metrics `embrm/uncertainty` (mean standard deviation over
     draws), `embrm/penalty`, `embrm/cut` (share of texts longer than the embedder reads), and with an alarm
     `embrm/statistic`, `embrm/p_value` where the detector has one, and `embrm/alarm` (1 from the batch at which it
@@ -222,14 +224,9 @@ def said(prompts: Sequence[Any], completions: Sequence[Any]) -> tuple[list[str],
     """
     if len(prompts) != len(completions):
         raise DataError(f"every completion needs its prompt, got {len(prompts)} prompts for {len(completions)}")
-    contents = [_with_content(c) if isinstance(c, list) else c for c in completions]
-    rows = [i for i, content in enumerate(contents) if content is not None]
-    asked = [plain_text(prompts[i], f"prompt {i} of the batch") for i in rows]
-    return asked, [plain_text(contents[i], f"completion {i} of the batch") for i in rows], rows
-
-
-def _with_content(messages: list[Any]) -> list[Any] | None:
-    return [m for m in messages if not isinstance(m, dict) or m.get("content") is not None] or None
+    rows = [i for i, c in enumerate(completions) if c is not None and not (isinstance(c, list) and is_silent(c))]
+    asked = [prompt_text(prompts[i], f"prompt {i} of the batch") for i in rows]
+    return asked, [response_text(completions[i], f"completion {i} of the batch") for i in rows], rows
 
 
 def spread(values: Array, rows: Sequence[int], size: int) -> list[float | None]:

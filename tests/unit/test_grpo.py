@@ -97,7 +97,7 @@ def test_a_run_records_what_the_policy_was_before_each_step(
     run = recipe.train(lm, asked, reward=reward, seed=1, gold=gold, folder=tmp_path / "run", on_step=seen.append)
     assert [step.step for step in seen] == [step.step for step in run.steps] == [*range(5)]
     for step, call in zip(run.steps, reward.calls, strict=True):
-        texts = [c[0]["content"] if chat else c for c in call["completions"]]
+        texts = [(c[0]["content"] if chat else c).strip() for c in call["completions"]]  # as the embedder read them
         plain = [p[0]["content"] if chat else p for p in call["prompts"]]
         assert [(row["prompt"], row["text"]) for row in step.sample] == list(zip(plain, texts, strict=True))
         vectors = EMBEDDER.embed([f"{p}\n\n{t}" for p, t in zip(plain, texts, strict=True)]).vectors

@@ -22,6 +22,7 @@ from scipy.special import expit
 
 from embrm import embedders, heads, read_pairs, selectors
 from embrm.core.data import Provenance
+from embrm.data.faults import RowRules
 from embrm.data.texts import read_texts
 from embrm.embedders import Embedded
 from embrm.errors import DataError, OptionError
@@ -122,7 +123,7 @@ def test_templates_are_taken_off(name: str) -> None:
         (CHATML, CHATML, ("How?", "")),
         ("a <s>b</s> c</s>", "", ("", "a <s>b</s> c")),
         ("cut from the left<|im_end|>\n<|im_start|>assistant\nSo.", "A long prompt\n" + CHATML, ("How?", "So.")),
-        (CHATML + "So.<|im_end|>\n<|im_start|>user\nThanks", CHATML, ("How?", "So.\n\n\nThanks")),
+        (CHATML + "So.<|im_end|>\n<|im_start|>user\nThanks", CHATML, ("How?", "assistant: So.\n\nuser: Thanks")),
     ],
 )
 def test_other_sequences(query: str, prompt: str | None, parts: tuple[str, str]) -> None:
@@ -148,11 +149,13 @@ def test_prompts_of_several_messages_read_as_they_do_from_files(tmp_path: Path) 
     messages = [{"role": role, "content": content} for role, content in turns]
     row = {"prompt": messages, "response": [{"role": "assistant", "content": "So."}]}
     (tmp_path / "texts.jsonl").write_text(json.dumps(row))
-    texts = read_texts(tmp_path / "texts.jsonl")
+    texts = read_texts(tmp_path / "texts.jsonl", rules=RowRules(keep_system=True))
     prompt = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
     prompt += "<|im_start|>assistant\n"
     assert split(f"{prompt}So.<|im_end|>", prompt, keep_system=True) == (texts.prompts[0], texts.responses[0])
-    assert split(f"{prompt}So.<|im_end|>", prompt)[0] == "user: How?\n\nassistant: How what?\n\nuser: Mend it."
+    bare = split(f"{prompt}So.<|im_end|>", prompt)[0]
+    assert bare == read_texts(tmp_path / "texts.jsonl").prompts[0]
+    assert bare == "user: How?\n\nassistant: How what?\n\nuser: Mend it."
 
 
 def test_the_function_gives_what_the_model_gives(model: FittedHead) -> None:

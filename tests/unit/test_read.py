@@ -85,11 +85,11 @@ def said(*texts: str) -> list[dict[str, str]]:
         ),
         (
             {"chosen": "\n\nHuman: hi\n\nAssistant: I do", "rejected": "\n\nHuman: hi\n\nAssistant: I don't"},
-            "\n\nHuman: hi\n\nAssistant:",
-            " I do",
-            " I don't",
+            "Human: hi\n\nAssistant:",
+            "I do",
+            "I don't",
         ),
-        ({"chosen": "Name a pet. Cat", "rejected": "Name a pet. Cow"}, "Name a pet. ", "Cat", "Cow"),
+        ({"chosen": "Name a pet. Cat", "rejected": "Name a pet. Cow"}, "Name a pet.", "Cat", "Cow"),
         ({"chosen": "Yes", "rejected": "No"}, "", "Yes", "No"),
         ({"prompt": "", "chosen": "a b", "rejected": "a c"}, "", "a b", "a c"),
         (
@@ -155,9 +155,9 @@ class Short:
 
 
 def test_truncated_texts_are_counted(tmp_path: Path) -> None:
-    with pytest.warns(TruncationWarning, match=r"5 of 5 texts are longer than the embedder reads"):
-        read_pairs(file(tmp_path, *PAIRS), embedder=Short())
-    assert len(read_pairs(file(tmp_path, *PAIRS), embedder=Short(), views=("response",))) == 3  # all are short
+    rows = [{"prompt": "", "chosen": "abcd", "rejected": "a"}, {"prompt": "", "chosen": "abcde", "rejected": "b"}]
+    with pytest.warns(TruncationWarning, match=r"2 of 4 texts are longer than the embedder reads"):
+        read_pairs(file(tmp_path, *rows), embedder=Short())
 
 
 @pytest.mark.parametrize(

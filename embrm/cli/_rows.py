@@ -1,0 +1,61 @@
+"""Options of every command that reads texts: what the file calls its columns, its layout, and what bad rows do."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from embrm.errors import OptionError
+
+_OPTIONS = (
+    click.option(
+        "--columns",
+        multiple=True,
+        metavar="OURS=THEIRS,…",
+        help="What the file calls a column: chosen=winner,prompt=question; rating=NAME chooses among ratings, "
+        "margin=a-b takes a difference, margin=gap that of ratings, and margin= leaves a column out.",
+    ),
+    click.option(
+        "--layout", metavar="NAME", help="The layout (`embrm data layouts`); told from the columns unless given."
+    ),
+    click.option(
+        "--on-bad-row",
+        metavar="stop|skip|report=FILE",
+        default="stop",
+        show_default=True,
+        help="Rows that cannot be used: name them all and stop, leave them out, or also list them in a file.",
+    ),
+    click.option(
+        "--keep-system-turns", is_flag=True, help="Keep system turns in prompts; whatever serves the model must too."
+    ),
+)
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options, given to the command as one `rules`."""
+
+    @functools.wraps(function)
+    def wrapped(
+        *, columns: tuple[str, ...], layout: str | None, on_bad_row: str, keep_system_turns: bool, **others: Any
+    ) -> Any:
+        from embrm.data.faults import RowRules
+
+        rules = RowRules(_columns(columns), layout, on_bad_row, keep_system_turns)
+        return function(rules=rules, **others)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _columns(typed: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in ",".join(typed).split(",") if typed else ():
+        ours, equals, theirs = item.partition("=")
+        if not equals or not ours.strip():
+            raise OptionError(f"--columns takes OURS=THEIRS, such as chosen=winner,prompt=question, got '{item}'")
+        found[ours.strip()] = theirs.strip()
+    return found

@@ -1,0 +1,121 @@
+"""Where rows come from besides one file: folders and patterns of shards, saved data sets, addresses, the hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from embrm.core.containers import Parsed
+from embrm.errors import DataError, MissingExtraError
+
+_hub_id = re.compile(r"[\w.-]+/[\w.-]+(:([\w.-]+/)?[\w.-]+(\[[\d:%-]*\])?)?")
+_shard = re.compile(r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|feather)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
+_splits = ("train", "test", "validation", "valid", "val", "dev", "eval")
+
+
+def find_shards(source: str) -> list[Path]:
+    """Return the files of a folder (or of its only sub-folder `data`), or those that a pattern matches, sorted.
+
+    Raises:
+        DataError: there are none, or a folder holds several kinds of files or several splits.
+    """
+    if not Path(source).is_dir():
+        pattern = Path(source)
+        found = sorted(f for f in Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))) if f.is_file())
+        if not found:
+            raise DataError(f"no file matches {source}")
+        return found
+    folder = Path(source)
+    found = sorted(f for f in folder.iterdir() if f.is_file() and _shard.search(f.name) and f.name[0] not in "._")
+    if not found and (folder / "data").is_dir():
+        return find_shards(str(folder / "data"))
+    kinds = {match[0].lower() for f in found if (match := _shard.search(f.name))}
+    splits = {word for f in found for word in _splits if re.match(rf"{word}(?![a-z])", f.name.lower())}
+    for several, what in ((kinds, "kinds of files"), (splits, "splits")):
+        if len(several) > 1:
+            raise DataError(
+                f"{source} is a folder; expected one kind of files and one split in it, found several {what} "
+                f"({', '.join(sorted(several))}); give a pattern such as '{folder / found[0].name[:5]}*'"
+            )
+    if not found:
+        raise DataError(f"{source} is a folder; expected files of rows in it (JSON Lines, JSON, CSV, Parquet, Arrow)")
+    return found
+
+
+def fetch(address: str) -> bytes:
+    """Return the bytes behind an address that fsspec opens, such as `https://…`, `s3://…` or `zip://a.csv::b.zip`.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    try:
+        import fsspec
+
+        with fsspec.open(address, "rb") as stream:
+            return bytes(stream.read())
+    except (ImportError, OSError, ValueError) as error:  # among them a protocol whose package is not installed
+        raise DataError(f"{address} cannot be read: {error}") from error
+
+
+def is_saved_dataset(folder: str) -> bool:
+    """Say whether `datasets` wrote the folder by `save_to_disk`."""
+    return any((Path(folder) / name).exists() for name in ("dataset_dict.json", "state.json"))
+
+
+def from_disk(folder: str) -> Parsed:
+    """Return the rows of a data set saved by `save_to_disk`; of several splits `train` is taken, or the only one.
+
+    Raises:
+        DataError: it cannot be loaded, or has several splits and none is `train`; each is a folder of its own.
+        MissingExtraError: `datasets` is not installed.
+    """
+    datasets = _datasets(f"{folder} was written by datasets.save_to_disk")
+    try:
+        found = datasets.load_from_disk(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder} cannot be loaded by datasets: {error}") from error
+    if hasattr(found, "keys"):
+        names = sorted(found)
+        if len(names) > 1 and "train" not in names:
+            raise DataError(f"{folder} has the splits {', '.join(names)}; give one of them: {folder}/{names[0]}")
+        found = found["train" if "train" in names else names[0]]
+    return _numbered(found.to_list())
+
+
+def is_hub_dataset(source: str) -> bool:
+    """Say whether the source can be the id of a hub data set, and not a path that was mistyped."""
+    name = source.partition(":")[0]
+    return bool(_hub_id.fullmatch(source)) and not _shard.search(name) and not Path(name).parent.exists()
+
+
+def from_hub(source: str) -> Parsed:
+    """Return the rows of a hub data set, `owner/name`, `owner/name:split` or `owner/name:configuration/split`.
+
+    Raises:
+        DataError: it cannot be loaded; where a configuration must be chosen, the message of `datasets` lists them.
+        MissingExtraError: `datasets` is not installed.
+    """
+    datasets = _datasets(f"there is no file {source}; to read it as a hub dataset")
+    name, _, rest = source.partition(":")
+    configuration, _, split = rest.rpartition("/")
+    try:
+        values = datasets.load_dataset(name, configuration or None, split=split or "train").to_list()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{source} is neither a file nor a hub dataset that can be loaded: {error}. "
+            "A configuration and a split are chosen by owner/name:configuration/split"
+        ) from error
+    return _numbered(values)
+
+
+def _datasets(why: str) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(f"{why}: pip install 'embrm[hub]'") from error
+    return datasets
+
+
+def _numbered(values: list[dict[str, Any]]) -> Parsed:
+    return Parsed("row", values, list(range(1, len(values) + 1)))

@@ -1,0 +1,108 @@
+"""Which layout a file has: the only one whose sniffer knows its columns, or the one that was named."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from embrm.core.files import Rows
+from embrm.data.faults import GAP
+from embrm.data.layouts._layout import ASKS, Columns, RowLayout
+from embrm.data.layouts._registry import registry
+from embrm.errors import DataError, OptionError
+
+NEEDED = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
+
+
+def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str, RowLayout]:
+    """Return the name of a file's layout and the layout.
+
+    Args:
+        rows: the file's, columns already renamed.
+        name: which layout it is; None lets the sniffers tell.
+        kind: what is wanted, "pairs", "pools" or "texts", or None for whatever it gives.
+
+    Raises:
+        DataError: no layout knows the columns, several do, or it does not give what is wanted.
+        UnknownNameError: there is no layout of that name.
+    """
+    columns = Columns.of(rows)
+    if name is None:
+        fitting = [n for n in registry.names() if registry.get(n)().fits(columns)]
+        if len(fitting) > 1:
+            raise DataError(
+                f"{rows.name} can be read as {' or as '.join(fitting)}; say which: "
+                f"{' or '.join(f'--layout {n}' for n in fitting)} (found: {', '.join(sorted(columns.names))})"
+            )
+        if not fitting:
+            raise DataError(_unknown(rows, columns.names, kind))
+        name = fitting[0]
+    layout: RowLayout = registry.get(name)()
+    if not layout.fits(columns):
+        raise DataError(
+            f"{rows.name} has not the columns of the layout {name} (found: {', '.join(sorted(columns.names))}); its "
+            f"rows are such as {layout.example[0]}"
+        )
+    if kind is not None and kind not in layout.kinds:
+        missing = next((n for n in NEEDED[kind] if n not in columns.names), NEEDED[kind][-1])
+        raise DataError(
+            f"{rows.name} has no column '{missing}', which {kind} need; {_found(columns.names, missing)} (read as "
+            f"{name}, which gives {' or '.join(layout.kinds)})"
+        )
+    return name, layout
+
+
+def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
+    more = "`embrm data layouts` lists what is known; --columns chosen=NAME,… renames"
+    if kind is not None:
+        missing = next((n for n in NEEDED[kind] if n not in found), None)
+        if missing is not None:
+            return f"{rows.name} has no column '{missing}', which {kind} need; {_found(found, missing)}"
+    if "responses" in found and not {"prompt", *ASKS} & found:
+        return f"{rows.name} has no column 'prompt', which pools need; {_found(found, 'prompt')}"
+    wanted = ("chosen", "rejected", "responses", "response")
+    return (
+        f"{rows.name} has neither the columns of pairs (chosen, rejected), nor of pools (prompt, responses), nor of "
+        f"texts (response); {_found(found, *wanted)}. {more}"
+    )
+
+
+def _found(found: Iterable[str], *wanted: str) -> str:
+    columns = sorted(found)
+    near = {w: difflib.get_close_matches(w, columns, n=1, cutoff=0.7) for w in wanted}
+    hints = [f"rename '{match[0]}' to '{w}'" for w, match in near.items() if match and match[0] != w]
+    return f"found: {', '.join(columns) or 'none'}" + (f". Did you misspell it? {'; '.join(hints)}" if hints else "")
+
+
+def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
+    """Return the rows with columns under the names that this package gives them.
+
+    What lies inside a column, such as the rating of a completion, is left to the layout.
+
+    Raises:
+        OptionError: there is no such column.
+    """
+    if not columns:
+        return rows
+    found = {name for row in rows.values for name in row}
+    moves: dict[str, str] = {}
+    for ours, theirs in columns.items():
+        if theirs in found or not theirs:
+            moves[ours] = theirs
+        elif not (ours == "rating" or (ours == "margin" and (theirs == GAP or difference(theirs, found)))):
+            raise OptionError(
+                f"--columns {ours}={theirs}: {rows.name} has no column '{theirs}'; {_found(found, theirs)}"
+            )
+    gone = {theirs for ours, theirs in moves.items() if ours != theirs} | set(moves)
+    values = []
+    for row in rows.values:
+        kept = {name: value for name, value in row.items() if name not in gone}
+        values.append({**kept, **{ours: row[theirs] for ours, theirs in moves.items() if theirs in row}})
+    return rows.replace(values, range(len(rows)))
+
+
+def difference(words: str, columns: Iterable[str]) -> tuple[str, str] | None:
+    """Return the two columns of `a-b`; their names may have hyphens of their own."""
+    known = set(columns)
+    cuts = [i for i, sign in enumerate(words) if sign == "-"]
+    return next(((words[:i], words[i + 1 :]) for i in cuts if words[:i] in known and words[i + 1 :] in known), None)

@@ -1,0 +1,32 @@
+"""Two responses beside each other: how their columns are called, for the layouts that say which is better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from embrm.data.layouts._layout import Columns, Row, asking, needed, with_prompt
+
+BASES = ("response", "output", "answer", "completion", "conversation")
+ENDINGS = (("_0", "_1"), ("_1", "_2"), ("_a", "_b"), ("_A", "_B"), ("1", "2"), ("0", "1"), ("a", "b"), ("A", "B"))
+
+
+def two_columns(columns: Columns) -> tuple[str, str] | None:
+    """Return the columns of two responses, or None where there are no such, or several."""
+    found = [pair for pair in _pairs() if columns.has(*pair)]
+    numbered = [pair for pair in found if not pair[0].endswith("0")]  # response_0, _1 and _2 are three
+    return found[0] if len(found) == 1 and len(numbered) <= 1 else None
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    for base in BASES:
+        for first, second in ENDINGS:
+            yield base + first, base + second
+
+
+def paired(row: Row, columns: Columns, names: tuple[str, str], *, first: bool, drop: tuple[str, ...]) -> Row:
+    """Return a pair whose chosen response is the first of the two, or the second."""
+    better, worse = names if first else names[::-1]
+    context = row.get("context") if not columns.has("prompt") and columns.has("context") else None
+    prompt = asking(columns)(row) if context is None else context
+    kept = {k: v for k, v in row.items() if k not in (*names, *drop, "context")}
+    return with_prompt({**kept, "chosen": needed(row, better), "rejected": needed(row, worse)}, prompt)

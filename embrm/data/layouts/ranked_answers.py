@@ -1,0 +1,52 @@
+"""Prompts with ranked answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from embrm.core.registry import register
+from embrm.data.chat import short
+from embrm.data.faults import RowRules
+from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, asking, needed, with_prompt
+from embrm.data.numbers import number
+from embrm.errors import DataError
+
+
+@register
+@dataclass(frozen=True)
+class RankedAnswers(RowLayout):
+    """A prompt with answers, each an object with its text and rank, the best first (Nectar); equal ranks are ties."""
+
+    kinds = ("pools", "pairs")
+    example = (
+        {
+            "prompt": "How?",
+            "answers": [
+                {"answer": "So.", "model": "m", "rank": 1},
+                {"answer": "No.", "model": "n", "rank": 2},
+            ],
+        },
+    )
+
+    def fits(self, columns: Columns) -> bool:
+        """See `RowLayout`."""
+        return columns.objects("answers", "rank") and bool(columns.any("prompt", *ASKS))
+
+    def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
+        """See `RowLayout`."""
+        ask = asking(columns)
+
+        def turn(row: Row) -> Row:
+            answers = needed(row, "answers")
+            if not isinstance(answers, list) or not all(isinstance(a, Mapping) for a in answers):
+                raise DataError(f"answers must be a list of objects with answer and rank, got {short(answers)}")
+            pool = {
+                "responses": [needed(a, "answer" if "answer" in a else "response") for a in answers],
+                "ratings": [-number(needed(a, "rank"), "rank") for a in answers],
+            }
+            if all("model" in a for a in answers):
+                pool["policy"] = [a["model"] for a in answers]
+            return with_prompt({**{k: v for k, v in row.items() if k != "answers"}, **pool}, ask(row))
+
+        return turn

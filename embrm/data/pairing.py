@@ -1,0 +1,91 @@
+"""Judged pools → pairs, and what pairs carry beside their texts: weights, margins, ties."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable
+
+from embrm.data.convert import trl_rows
+from embrm.data.faults import GAP, Faults, ReadingWarning, RowRules
+from embrm.data.layouts._find import difference
+from embrm.data.layouts._layout import Row
+from embrm.data.numbers import number, number_or
+from embrm.errors import DataError
+
+NUMBERS = {"weight": 1.0, "margin": 0.0, "tie": 0.0}  # with what stands for a missing one
+_judged = re.compile(r"(chosen|rejected)[ _-]?(score|rating|reward)|(score|rating|reward)[ _-]?(chosen|rejected)")
+
+
+def compared(row: Row, rules: RowRules, faults: Faults) -> list[Row]:
+    """Return a pair of each two rated responses of a pool; equal ratings are ties.
+
+    Raises:
+        DataError: there are not as many ratings as responses.
+    """
+    responses, ratings = row["responses"], row["ratings"]
+    if not isinstance(responses, list) or len(ratings) != len(responses):
+        raise DataError(f"the responses need as many ratings, got {len(ratings)}")
+    rated = [j for j, rating in enumerate(ratings) if rating is not None]
+    if len(rated) < len(ratings):
+        faults.lost("responses without a rating were left out", len(ratings) - len(rated))
+    if len(rated) < 2:
+        faults.lost("prompts with fewer than two rated responses give no pair")
+    record = {
+        "prompt": row.get("prompt"),
+        "responses": [responses[j] for j in rated],
+        "ratings": [ratings[j] for j in rated],
+    }
+    kept = {name: value for name, value in row.items() if name not in ("responses", "ratings", "policy", "id")}
+    pairs = trl_rows(
+        [record],
+        ties="keep",
+        which=rules.compare,
+        least_gap=rules.least_gap,
+        margins=rules.columns.get("margin") == GAP,
+    )
+    return [{**kept, **pair} for pair in pairs]
+
+
+def with_numbers(row: Row, rules: RowRules) -> Row:
+    """Return a pair whose weight, margin and tie are numbers, where it has them.
+
+    Raises:
+        DataError: one of them is no finite number, or a weight is negative.
+    """
+    out = dict(row)
+    wanted = rules.columns.get("margin", "")
+    parts = difference(wanted, row) if wanted not in ("", GAP) else None
+    if parts is not None:
+        first, second = (number_or(row[part], part, None) for part in parts)
+        out["margin"] = None if first is None or second is None else first - second
+    for column, default in NUMBERS.items():
+        if column in out:
+            out[column] = number_or(out[column], column, default)
+    if out.get("weight") is not None and number(out["weight"], "weight") < 0:
+        raise DataError(f"weight must not be negative, got {out['weight']}")
+    return out
+
+
+def mention_unused(form: str, columns: Iterable[str], rules: RowRules, *, prompted: bool) -> None:
+    """Warn of columns that say something about the pairs and are not used, and of pairs without any prompt."""
+    columns = sorted(columns)
+    if form != "pairs":
+        return
+    judged = [name for name in columns if _judged.fullmatch(name.lower())]
+    if len(judged) == 2 and "margin" not in {*columns, *rules.columns}:
+        first, second = sorted(judged, key=lambda name: "rejected" in name.lower())
+        warnings.warn(
+            f"the columns {first} and {second} are not used; --columns margin={first}-{second} makes their difference "
+            "the pair's margin",
+            ReadingWarning,
+            stacklevel=3,
+        )
+    others = [name for name in columns if name not in {"prompt", "chosen", "rejected", "id", *NUMBERS, *judged}]
+    asking = [name for name in others if re.search(r"prompt|question|context|history|post|title|instruct|ask", name)]
+    if not prompted and asking and "prompt" not in rules.columns:
+        warnings.warn(
+            f"no row has a prompt; if {' or '.join(asking)} is what was asked: --columns prompt={asking[0]}",
+            ReadingWarning,
+            stacklevel=3,
+        )

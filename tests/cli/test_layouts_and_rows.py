@@ -1,0 +1,172 @@
+"""Files as people have them, by the commands: checked, converted, with rows that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Result
+
+from embrm.data.layouts import names
+from embrm.data.texts import read_texts
+from embrm.heads import load_model
+
+Run = Callable[..., Result]
+FIT = ("--head", "linear", "--embedder", "hashing", "-o", "new")
+FIELD = Path(__file__).parents[3] / "shared" / "field"
+
+
+def write(name: str, rows: list[Any]) -> None:
+    Path(name).write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+
+
+def pairs(n: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"p{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(n)]
+
+
+@pytest.fixture
+def bad(workspace: Path) -> None:
+    rows: list[Any] = pairs(20)
+    for i in (3, 5, 7):
+        rows[i]["rejected"] = rows[i]["chosen"]
+    rows[9]["chosen"] = 3
+    rows[11] = '{"prompt": \n'
+    write("bad.jsonl", rows)
+
+
+@pytest.mark.usefixtures("bad")
+def test_all_bad_rows_are_named_in_one_run(embrm: Run) -> None:
+    result = embrm("fit", "bad.jsonl", *FIT)
+    assert result.code == 1
+    assert "5 of 20 rows of bad.jsonl cannot be used: bad.jsonl line 12 is not valid JSON" in result.err
+    assert "3 rows: bad.jsonl line 4: chosen equals rejected" in result.err
+    assert "(likewise line 6, 8)" in result.err
+    assert "bad.jsonl line 10: chosen must be text or a list of messages, got 3" in result.err
+    assert "--on-bad-row skip leaves such rows out" in result.err
+    assert not Path("new").exists()
+
+
+@pytest.mark.usefixtures("bad")
+def test_bad_rows_are_left_out_counted_and_kept_in_the_model(embrm: Run) -> None:
+    result = embrm("fit", "bad.jsonl", *FIT, "--on-bad-row", "report=faults.jsonl")
+    assert result.code == 0
+    assert "5 of 20 rows of bad.jsonl were left out" in result.err
+    assert "read as pairs: 20 rows, left_out: 5, equal_texts: 3" in result.out
+    record = load_model("new").record["data"]
+    assert (record["layout"], record["rows"], record["left_out"], record["pairs"]) == ("pairs", 20, 5, 15)
+    told = [json.loads(line) for line in Path("faults.jsonl").read_text().splitlines()]
+    assert [row["place"] for row in told[1:]] == [f"bad.jsonl line {n}" for n in (4, 6, 8, 10)]
+    assert embrm("fit", "bad.jsonl", *FIT, "--on-bad-row", "ignore").code == 2
+
+
+def test_a_file_of_bad_rows_alone_stops_whatever_the_option(embrm: Run, workspace: Path) -> None:
+    write("bad.jsonl", [{**row, "chosen": 1} for row in pairs(3)])
+    result = embrm("fit", "bad.jsonl", *FIT, "--on-bad-row", "skip")
+    assert (result.code, "3 of 3 rows of bad.jsonl cannot be used" in result.err) == (1, True)
+
+
+def test_pairs_that_become_one_vector_are_left_out_and_named(embrm: Run, workspace: Path) -> None:
+    rows = pairs(12)
+    rows[4] = {"prompt": "word " * 9000, "chosen": "a", "rejected": "b"}
+    write("long.jsonl", rows)
+    found = embrm("fit", "long.jsonl", "--head", "linear", "-o", "new", "--embedder", "minilm", "--json").json
+    assert found["pairs"] == 11
+    assert found["record"]["data"]["became_equal"] == 1
+    assert any("1 of 12 pairs of long.jsonl (line 5) have two texts" in warning for warning in found["warnings"])
+    assert any("long_text=chunks" in warning for warning in found["warnings"])
+    write("long.jsonl", rows[4:5])
+    refused = embrm("fit", "long.jsonl", "--head", "linear", "-o", "other", "--embedder", "minilm")
+    assert (refused.code, "they carry no preference" in refused.err) == (1, True)
+
+
+def test_check_counts_what_is_odd_and_shows_what_heads_see(embrm: Run, workspace: Path) -> None:
+    rows: list[Any] = [*pairs(3), pairs(1)[0], {"prompt": "p1", "chosen": "bad 1", "rejected": "good 1"}]
+    write("odd.jsonl", [*rows, {"prompt": "q", "chosen": "a", "rejected": "a"}, {**pairs(9)[8], "tie": True}])
+    found = embrm("data", "check", "odd.jsonl", "--embedder", "hashing", "--json").json
+    assert (found["layout"], found["kind"]) == ("pairs", "pairs")
+    expected = {"rows": 7, "left_out": 1, "pairs": 6, "prompts": 4, "texts": 12, "ties": 1, "repeated": 1}
+    expected |= {"both_ways": 2, "equal_texts": 1, "without_prompt": 0, "cut_texts": 0, "become_equal": 0}
+    assert found["counts"] == expected
+    assert found["examples"][0] == ["p0\n\ngood 0", "p0\n\nbad 0"]
+    assert "read as pools, pools" in embrm("data", "check", "pools.jsonl").out
+
+
+def test_the_layouts_are_listed(embrm: Run) -> None:
+    assert list(embrm("data", "layouts", "--json").json)[:-1] == names()
+    assert '"human_ref_A"' in embrm("data", "layouts", "--examples").out
+
+
+def test_ratings_are_converted(embrm: Run, workspace: Path) -> None:
+    rated = [{"prompt": "p", "response": t, "helpfulness": r, "annotator": a} for t, r, a in (
+        ("a", 4, "x"), ("b", 1, "x"), ("c", 3, "x"), ("a", 1, "y"), ("b", 2, "y"), ("c", 2, "y"))]  # fmt: skip
+    write("rated.jsonl", rated)
+    options = ("--pairs", "best", "--ties", "drop", "--min-gap", "1")
+    done = embrm("convert", "rated.jsonl", "out.parquet", *options, "--json").json
+    assert (done["kind"], done["written"], done["dropped_ties"]) == ("pairs", 1, 3)
+    rows = read_texts("out.parquet").rows.values
+    kept = [{k: row[k] for k in ("chosen", "rejected", "margin", "annotator")} for row in rows]
+    assert kept == [{"chosen": "a", "rejected": "b", "margin": 3.0, "annotator": "x"}]
+    pools = embrm("convert", "rated.jsonl", "-", "--to", "pools").out.splitlines()
+    assert [json.loads(line)["gold"] for line in pools] == [[4.0, 1.0, 3.0], [1.0, 2.0, 2.0]]
+    assert embrm("convert", "rated.jsonl", "-", "--min-gap", "-1").code == 2
+
+
+def test_short_pools_are_left_out_of_curves_and_named(embrm: Run, workspace: Path) -> None:
+    rows = [json.loads(line) for line in Path("pools.jsonl").read_text().splitlines()]
+    rows[0] |= {"responses": rows[0]["responses"][:1], "gold": rows[0]["gold"][:1], "policy": ["p"]}
+    rows[1] |= {"responses": rows[1]["responses"][:3], "gold": rows[1]["gold"][:3], "policy": [*"pqr"]}
+    write("ragged.jsonl", rows)
+    n = len(rows)
+    for command in ("evaluate", "curve"):
+        result = embrm(command, "model", "ragged.jsonl", "--json")
+        assert result.code == 0, result.err
+        found = result.json
+        assert (found["prompts"], found["sizes"][-1]) == (n - 1, 3)
+        assert any(f"1 of {n} pools have fewer than 2 responses" in warning for warning in found["warnings"])
+        assert any(
+            f"the curve ends at n = 3, the size of the smallest pools (1 of {n - 1}" in w for w in found["warnings"]
+        )
+        found = embrm(command, "model", "ragged.jsonl", "--sizes", "1,6", "--json").json
+        assert (found["prompts"], found["sizes"]) == (n - 2, [1, 6])
+        assert any(f"2 of {n} pools have fewer than 6 responses" in warning for warning in found["warnings"])
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.pt"])
+def test_other_files_of_vectors_are_named(name: str, embrm: Run, workspace: Path) -> None:
+    Path(name).write_bytes(b"PK\x03\x04 an archive")
+    result = embrm("evaluate", "model", "prefs.jsonl", "--features", name)
+    assert (result.code, "save the one array" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize("index", [1.5, "x", True])
+def test_an_index_that_is_no_whole_number_is_named(index: Any, embrm: Run, workspace: Path) -> None:
+    write("scores.jsonl", [{"id": "q0", "index": index, "score": 1.0}])
+    result = embrm("select", "scores.jsonl", "pools.jsonl")
+    assert (result.code, "scores.jsonl line 1: index must be a whole number" in result.err) == (1, True)
+
+
+CASES = {
+    "01-prompt-str-and-whole-conversation": ("prefs.jsonl", 90),
+    "10-shp": ("prefs.jsonl", 119),
+    "13-llamafactory-sharegpt": ("prefs.jsonl", 125),
+    "14-json-array": ("pretty.json", 160),
+    "15-csv-utf16-bz2-xz": ("prefs.jsonl.xz", 160),
+    "18-tool-calls": ("context.jsonl", 77),
+    "22-prompt-under-another-name": ("question.jsonl", 160),
+    "36-types-from-parquet": ("json_strings.parquet", 160),
+}
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="the files of others are not beside the repository")
+@pytest.mark.filterwarnings("ignore:the columns score_chosen")
+@pytest.mark.parametrize("case", CASES)
+def test_files_from_the_field_give_the_plain_texts(case: str) -> None:
+    name, size = CASES[case]
+    texts = read_texts(FIELD / case / name, kind="pairs")
+    assert len(texts.rows) == size
+    if case != "18-tool-calls":
+        plain = read_texts(FIELD / "00-base" / "prefs.jsonl")
+        assert (texts.prompts, texts.responses) == (plain.prompts[: 2 * size], plain.responses[: 2 * size])

@@ -1,0 +1,230 @@
+"""Layouts: each example is known by one sniffer alone, and gives the texts that its convention says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embrm.data import RowRules, read_pairs
+from embrm.data.faults import ReadingWarning
+from embrm.data.layouts import get, names
+from embrm.data.texts import read_texts
+from embrm.data.write import common_rows, write_any
+from embrm.embedders import get as embedder
+from embrm.errors import DataError, OptionError, UnknownNameError
+
+Row = dict[str, Any]
+
+
+def file(folder: Path, *rows: Row, name: str = "rows.jsonl") -> Path:
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder / name
+
+
+def read(folder: Path, *rows: Row, kind: str | None = None, **how: Any) -> tuple[list[str], list[str]]:
+    texts = read_texts(file(folder, *rows), kind=kind, rules=RowRules(**how))
+    return texts.prompts, texts.responses
+
+
+@pytest.mark.parametrize("name", names())
+def test_an_example_is_known_by_its_own_sniffer_alone_and_gives_all_that_it_says(name: str, tmp_path: Path) -> None:
+    layout = get(name)()
+    for kind in (None, *layout.kinds):
+        texts = read_texts(file(tmp_path, *layout.example), kind=kind)
+        assert texts.account["layout"] == name
+        assert texts.kind == (kind or layout.kinds[0])
+        assert len(texts) > 0
+    assert read_texts(file(tmp_path, *layout.example), rules=RowRules(layout=name)).account["layout"] == name
+
+
+@pytest.mark.parametrize("name", [n for n in names() if "pairs" in get(n)().kinds])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_converted_pairs_read_as_the_raw_ones(name: str, suffix: str, tmp_path: Path) -> None:
+    raw = read_texts(file(tmp_path, *get(name)().example), kind="pairs", rules=RowRules(columns={"margin": "gap"}))
+    write_any(tmp_path / f"out{suffix}", common_rows(raw))
+    again = read_texts(tmp_path / f"out{suffix}")
+    assert (again.prompts, again.responses) == (raw.prompts, raw.responses)
+    for column in ("margin", "tie", "weight"):
+        assert [r.get(column) or 0 for r in again.rows.values] == [r.get(column) or 0 for r in raw.rows.values]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "p", "chosen": "a", "rejected": "b"},
+        {"instruction": "p", "input": "", "chosen": "a", "rejected": "b"},
+        {"system": "Be brief.", "query": "p", "chosen": "a", "rejected": "b"},
+        {"query": "p", "response": "a", "rejected_response": "b"},
+        {
+            "messages": [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}],
+            "rejected_response": "b",
+        },
+        {"history": "p", "human_ref_A": "b", "human_ref_B": "a", "labels": 0},
+        {"prompt": "p", "response_0": "b", "response_1": "a", "better_response_id": 1},
+        {"prompt": "p", "response_a": "a", "response_b": "b", "winner": "model_a"},
+        {
+            "prompt": "p",
+            "response_a": "b",
+            "response_b": "a",
+            "winner_model_a": 0,
+            "winner_model_b": 1,
+            "winner_tie": 0,
+        },
+        {"instruction": "p", "output_1": "b", "output_2": "a", "preference": 2},
+        {"prompt": "p", "response1": "a", "response2": "b", "overall_preference": -1},
+        {"prompt": "p", "response_1": "b", "response_2": "a", "preference_strength": "2"},
+        {"prompt": "p", "completions": [{"response": "b", "score": 1}, {"response": "a", "score": "4"}]},
+        {"prompt": "p", "answers": [{"answer": "b", "rank": 2.0}, {"answer": "a", "rank": 1.0}]},
+        {"prompt": "p", "responses": ["b", "a"], "ranking": [1, 0]},
+    ],
+)
+def test_every_convention_names_the_better_response(row: Row, tmp_path: Path) -> None:
+    assert read(tmp_path, row, kind="pairs") == (["p", "p"], ["a", "b"])
+
+
+def said(*texts: str, **more: Any) -> list[Row]:
+    return [{"role": ("user", "assistant")[i % 2], "content": text, **more} for i, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "chosen", "rejected", "expected"),
+    [
+        ("p", said("p", "a"), said("p", "b"), ("p", "a", "b")),
+        (said("p"), said("p", "a"), said("p", "b"), ("p", "a", "b")),
+        ("", said("p", "a"), said("p", "b"), ("p", "a", "b")),
+        (None, said("p ", "a"), said("p", "b", id=3), ("p", "a", "b")),
+        (None, said("p", "a", "q", "c"), said("p", "a"), ("p", "assistant: a\n\nuser: q\n\nassistant: c", "a")),
+        (None, json.dumps(said("p", "a")), json.dumps(said("p", "b")), ("p", "a", "b")),
+        ("p", said("p", "a"), said("", "b")[1:], ("p", "a", "b")),
+        ("Human: p\n\nAssistant:", "Human: p\n\nAssistant: a", "Human: p\n\nAssistant: b", None),
+    ],
+)
+def test_a_prompt_is_taken_once(prompt: Any, chosen: Any, rejected: Any, expected: Any, tmp_path: Path) -> None:
+    expected = expected or ("Human: p\n\nAssistant:", "a", "b")
+    prompts, responses = read(tmp_path, {"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    assert (prompts[0], *responses) == expected
+
+
+def test_pools_of_whole_conversations_are_pools_of_answers(tmp_path: Path) -> None:
+    row = {"prompt": "p", "responses": [said("p", "a"), said("p", "b")]}
+    assert read(tmp_path, row) == (["p", "p"], ["a", "b"])
+
+
+def test_a_prompt_of_something_else_is_told(tmp_path: Path) -> None:
+    row = {"prompt": "other", "chosen": said("p", "a"), "rejected": said("p", "b")}
+    with pytest.raises(DataError, match=r"line 1: prompt is not how the conversations .*--columns prompt="):
+        read(tmp_path, row)
+    assert read(tmp_path, row, columns={"prompt": ""}) == (["p", "p"], ["a", "b"])
+
+
+RATED = [
+    {"prompt": "p", "response": text, "helpfulness": rating, "verbosity": 1}
+    for text, rating in (("a", 4), ("b", 1), ("c", "N/A"), ("d", 1))
+]
+
+
+def test_ratings_become_pairs_and_pools_by_the_one_that_was_chosen(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"several ratings \(helpfulness, verbosity\).*--columns rating=helpfulness"):
+        read(tmp_path, *RATED, kind="pairs")
+    columns = {"rating": "helpfulness"}
+    with pytest.warns(ReadingWarning, match="1 responses without a rating"):
+        texts = read_texts(file(tmp_path, *RATED), kind="pairs", rules=RowRules(columns=columns))
+    pairs = list(zip(texts.responses[::2], texts.responses[1::2], strict=True))
+    assert pairs == [("a", "b"), ("a", "d"), ("b", "d")]
+    assert [row["tie"] for row in texts.rows.values] == [0, 0, 1]
+    with pytest.warns(ReadingWarning, match="1 responses without a rating"):
+        pool = read_texts(file(tmp_path, *RATED), kind="judged", rules=RowRules(columns=columns))
+    assert (pool.responses, pool.rows.values[0]["gold"]) == (["a", "b", "d"], [4, 1, 1])
+    assert read_texts(file(tmp_path, *RATED)).kind == "texts"
+
+
+def test_which_ratings_are_compared(tmp_path: Path) -> None:
+    row = {"prompt": "p", "responses": ["a", "b", "c"], "ratings": [1, 3, 2]}
+    found = {compare: read(tmp_path, row, kind="pairs", compare=compare)[1] for compare in ("all", "best", "adjacent")}
+    assert found == {
+        "all": [*"bacabc"],
+        "best": [*"babc"],
+        "adjacent": [*"cabc"],
+    }
+    texts = read_texts(file(tmp_path, row), kind="pairs", rules=RowRules(least_gap=1, columns={"margin": "gap"}))
+    assert [(r["tie"], r["margin"]) for r in texts.rows.values] == [(0, 2), (1, 0), (1, 0)]
+
+
+def test_systems_outputs_make_pools(tmp_path: Path) -> None:
+    for system in "mn":
+        rows = [{"instruction": q, "output": f"{q}{system}", "generator": system} for q in "pq"]
+        (tmp_path / f"{system}.json").write_text(json.dumps(rows))
+    for source in (tmp_path, f"{tmp_path}/*.json"):
+        texts = read_texts(source)
+        assert (texts.prompts, texts.responses) == (["p", "p", "q", "q"], ["pm", "pn", "qm", "qn"])
+        assert [row["policy"] for row in texts.rows.values] == [["m", "n"], ["m", "n"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "how", "error", "message"),
+    [
+        (({"question": "p", "query": "p", "chosen": "a", "rejected": "b"},), {}, DataError, "question or query; say"),
+        (
+            ({"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 0, "safer_response_id": 1},),
+            {},
+            DataError,
+            "told by better_response_id and safer_response_id; choose: --columns better=better_response_id or",
+        ),
+        (
+            ({"prompt": "p", "chosen": "a", "rejected": "b", "responses": ["a"]},),
+            {},
+            DataError,
+            "can be read as pairs or as pools; say which: --layout pairs or --layout pools",
+        ),
+        (({"a": 1},), {"columns": {"chosen": "winner"}}, OptionError, "has no column 'winner'; found: a"),
+        (({"prompt": "p", "chosen": "a", "rejected": "b"},), {"layout": "shp"}, DataError, "not the columns of the"),
+        (({"prompt": "p", "chosen": "a", "rejected": "b"},), {"layout": "sph"}, UnknownNameError, "mean 'shp'"),
+        (
+            ({"prompt": "p", "response_0": "a", "response_1": "b", "better_response_id": 0.5},),
+            {},
+            DataError,
+            "line 1: better_response_id must be 0, 1 or tie .*got 0.5",
+        ),
+        (({"history": "p", "human_ref_A": "a", "human_ref_B": "b", "labels": 2},), {}, DataError, "labels must be 1"),
+        (({"history": "p", "human_ref_A": "a", "human_ref_B": "b", "labels": "x"},), {}, DataError, "whole number"),
+        (({"prompt": True, "chosen": "a", "rejected": "b"},), {}, DataError, "prompt must be text .*got True"),
+        (({"prompt": "p", "chosen": "a", "rejected": "b", "margin": 10**400},), {}, DataError, "finite number, got 1"),
+    ],
+)
+def test_what_is_ambiguous_or_wrong_is_refused_with_the_way_out(
+    rows: tuple[Row, ...], how: Row, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        read(tmp_path, *rows, **how)
+    if "layout pairs" in message:
+        assert read(tmp_path, *rows, layout="pairs") == (["p", "p"], ["a", "b"])
+
+
+def test_columns_are_renamed_left_out_and_subtracted(tmp_path: Path) -> None:
+    row = {"ask": "p", "winner": "a", "loser": "b", "chosen-rating": 5, "rejected-rating": 2}
+    columns = {"prompt": "ask", "chosen": "winner", "rejected": "loser", "margin": "chosen-rating-rejected-rating"}
+    pairs = read_pairs(file(tmp_path, row), embedder=embedder("hashing")(dimension=64), columns=columns)
+    np.testing.assert_array_equal(pairs.margin, [3])
+    with pytest.warns(ReadingWarning, match="chosen-rating and rejected-rating are not used; --columns margin=ch"):
+        read(tmp_path, row, columns={k: v for k, v in columns.items() if k != "margin"})
+
+
+def test_a_question_under_a_name_that_nobody_knows_is_told(tmp_path: Path) -> None:
+    with pytest.warns(ReadingWarning, match="no row has a prompt; if post_title is what was asked: --columns prompt="):
+        read(tmp_path, {"post_title": "p", "chosen": "a", "rejected": "b"})
+
+
+MARGINS = (None, "", "N/A", "0.5")
+
+
+def test_missing_numbers_stand_for_nothing_in_whatever_way_they_are_missing(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "chosen": f"a{i}", "rejected": "b", "margin": m} for i, m in enumerate(MARGINS)]
+    (tmp_path / "x.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in rows) + '{"prompt": "p", "chosen": "x", "rejected": "y", "margin": NaN}'
+    )
+    pairs = read_pairs(tmp_path / "x.jsonl", embedder=embedder("hashing")(dimension=64))
+    np.testing.assert_array_equal(pairs.margin, [0, 0, 0, 0.5, 0])
