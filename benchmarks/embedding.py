@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from timing import best
 
+from embrm.embedders.minilm import MiniLM
+
 ROUNDS = 5
 WORDS = (
     "the a my old new morning river recipe answer question committee neighbour teacher bridge moon quickly slowly "
@@ -34,8 +36,6 @@ def sentences(count: int, *, words: int, seed: int) -> list[str]:
 
 def precision() -> list[tuple[str, str, str, str]]:
     """Compare the two precisions on texts of three lengths."""
-    from embrm.embedders import get
-
     out = []
     for name, count, words in (
         ("short (9 words)", 512, 9),
@@ -43,7 +43,7 @@ def precision() -> list[tuple[str, str, str, str]]:
         ("long (300 words)", 64, 300),
     ):
         texts = sentences(count, words=words, seed=0)
-        models = [get("minilm")().load(bfloat16=bfloat16) for bfloat16 in (False, True)]
+        models = [MiniLM().load(bfloat16=bfloat16) for bfloat16 in (False, True)]
         float32, bfloat16 = best(*(partial(model.encode, texts, batch_size=32) for model in models), rounds=ROUNDS)
         rates = f"{count / float32:.0f} texts/s", f"{count / bfloat16:.0f} texts/s"
         out.append((f"minilm, {name}: float32 → bfloat16", *rates, f"{float32 / bfloat16:.2f} ×"))

@@ -6,11 +6,13 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embrm import detectors, embedders, heads, selectors
 from embrm.cli import run
+from embrm.core.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,6 +57,6 @@ def test_the_install_commands_are_those_of_ci() -> None:
 
 @pytest.mark.parametrize(("family", "registry"), [(m.__name__.rpartition(".")[2], m.registry) for m in
                                                   (heads, selectors, detectors, embedders)])  # fmt: skip
-def test_every_member_is_named(family: str, registry: heads.Registry) -> None:
+def test_every_member_is_named(family: str, registry: Registry[Any]) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| {family} |"))
     assert re.findall(r"`(\w+)`", row) == registry.names()

@@ -21,8 +21,8 @@ from embrm.core.data import Features, Pairs, Problem
 from embrm.heads import GradientHead
 from embrm.heads.gradient.early_stopping import validation_loss
 from embrm.heads.gradient.latent import GaussianLatent, Latent
-from embrm.heads.gradient.losses import objective
-from embrm.heads.gradient.network import affine
+from embrm.heads.gradient.layers import affine
+from embrm.heads.gradient.network import Network
 from embrm.heads.gradient.replicates import as_batch
 from embrm.heads.mlp import Mlp
 
@@ -30,7 +30,6 @@ ROWS = Float[Tensor, "R n d"] | Float[Tensor, "n d"]  # shared rows have no repl
 FUNCTIONS: dict[Callable[..., Any], dict[str, Any]] = {
     affine: {"x": ROWS, "return": Float[Tensor, "R n b"]},
     as_batch: {"numbers": Float[Tensor, "c R B"] | Float[Tensor, "c B"], "flip": Float[Tensor, "#R 1"]},
-    objective: {"z": Float[Tensor, "R n k"], "return": Float[Tensor, " R"]},
     validation_loss: {"return": Float[Tensor, " R"]},
 }
 LATENTS: dict[str, dict[str, Any]] = {
@@ -47,6 +46,7 @@ HEADS: dict[str, dict[str, Any]] = {
         "reward": Float[Tensor, "R n"],
         "return": Float[Tensor, "R n//2"],  # a pair is two texts
     },
+    "objective": {"z": Float[Tensor, "R n k"], "return": Float[Tensor, " R"]},
     "extra_loss": {"z": Float[Tensor, "R n k"], "return": Float[Tensor, " R"] | None},
 }
 
@@ -70,7 +70,7 @@ def checked(function: Callable[..., Any], shapes: dict[str, Any], calls: list[st
     return jaxtyped(call, typechecker=beartype)
 
 
-def family(base: type) -> Iterator[type]:
+def family(base: type[Any]) -> Iterator[type[Any]]:
     yield base
     for cls in base.__subclasses__():
         yield from family(cls)
@@ -87,7 +87,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for module in [m for name, m in sys.modules.items() if name.startswith("embrm.heads")]:
             if getattr(module, function.__name__, None) is function:
                 monkeypatch.setattr(module, function.__name__, wrapped)
-    for base, told in ((Latent, LATENTS), (GradientHead, HEADS)):
+    for base, told in ((Latent, LATENTS), (Network, HEADS)):
         for cls in family(base):
             methods = told | GAUSSIAN if cls is GaussianLatent else told
             for method in set(methods) & set(vars(cls)):

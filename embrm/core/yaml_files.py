@@ -38,7 +38,7 @@ class _Counted:
                 self.sizes[event.anchor] = 1
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.sizes:
-                raise self._refused(event, f"has an alias *{event.anchor[:40]} of what is not complete before it")
+                raise self._refused(event, f"has an alias *{str(event.anchor)[:40]} of what is not complete before it")
             self.total += self.sizes[event.anchor]
         if self.total > VALUES:
             raise self._refused(event, f"stands for more than {VALUES} values, aliases written out")

@@ -81,7 +81,7 @@ def work(
 def _one_thread() -> Iterator[None]:
     """Compute on one thread: workers share the cores, and sums come out the same on every machine's number of them."""
     import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
