@@ -23,6 +23,12 @@ LOADERS = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.load", "job
 FLAGS = {"allow_pickle": False, "trust_remote_code": False, "weights_only": True}
 
 
+def reads_plain_yaml(call: ast.Call) -> bool:
+    """Say whether it is yaml.load with the loader of yaml.safe_load, in C or in Python."""
+    loaders = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "Loader"]
+    return ast.unparse(call.func) == "yaml.load" and loaders in (["yaml.CSafeLoader"], ["yaml.SafeLoader"])
+
+
 def unsafe(tree: ast.AST) -> Iterator[str]:
     """Yield what unpickles, or makes code of text."""
     for node in ast.walk(tree):
@@ -31,7 +37,7 @@ def unsafe(tree: ast.AST) -> Iterator[str]:
             yield from (f"imports {name}" for name in names if name.partition(".")[0] in UNPICKLERS)
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if called in CALLS | LOADERS:
+            if called in CALLS | LOADERS and not reads_plain_yaml(node):
                 yield f"calls {called}"
             for keyword in node.keywords:
                 safe = FLAGS.get(keyword.arg or "")
@@ -51,6 +57,7 @@ def test_no_module_unpickles_or_evaluates() -> None:
         ("from pickle import loads", "imports pickle"),
         ("def f():\n    import os, dill.source", "imports dill.source"),
         ("yaml.load(text)", "calls yaml.load"),
+        ("yaml.load(text, Loader=yaml.CLoader)", "calls yaml.load"),
         ("x = eval(text)", "calls eval"),
         ("np.load(path, allow_pickle=flag)", "passes allow_pickle=flag"),
         ("torch.load(path, weights_only=False)", "calls torch.load"),
@@ -60,6 +67,7 @@ def test_no_module_unpickles_or_evaluates() -> None:
 def test_the_check_sees_what_is_unsafe(source: str, found: str) -> None:
     assert found in list(unsafe(ast.parse(source)))
     assert list(unsafe(ast.parse("yaml.safe_load(t)\nre.compile(t)\nnet.eval()\nnp.load(p, allow_pickle=False)"))) == []
+    assert list(unsafe(ast.parse("yaml.load(text, Loader=yaml.CSafeLoader)"))) == []
 
 
 LOADING = """
