@@ -34,7 +34,7 @@ LARGE = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22
 SMALL = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
 
 
-def save(folder: Path, shape: dict[str, int]) -> None:
+def save(folder: Path, shape: dict[str, Any]) -> None:
     """Save a model of random weights in bfloat16."""
     from transformers import LlamaConfig, LlamaForCausalLM
 

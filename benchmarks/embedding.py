@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from timing import best
 
+from embrm.embedders.minilm import MiniLM
+
 ROUNDS = 5
 WORDS = (
     "the a my old new morning river recipe answer question committee neighbour teacher bridge moon quickly slowly "
@@ -34,8 +36,6 @@ def sentences(count: int, *, words: int, seed: int) -> list[str]:
 
 def precision() -> list[tuple[str, str, str, str]]:
     """Compare the two precisions on texts of three lengths."""
-    from embrm.embedders import get
-
     out = []
     for name, count, words in (
         ("short (9 words)", 512, 9),
@@ -43,7 +43,7 @@ def precision() -> list[tuple[str, str, str, str]]:
         ("long (300 words)", 64, 300),
     ):
         texts = sentences(count, words=words, seed=0)
-        recipes = [get("minilm")(precision=precision) for precision in ("float32", "bfloat16")]
+        recipes = [MiniLM(precision=precision) for precision in ("float32", "bfloat16")]
         models = [recipe.load(recipe.way()) for recipe in recipes]
         float32, bfloat16 = best(*(partial(model.encode, texts, batch_size=32) for model in models), rounds=ROUNDS)
         rates = f"{count / float32:.0f} texts/s", f"{count / bfloat16:.0f} texts/s"
@@ -53,12 +53,13 @@ def precision() -> list[tuple[str, str, str, str]]:
 
 def static() -> list[tuple[str, str, str, str]]:
     """Compare MiniLM, in the way that its own measurement chose, with the static embedder, neither from the cache."""
-    from embrm.embedders import get
+    from embrm.embedders.minilm import MiniLM
+    from embrm.embedders.static import Static
 
     texts = sentences(256, words=60, seed=2)
-    minilm = get("minilm")()
+    minilm = MiniLM()
     model = minilm.load(minilm.way())
-    quick_model = get("static")()
+    quick_model = Static()
     slow, quick = best(
         lambda: model.encode(texts, batch_size=32), lambda: list(quick_model.compute(texts)), rounds=ROUNDS
     )

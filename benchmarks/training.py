@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -36,7 +37,9 @@ def data() -> Pairs:
     i = rng.integers(8000, size=PAIRS)
     j = i // 8 * 8 + (i + rng.integers(1, 8, size=PAIRS)) % 8
     wins = rng.random(PAIRS) < 1 / (1 + np.exp(reward[j] - reward[i]))
-    features = Features({"joint": x}, prompt=np.repeat(np.arange(1000), 8), length=rng.integers(20, 900, size=8000))
+    features = Features(
+        {"joint": x}, prompt=np.repeat(np.arange(1000), 8), length=rng.integers(20, 900, size=8000).astype(float)
+    )
     return Pairs(features, np.where(wins, i, j), np.where(wins, j, i))
 
 
@@ -126,13 +129,11 @@ def main() -> None:
             members=members, epochs=epochs, patience=0, batch_size=BATCH, **({"passes": 1} if name == "dropout" else {})
         )
         assert isinstance(head, GradientHead)
-        fit, bare = compare(lambda head=head: head.fit(pairs, seed=0), products(head, steps=steps), repeats=repeats)
+        fit, bare = compare(partial(head.fit, pairs, seed=0), products(head, steps=steps), repeats=repeats)
         print(f"{name:>24} {fit:>10.2f} {bare:>9.2f} {fit / bare:>6.2f}")
     for members in (1, 5, 25):
         inform = Inform(members=members, epochs=epochs, patience=0)
-        plain, fast = compare(
-            lambda head=inform: by_programs(head, pairs), lambda head=inform: head.fit(pairs, seed=0), repeats=repeats
-        )
+        plain, fast = compare(partial(by_programs, inform, pairs), partial(inform.fit, pairs, seed=0), repeats=repeats)
         print(f"inform x {members}: plain programs {plain:.2f}, the loop's sites {fast:.2f}, ratio {plain / fast:.2f}")
     one, fifty = (heads.get("inform")(epochs=epochs, patience=0, members=k) for k in (1, 50))
     together, apart = compare(

@@ -109,7 +109,7 @@ def out_of_distribution(data: Shipped, seeds: int) -> None:
         models = fit(data, "mlp", bias=bias, flips=flips, seeds=seeds)
         cells = []
         for split in ("in", "topics", "counts"):
-            test = data.test_pairs(split)  # type: ignore[arg-type]
+            test = data.test_pairs(split)
             rewards = [m.score(test.features).mean for m in models]
             cells.append(interval([float((r[test.chosen] > r[test.rejected]).mean()) for r in rewards]))
         row(title, *cells)

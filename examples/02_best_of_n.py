@@ -13,6 +13,7 @@ data = shipped.load("minilm")
 pairs = data.preferences(bias=1.0, flips=0.25, pairs=1000, seed=0)
 pools = data.pools()  # 128 responses of the reference policy to each prompt, with gold
 assert pools.gold is not None
+assert pools.features.length is not None
 print(f"{len(pools)} prompts, {np.diff(pools.offsets)[0]} responses each\n")
 
 # The curve is an expectation over all ways to draw n of the pool without replacement, from one sort: no Monte Carlo.

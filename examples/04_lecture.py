@@ -125,15 +125,15 @@ scatter = (
         ),
     )
 )
-save(paper(alt.layer(scatter)), FIGURES / "latent.svg")
+save(paper(alt.LayerChart(layer=[scatter])), FIGURES / "latent.svg")
 
 # %% 8. Mitigation: push on the worst of five members, or pay for leaving the latents of the training texts
-reward = models["inform"].score(proposals.features)
+beliefs = models["inform"].score(proposals.features)
 penalty = LatentPenalty.of(model, data, weight=0.01, squared=True).on_proposals(data)
 values = {
-    "the mean": reward.centred().mean,
-    "worst case": embrm.selectors.get("worst_case")()(reward).value,
-    "latent penalty": reward.centred().mean - penalty,
+    "the mean": beliefs.centred().mean,
+    "worst case": embrm.selectors.get("worst_case")()(beliefs).value,
+    "latent penalty": beliefs.centred().mean - penalty,
 }
 for name, value in values.items():
     path = data.proposal_pool(value).path()

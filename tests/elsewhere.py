@@ -24,7 +24,7 @@ PRODUCTS = (aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.
 class There(Tensor):
     """A tensor elsewhere."""
 
-    inner: Tensor
+    inner: Any  # a tensor; the base class has a method of that name
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> There:
@@ -43,7 +43,9 @@ class There(Tensor):
         return list(self.inner.tolist())
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # torch's own has no types
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -51,7 +53,7 @@ class Elsewhere(TorchDispatchMode):
     """Makes the device exist inside a `with` block; counts matrix products there and here (on the CPU)."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.there = self.here = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

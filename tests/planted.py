@@ -21,6 +21,8 @@ def planted(
     a, b = p * responses + i, p * responses + j
     wins = rng.random(pairs) < 1 / (1 + np.exp(reward[b] - reward[a]))
     wins ^= rng.random(pairs) < flips
-    length = np.random.default_rng([seed, 1]).integers(20, 400, size=len(prompt))  # says nothing of the reward
+    length = (
+        np.random.default_rng([seed, 1]).integers(20, 400, size=len(prompt)).astype(float)
+    )  # says nothing of the reward
     features = Features({"joint": x}, prompt=prompt, length=length)
     return Pairs(features, np.where(wins, a, b), np.where(wins, b, a)), reward

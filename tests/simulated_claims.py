@@ -58,7 +58,7 @@ def results(truth: Truth, *, rng: np.random.Generator, seeds: int = SEEDS, unsta
     """
     of_prompt = {n: rng.normal(size=n) for n in (PATH_PROMPTS, POOL_PROMPTS)}
     own = {(head, metric): rng.normal(size=POOL_PROMPTS) for head, metric, _ in truth}
-    rows = []
+    rows: list[Row] = []
     for seed in range(seeds):
         arrays: dict[tuple[str, tuple[float, float]], dict[Metric, Array]] = {}
         for (head, metric, at), mean in truth.items():
@@ -72,7 +72,7 @@ def results(truth: Truth, *, rng: np.random.Generator, seeds: int = SEEDS, unsta
     return Results(config(), rows)
 
 
-def _noisy(family: str, mean: Array, level: dict[int, Array], own: Array, rng: np.random.Generator) -> Array:
+def _noisy(family: str, mean: Array, level: Mapping[int, Array], own: Array, rng: np.random.Generator) -> Array:
     if family == "spread":
         return np.asarray(mean * np.exp(0.05 * rng.normal(size=mean.shape)))
     if family in ("points", "watch"):

@@ -36,9 +36,9 @@ def test_the_study_runs_to_its_report(capsys: pytest.CaptureFixture[str]) -> Non
     results = Results.load(Path("out"))
     assert not results.failures
     (row,) = results.select(kind="rl")
-    assert row.arrays["gold"].shape == (5,)
-    assert np.isfinite(row.arrays["kl"]).all()
-    assert row.arrays["latent"].shape == (5, 8, 2)
+    assert row.arrays[Metric("run", "gold")].shape == (5,)
+    assert np.isfinite(row.arrays[Metric("run", "kl")]).all()
+    assert row.arrays[Metric("latent")].shape == (5, 8, 2)
     assert {len(step["sample"]) > 0 for step in row.notes["steps"]} == {True}
     pool = results.stack(Metric("bon", "mean"), head="inform", dataset="tiny")
     assert pool is not None

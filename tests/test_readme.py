@@ -6,11 +6,13 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embrm import detectors, embedders, heads, selectors
 from embrm.cli import run
+from embrm.core.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,12 +48,15 @@ def test_the_python_blocks_run() -> None:
 def test_the_install_commands_are_those_of_ci() -> None:
     assert "pip install -c constraints.txt '.[offline]' && embrm study" in SHELL
     assert "pip install -c constraints.txt -e '.[dev]' && pytest" in SHELL
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert re.search(r"^pytest( +#.*)?$", script, flags=re.MULTILINE)
+    recipes = (ROOT / "justfile").read_text(encoding="utf-8")  # tests/test_repository.py: .ci/run calls `just test`
+    assert re.search(r'^test \*arguments:\n    pytest "\$@"$', recipes, flags=re.MULTILINE)
+    torch = re.search(r"`pip install (torch==\S+) --index-url https://download\.pytorch\.org/whl/cpu`", README)
+    assert torch
+    assert torch[1] in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
 
 
 @pytest.mark.parametrize(("family", "registry"), [(m.__name__.rpartition(".")[2], m.registry) for m in
                                                   (heads, selectors, detectors, embedders)])  # fmt: skip
-def test_every_member_is_named(family: str, registry: heads.Registry) -> None:
+def test_every_member_is_named(family: str, registry: Registry[Any]) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| {family} |"))
     assert re.findall(r"`(\w+)`", row) == registry.names()

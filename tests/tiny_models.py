@@ -44,7 +44,8 @@ def tokenizer(*, pad: bool = True, chat: bool = True) -> Any:
     """Return the tokenizer of both."""
     from transformers import PreTrainedTokenizerFast
 
-    words = PreTrainedTokenizerFast(
+    made: Any = PreTrainedTokenizerFast  # without types
+    words = made(
         tokenizer_object=_tokens(),
         bos_token="<s>",
         eos_token="<|im_end|>",
@@ -60,6 +61,7 @@ def _save(folder: Path, kind: Any, *, pad: bool, chat: bool, **options: Any) -> 
     from transformers import LlamaConfig
     from transformers.utils import logging
 
+    progress: Any = logging
     words = tokenizer(pad=pad, chat=chat)
     config = LlamaConfig(
         vocab_size=len(words),
@@ -75,7 +77,7 @@ def _save(folder: Path, kind: Any, *, pad: bool, chat: bool, **options: Any) -> 
         initializer_range=0.2,  # wider than is usual: an untrained model should still tell texts apart
         **options,
     )
-    logging.disable_progress_bar()
+    progress.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         kind(config).save_pretrained(folder)

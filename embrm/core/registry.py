@@ -103,6 +103,7 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: see `check`.
             PluginError: it is a package's plug-in, which cannot be imported or is no such member.
+            EmbrmError: the module of that name registers nothing.
         """
         self.check(name)
         if name in self._outside:

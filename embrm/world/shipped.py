@@ -139,6 +139,9 @@ class Shipped:
             split: "in": training topics in a new wording; "topics": held-out topics; "counts": training topics, and
                 one text of each pair has an attribute more often than any training text has it.
             seed: determines how ties fall.
+
+        Raises:
+            UnknownNameError: there is no such split.
         """
         pools = self.responses["pools"]
         last = pools.question == pools.question.max()

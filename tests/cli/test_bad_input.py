@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Result
 from safetensors.numpy import load_file, save_file
+
+from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
 FIT = ("fit", "bad", "--head", "linear", "-o", "new", "--embedder", "hashing")

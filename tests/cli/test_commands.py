@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from conftest import Result
 
 from embrm import load_model, read_candidates
 from embrm.cli import embrm as group
 from embrm.embedders import get
 from embrm.heads import get as get_head
+from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
 QUICK = ("cache", "curve", "detect", "doctor", "embed", "evaluate", "fit", "generate", "list", "score", "select")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Result, write_lines
 
 from embrm.cli import _alarm, detect
 from embrm.monitoring.rule import RULES
 from embrm.monitoring.spaces import SPACES
+from tests.cli.conftest import Result, write_lines
 
 Run = Callable[..., Result]
 

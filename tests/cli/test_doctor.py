@@ -18,6 +18,7 @@ from embrm.core import machine
 from embrm.embedders import minilm, static
 from embrm.embedders._fastest import REFERENCE, Probed, Way
 from embrm.embedders.cache.store import remember
+from embrm.errors import CacheError
 from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
@@ -51,9 +52,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         version(name)
         return SimpleNamespace(get_all=lambda field: ["static", "offline", "hub"])
 
-    monkeypatch.setattr(doctor, "metadata", SimpleNamespace(**vars(importlib.metadata)))
-    for name, fake in {"version": version, "requires": requires, "metadata": data}.items():
-        monkeypatch.setattr(doctor.metadata, name, fake)
+    fakes = {"version": version, "requires": requires, "metadata": data}
+    monkeypatch.setattr(doctor, "metadata", SimpleNamespace(**{**vars(importlib.metadata), **fakes}))
     return found
 
 
@@ -121,7 +121,7 @@ def test_models_are_found_or_their_command_is_named(
 
 def test_a_cache_that_cannot_be_read_is_told(embrm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreadable() -> None:
-        raise doctor.CacheError("cannot read it")
+        raise CacheError("cannot read it")
 
     monkeypatch.setattr("embrm.embedders.cache.info", unreadable)
     assert embrm("doctor", "--json").json["cache"] == {"error": "cannot read it"}

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Result
 
 from embrm.core import device
+from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
 FIT = ("fit", "prefs.jsonl", "-o", "m", "--embedder", "hashing", "--set", "epochs=1", "--json")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Result, write_lines
+
+from tests.cli.conftest import Result, write_lines
 
 Run = Callable[..., Result]
 GENERATE = ("generate", "prompts.jsonl", "-o", "pool.jsonl", "--model", "lm", "--max-new-tokens", "12")

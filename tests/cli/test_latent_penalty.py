@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import Result
 
 from embrm import embedders, load_model
 from embrm.core.trajectory import Trajectory
 from embrm.data.encode import encode
 from embrm.world.penalty import LatentPenalty
 from embrm.world.shipped import load
+from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Result
 
 from embrm.data.layouts import names
 from embrm.data.texts import read_texts
 from embrm.heads import load_model
+from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
 FIT = ("--head", "linear", "--embedder", "hashing", "-o", "new")

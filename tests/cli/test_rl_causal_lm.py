@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Result
 
 from embrm.core.trajectory import Trajectory
+from tests.cli.conftest import Result
 from tests.tiny_models import reward_model
 
 Run = Callable[..., Result]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Result, write_lines
 
 from embrm import selectors
+from tests.cli.conftest import Result, write_lines
 
 Run = Callable[..., Result]
 

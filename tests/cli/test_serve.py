@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Result
+
+from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
 

@@ -63,6 +63,7 @@ def test_a_verdict_is_complete_and_finite(name: str, data: dict[str, Array]) -> 
     assert (verdict.p_values is not None) == (name in WITH_P_VALUES)
     if verdict.p_values is not None:
         assert verdict.flagged is not None
+        assert verdict.alpha is not None
         assert ((verdict.p_values > 0) & (verdict.p_values <= 1)).all()
         np.testing.assert_array_equal(verdict.flagged, verdict.p_values <= verdict.alpha)
     assert all(isinstance(v, int | float | str) for v in verdict.details.values())
@@ -71,14 +72,14 @@ def test_a_verdict_is_complete_and_finite(name: str, data: dict[str, Array]) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_verdict_and_no_global_generator_moves(name: str, data: dict[str, Array]) -> None:
     of = form(name)
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     first, second = (
         detectors.get(name)(**small(name)).fit(of(data["reference"]), seed=3).check(of(data["clean"])) for _ in range(2)
     )
     np.testing.assert_array_equal(first.scores, second.scores)
     assert first.statistic == second.statistic
     assert first.details == second.details
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], before)  # noqa: NPY002
 
 
 @pytest.mark.parametrize("name", WITH_P_VALUES)

@@ -149,9 +149,9 @@ def test_its_config_makes_it_again(embedder: Any) -> None:
 def test_global_generators_are_untouched(embedder: Any) -> None:
     import torch
 
-    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    numpy_before, torch_before = np.random.get_state(legacy=False)["state"]["key"].copy(), torch.get_rng_state()  # noqa: NPY002
     embedder.embed(TEXTS)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_before)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_before)
 
 

@@ -63,10 +63,10 @@ def test_same_seed_same_answer_and_no_global_state_touched(name: str) -> None:
     torch.manual_seed(3)
     pyro.get_param_store().clear()
     pyro.param("mine", torch.tensor(1.0))
-    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    numpy_before, torch_before = np.random.get_state(legacy=False)["state"]["key"].copy(), torch.get_rng_state()  # noqa: NPY002
     first = recipe(name).fit(pairs, seed=5)
     second = recipe(name).fit(pairs, seed=5)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_before)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert list(pyro.get_param_store().keys()) == ["mine"]
     np.testing.assert_array_equal(first.score(pairs.features).draws, second.score(pairs.features).draws)

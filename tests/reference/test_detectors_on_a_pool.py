@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def test_clean_rows_of_other_prompts_are_flagged_at_alpha_and_moved_rows_always(
     rng = np.random.default_rng(0)
     x = np.delete(x, null, axis=1) @ rng.normal(size=(x.shape[-1], 32)).astype(np.float32)
     rows = np.repeat(np.arange(50), x.shape[1])
-    clean, moved = [], []
+    clean: list[Any] = []
+    moved: list[Any] = []
     for seed in range(200):
         a, b = np.split(x[rng.permutation(100)], 2)
         reference, held = a.reshape(-1, 32), b.reshape(-1, 32)

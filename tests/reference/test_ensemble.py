@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from embrm import Features, Pairs, Problem, heads, load_model
 from embrm.errors import ConvergenceError, DataError, OptionError, UnknownNameError
 from embrm.heads import Head
+from embrm.heads.ensemble import Ensemble
 from tests.planted import planted
 
 
@@ -103,11 +104,10 @@ def test_wrapped_heads_go_through_json_and_configuration() -> None:
         base=heads.get("laplace")(base=heads.get("mlp")(hidden=(8, 4))), members=2, diversity="bootstrap"
     )
     assert Head.of(json.loads(json.dumps(recipe.config()))) == recipe
-    typed = TypeAdapter(heads.get("ensemble")).validate_python(
-        {"base": {"name": "mlp", "options": {"hidden": [4]}}, "members": 3}
-    )
+    adapter: TypeAdapter[Any] = TypeAdapter(Ensemble)
+    typed = adapter.validate_python({"base": {"name": "mlp", "options": {"hidden": [4]}}, "members": 3})
     assert typed == heads.get("ensemble")(base=heads.get("mlp")(hidden=(4,)), members=3)
-    assert TypeAdapter(heads.get("ensemble")).validate_python({"base": "linear"}).base == heads.get("linear")()
+    assert adapter.validate_python({"base": "linear"}).base == heads.get("linear")()
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,10 @@ from tests.planted import planted
 def batch(n: int, seed: int = 0, *, flip: float = 0.0) -> Batch:
     rng = np.random.default_rng(seed)
     target = np.where(rng.random(n) < 0.3, 0.5, 1.0)
-    numbers = [rng.uniform(0.5, 2, n), target, np.where(target == 1, rng.normal(size=n), 0.0)]
+    weight, margin = rng.uniform(0.5, 2, n), np.where(target == 1, rng.normal(size=n), 0.0)
     rate = torch.full((1, 1), flip, dtype=torch.float64)
-    return Batch(*(torch.from_numpy(a) for a in numbers), torch.empty(0, n), rate)
+    one, two, three = map(torch.from_numpy, (weight, target, margin))
+    return Batch(one, two, three, torch.empty(0, n), rate)
 
 
 def with_numbers(pairs: Pairs) -> Pairs:
@@ -134,26 +135,22 @@ def test_the_loss_of_mlp_is_that_of_a_plain_network() -> None:
     pairs, _ = planted(pairs=64, width=5)
     pairs = with_numbers(pairs)
     options = {"hidden": (7, 4), "batch_size": 64, "patience": 0, "centre": 0.05, "learning_rate": 1e-2}
-    start = heads.get("mlp")(**options, epochs=1).train([Problem(pairs, 0)])[0]
-    one = heads.get("mlp")(**options, epochs=1).train([Problem(pairs, 0)], start=[start.params])[0]
+    recipe: Any = heads.get("mlp")(**options, epochs=1)
+    start = recipe.train([Problem(pairs, 0)])[0]
+    one = recipe.train([Problem(pairs, 0)], start=[start.params])[0]
 
     x = pairs.features.matrix("joint")
     used = x[np.unique([pairs.chosen, pairs.rejected])].astype(np.float64)
     mean, scale = torch.from_numpy(used.mean(axis=0)), torch.from_numpy(used.std(axis=0))
-    net = torch.nn.Sequential(
-        torch.nn.Linear(5, 7),
-        torch.nn.GELU(),
-        torch.nn.Linear(7, 4),
-        torch.nn.GELU(),
-        torch.nn.Linear(4, 1, bias=False),
-    ).double()
+    first, second, last = torch.nn.Linear(5, 7), torch.nn.Linear(7, 4), torch.nn.Linear(4, 1, bias=False)
+    net = torch.nn.Sequential(first, torch.nn.GELU(), second, torch.nn.GELU(), last).double()
     p = {name: torch.from_numpy(a[0]).double() for name, a in start.params.items()}
     with torch.no_grad():
-        net[0].weight.copy_((p["input.weight"] * scale[:, None]).T)  # the loop trains in units of scaled features
-        net[0].bias.copy_(p["input.bias"] + mean @ p["input.weight"])
-        net[2].weight.copy_(p["hidden1.weight"].T)
-        net[2].bias.copy_(p["hidden1.bias"])
-        net[4].weight.copy_(p["reward.weight"].T)
+        first.weight.copy_((p["input.weight"] * scale[:, None]).T)  # the loop trains in units of scaled features
+        first.bias.copy_(p["input.bias"] + mean @ p["input.weight"])
+        second.weight.copy_(p["hidden1.weight"].T)
+        second.bias.copy_(p["hidden1.bias"])
+        last.weight.copy_(p["reward.weight"].T)
     scaled = (torch.from_numpy(x).double() - mean) / scale
     chosen, rejected = (net(scaled[torch.from_numpy(i)]).squeeze(1) for i in (pairs.chosen, pairs.rejected))
     assert pairs.weight is not None
@@ -167,9 +164,9 @@ def test_the_loss_of_mlp_is_that_of_a_plain_network() -> None:
         chosen + rejected
     ).square().mean()
     total.backward()
-    groups = [
-        {"params": [net[0].weight, net[2].weight, net[4].weight]},
-        {"params": [net[0].bias, net[2].bias], "weight_decay": 0.0},
+    groups: list[dict[str, Any]] = [
+        {"params": [first.weight, second.weight, last.weight]},
+        {"params": [first.bias, second.bias], "weight_decay": 0.0},
     ]
     torch.optim.AdamW(groups, lr=1e-2, weight_decay=0.01).step()
     expected = net(scaled).detach().numpy().squeeze(1)
@@ -183,12 +180,14 @@ def test_inform_kl_against_monte_carlo_in_all_three_forms() -> None:
 
     def monte_carlo(mu: np.ndarray, ell: np.ndarray) -> np.ndarray:
         draws = mu + np.exp(ell / 2) * rng.normal(size=(200_000, *mu.shape))
-        return (norm.logpdf(draws, mu, np.exp(ell / 2)) - norm.logpdf(draws)).mean(axis=0)
+        return np.asarray((norm.logpdf(draws, mu, np.exp(ell / 2)) - norm.logpdf(draws)).mean(axis=0))
 
     each = monte_carlo(loc, log_variance)
     np.testing.assert_allclose(latent.kl().numpy(), each, atol=0.02)
     np.testing.assert_allclose(latent.total_kl().numpy(), latent.kl().sum(dim=-1).numpy(), rtol=1e-12)
-    forms = {kind: heads.get("inform")(latent_dim=4, beta=0.3, kl=kind) for kind in ("sum", "mean", "released")}
+    forms: dict[str, Any] = {
+        kind: heads.get("inform")(latent_dim=4, beta=0.3, kl=kind) for kind in ("sum", "mean", "released")
+    }
     # A pair's loss has the scale times the KL of its two texts, summed over dimensions; three pairs here.
     per_pair = latent.kl().sum().item() / 3
     np.testing.assert_allclose(forms["sum"].kl_scale() * per_pair, 0.3 * each.sum() / 3, rtol=0.02)
@@ -225,7 +224,8 @@ def test_bnrm_kl_and_draws_against_monte_carlo() -> None:
 def test_marginal_bradley_terry_against_quadrature() -> None:
     reward = torch.tensor([[1.0, -0.5, 2.0, 0.2, 0.4, -1.0]])
     sigma = torch.tensor([[0.3, 1.0, 2.0, 0.8, 2.5, 1.0]])
-    numbers = Batch(*torch.tensor([[1.0, 1, 1], [1, 1, 0.5], [0, 0.3, 0]]), torch.empty(0, 3), torch.zeros(1, 1))
+    weight, target_of, margin = torch.tensor([[1.0, 1, 1], [1, 1, 0.5], [0, 0.3, 0]])
+    numbers = Batch(weight, target_of, margin, torch.empty(0, 3), torch.zeros(1, 1))
     loss = MarginalBt(weight=0.0)(reward, sigma, numbers).numpy()[0]
     for i, (z, target) in enumerate(((0.8, 1), (-0.5 - 0.4 - 0.3, 1), (3.0, 0.5))):
         s = float(np.hypot(*sigma.numpy()[0, [i, i + 3]]))
@@ -245,5 +245,5 @@ def test_gaussian_nll_is_the_mean_over_drawn_targets() -> None:
     extra = torch.from_numpy(np.stack([target[:2, 0], target[2:, 0], target[:2, 1], target[2:, 1]]))
     numbers = Batch(torch.ones(2), torch.ones(2), torch.zeros(2), extra, torch.zeros(1, 1))
     loss = GaussianNll()(mu, sigma, numbers).numpy()[0]
-    each = -norm.logpdf(standard, mu[0].numpy(), sigma[0].numpy()).mean(axis=0) - 0.5 * np.log(2 * np.pi)
+    each = -np.mean(norm.logpdf(standard, mu[0].numpy(), sigma[0].numpy()), axis=0) - 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(loss, each[:2] + each[2:], rtol=1e-6)

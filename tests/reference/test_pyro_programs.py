@@ -71,9 +71,10 @@ def elbo(model: Callable[..., None], guide: Callable[..., None], drawn: dict[str
     """Return the mean-field ELBO of two programs whose latents have the given values."""
     trace = poutine.trace(guide).get_trace(*read)
     for name, value in drawn.items():
-        assert trace.nodes[name]["value"].shape == value.shape
-        trace.nodes[name]["value"] = value
-    return -TraceMeanField_ELBO().loss(model, poutine.replay(guide, trace=trace), *read)
+        node: Any = trace.nodes[name]
+        assert node["value"].shape == value.shape
+        node["value"] = value
+    return -float(TraceMeanField_ELBO().loss(model, poutine.replay(guide, trace=trace), *read))
 
 
 @pytest.mark.parametrize("decoder", ["mlp", "gated", "linear"])

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embrm import heads
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.errors import DataError
 from embrm.integrations.sklearn import PairClassifier, _components
 from tests.planted import planted
@@ -59,7 +59,7 @@ def test_checks_of_scikit_learn_without_data() -> None:
     assert {r["status"] for r in results} == {"passed"}
 
 
-def pairs_as_arrays(**options: Any) -> tuple[Array, Array, Array]:
+def pairs_as_arrays(**options: Any) -> tuple[Array, BoolArray, IntArray]:
     """Planted pairs `(n, 2, d)` in an order that tells nothing, whether the first won, and their prompts."""
     pairs, _ = planted(**options)
     x = pairs.features.matrix("joint")

@@ -46,7 +46,7 @@ def test_of_a_linear_head_it_is_the_prediction_ensemble() -> None:
 
 def test_of_a_network_it_is_near_the_ensemble_of_branches_and_far_from_one_of_strangers() -> None:
     pairs, _ = planted(pairs=400)
-    base = heads.get("mlp")(hidden=(32, 16), epochs=8, patience=0)
+    base: Any = heads.get("mlp")(hidden=(32, 16), epochs=8, patience=0)
     model: Any = heads.get("warm")(base=base, epochs=3).fit(pairs, seed=0)
     x = pairs.features
     near = np.corrcoef(model.score(x).mean, model.branches.score(x).mean)[0, 1]

@@ -225,7 +225,7 @@ def test_a_space_that_cannot_be_removed_is_named(folder: Path, monkeypatch: pyte
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(_cache.shutil, "rmtree", refuse)  # a superuser running the tests may remove anything
+    monkeypatch.setattr("shutil.rmtree", refuse)  # a superuser running the tests may remove anything
     with pytest.raises(CacheError, match=r"cannot change the embedding cache .*Permission denied"):
         prune()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest
@@ -42,7 +44,7 @@ def of_prompts(count: int, rows: int, rng: np.random.Generator) -> tuple[Array, 
 
 
 def test_rows_of_new_prompts_are_flagged_with_probability_alpha() -> None:
-    shares = []
+    shares: list[Any] = []
     for seed in range(300):
         rng = np.random.default_rng(seed)
         x, prompt = of_prompts(40, 8, rng)
@@ -55,7 +57,7 @@ def test_rows_of_new_prompts_are_flagged_with_probability_alpha() -> None:
 
 def test_a_split_by_row_would_flag_far_too_many() -> None:
     # The trap that the split by prompt avoids, so that this test can tell the two apart.
-    shares = []
+    shares: list[Any] = []
     for seed in range(50):
         rng = np.random.default_rng(seed)
         x, _ = of_prompts(40, 8, rng)

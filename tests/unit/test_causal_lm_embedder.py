@@ -93,14 +93,15 @@ def test_padding_is_the_same_where_positions_are_learned(tmp_path: Path, model: 
     vectors = []
     for side in ("left", "right"):
         folder = changed(model, tmp_path / side, padding_side=side)
-        shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512, "vocab_size": 600}
+        shape: dict[str, Any] = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512, "vocab_size": 600}
         with torch.random.fork_rng():
             torch.manual_seed(0)
             GPT2LMHeadModel(GPT2Config(initializer_range=0.2, bos_token_id=1, eos_token_id=3, **shape)).save_pretrained(
                 folder
             )
         vectors.append(CausalLM(str(folder)).embed(TEXTS).vectors)
-    np.testing.assert_allclose(*vectors, atol=1e-5)
+    left, right = vectors
+    np.testing.assert_allclose(left, right, atol=1e-5)
 
 
 def test_without_a_pad_token_the_end_of_text_fills_up(model: Path, tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_prompt_and_response_go_through_the_chat_template(model: Path) -> None:
 
     embedder = CausalLM(str(model), normalize=False)
     messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
     ids = tokenizer.apply_chat_template(messages)["input_ids"]
     assert embedder.joint("Why?", "So.") == tokenizer.apply_chat_template(messages, tokenize=False)
     tokens = embedder._conversation.tokens([embedder.joint("Why?", "So."), "So."])
@@ -195,7 +196,7 @@ def test_trainers_and_the_world_use_the_template_too(model: Path, tmp_path: Path
     told = ["Because moon.", "No moon."]
     scorer = TextScorer(head, embedder=embedder)
     np.testing.assert_allclose(scorer(told, ["Why the moon?"] * 2).reward, expected)
-    np.testing.assert_allclose(rewarded_by(head, embedder)(["Why the moon?"] * 2, told), expected)
+    np.testing.assert_allclose(np.asarray(rewarded_by(head, embedder)(["Why the moon?"] * 2, told)), expected)
 
 
 def test_without_a_chat_template_texts_are_joined_as_everywhere(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ def alone(folder: Path, *, chat: bool = True) -> np.ndarray:
     """Return the logits `(n, labels)` of each text by itself, which needs no padding."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    net, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    net = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     net.config.pad_token_id = None  # the score is that of the last token
     out = []
     for prompt, response in zip(PROMPTS, RESPONSES, strict=True):

@@ -70,7 +70,8 @@ def test_tokens_have_the_probabilities_of_the_softmax(temperature: float, top_p:
 def test_the_first_token_has_the_probabilities_of_the_model(model: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    net, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    net: Any = AutoModelForCausalLM.from_pretrained(model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Why?"}], add_generation_prompt=True, return_tensors="pt"
     )
@@ -85,14 +86,15 @@ def test_the_first_token_has_the_probabilities_of_the_model(model: Path) -> None
     expected = np.array(list(share.values())) * n
     counts = np.array([drawn.count(word) for word in share])
     common = expected >= 5
-    both = [np.append(x[common], x[~common].sum()) for x in (counts, expected)]
-    assert chisquare(*both).pvalue > 1e-3
+    seen, wanted = (np.append(x[common], x[~common].sum()) for x in (counts, expected))
+    assert chisquare(seen, wanted).pvalue > 1e-3
 
 
 def test_temperature_0_takes_the_likeliest(policy: CausalLMPolicy, model: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    net, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    net: Any = AutoModelForCausalLM.from_pretrained(model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
     greedy = texts(replace(policy, temperature=0), n=1)
     for prompt, [text] in zip(PROMPTS, greedy, strict=True):
         asked = tokenizer.apply_chat_template(
@@ -120,10 +122,10 @@ def test_the_same_seed_gives_the_same_texts_whatever_the_batches(policy: CausalL
 
 
 def test_global_generators_are_untouched(policy: CausalLMPolicy) -> None:
-    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    numpy_before, torch_before = np.random.get_state(legacy=False)["state"]["key"].copy(), torch.get_rng_state()  # noqa: NPY002
     _engine.cache_clear()
     texts(policy)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_before)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_before)
 
 
@@ -200,14 +202,15 @@ def test_what_cannot_be_answered_is_refused(policy: CausalLMPolicy) -> None:
 
 
 def test_options_are_checked(policy: CausalLMPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
-    for options, message in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"engine": "magic"}, "engine must be one of transformers, vllm, got 'magic'"),
         ({"temperature": -1}, "temperature must be at least 0, got -1"),
         ({"top_p": 0}, r"top_p must be in \(0, 1\], got 0"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, got 0"),
         ({"stop": "end"}, "stop must be a tuple of strings that are not empty, got 'end'"),
         ({"stop": ("",)}, "stop must be a tuple of strings that are not empty"),
-    ]:
+    ]
+    for options, message in cases:
         with pytest.raises(OptionError, match=message):
             replace(policy, **options)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -264,6 +267,7 @@ def test_a_pool_is_read_like_any_other(policy: CausalLMPolicy, tmp_path: Path) -
     assert data.policy is not None
     assert set(data.policy) == {"tiny-lm"}
     flat = [(row["prompt"], text) for row in rows for text in row["responses"]]
+    assert data.gold is not None
     np.testing.assert_allclose(data.gold, gold([p for p, _ in flat], [t for _, t in flat]), atol=1e-5)
     assert not (tmp_path / "pool.jsonl.parts").exists()
 
@@ -282,6 +286,7 @@ def test_empty_responses_are_kept_and_counted(policy: CausalLMPolicy, model: Pat
     assert report.empty == report.responses == 20
     data = read_candidates(tmp_path / "p.jsonl", embedder=Hashing())
     assert len(data.features) == 20
+    assert data.gold is not None
     assert np.isfinite(data.gold).all()
 
 
@@ -299,9 +304,9 @@ def test_parts_of_another_run_are_not_taken(policy: CausalLMPolicy, tmp_path: Pa
 
     with pytest.raises(KeyboardInterrupt):
         write_pool(policy, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, seed=0, shards=PoolShards(2, stop))
-    for other, options in ((policy, {"seed": 1}), (replace(policy, top_p=0.5), {"seed": 0})):
+    for other, seed in ((policy, 1), (replace(policy, top_p=0.5), 0)):
         with pytest.raises(OptionError, match="was begun with another model, other prompts or other options"):
-            write_pool(other, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, shards=PoolShards(2), **options)
+            write_pool(other, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, shards=PoolShards(2), seed=seed)
     smaller = replace(policy, batch_size=1)  # what a run that was out of memory is started again with
     assert write_pool(smaller, tmp_path / "p.jsonl", prompts=PROMPTS, n=2, seed=0, shards=PoolShards(2)).resumed == 2
     write_pool(policy, tmp_path / "whole.jsonl", prompts=PROMPTS, n=2, seed=0)
@@ -309,10 +314,11 @@ def test_parts_of_another_run_are_not_taken(policy: CausalLMPolicy, tmp_path: Pa
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(policy: CausalLMPolicy, tmp_path: Path) -> None:
-    for options, error, message in [
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"prompts": []}, DataError, "there are no prompts"),
         ({"prompts": ["a", "b"], "ids": ["x", "x"]}, DataError, "ids must name the 2 prompts"),
-    ]:
+    ]
+    for options, error, message in cases:
         with pytest.raises(error, match=message):
             write_pool(policy, tmp_path / "p.jsonl", **{"n": 1, "seed": 0} | options)
     with pytest.raises(OptionError, match="shards must have at least 1 prompt, got 0; take 16"):

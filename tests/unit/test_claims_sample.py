@@ -7,13 +7,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, IntArray
 from embrm.errors import DataError, OptionError
 from embrm.study.claims.sample import Sample, resample
 from embrm.study.claims.verdict import conclude, difference
 
 
-def mean(x: Array, *, cluster: Array | None = None, draws: int = 2000) -> Sample:
+def mean(x: Array, *, cluster: IntArray | None = None, draws: int = 2000) -> Sample:
     return resample([x], lambda means: means[0], draws=draws, clusters=[cluster])
 
 

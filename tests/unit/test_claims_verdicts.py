@@ -362,10 +362,12 @@ def test_noise_without_noisy_labels_is_missing() -> None:
 
 def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[tuple[str, int, int], dict[Metric, Array]] = {}
     for seed in range(4):
         level = {"latent": 0.9, "joint": 0.7, "pca": 0.6}
-        auroc = {Metric("auroc", space=space): mean + 0.02 * rng.normal(size=12) for space, mean in level.items()}
+        auroc: dict[Metric, Array] = {
+            Metric("auroc", space=space): mean + 0.02 * rng.normal(size=12) for space, mean in level.items()
+        }
         for values in auroc.values():
             values[seed::4] = np.nan  # every prompt lacks hacked texts under one seed
         arrays["inform", 500, seed] = auroc
@@ -399,7 +401,7 @@ def test_runs_that_are_not_hacked_cannot_show_a_rise() -> None:
     results = simulated.trial("C7", holds=True, number=0)
     for row in results.rows:
         if row.cell.bias:
-            row.arrays[Metric("points", "gold")][:] = np.arange(9.0)  # type: ignore[index]
+            row.arrays[Metric("points", "gold")][:] = np.arange(9.0)
     found = claims.get("C7")(results, "world", draws=400)
     assert "gold falls in 0 of 5 runs along the path" in found.reason
 

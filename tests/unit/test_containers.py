@@ -56,10 +56,10 @@ def zstd(data: bytes) -> bytes:
     out = pa.BufferOutputStream()
     with pa.CompressedOutputStream(out, "zstd") as packed:
         packed.write(data)
-    return out.getvalue().to_pybytes()
+    return bytes(out.getvalue().to_pybytes())
 
 
-CONTAINERS = {
+CONTAINERS: dict[str, Any] = {
     "lines": lines,
     "lines with old ends": lambda rows: lines(rows).replace(b"\n", b"\r"),
     "array": lambda rows: json.dumps(rows).encode(),

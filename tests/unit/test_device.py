@@ -32,14 +32,14 @@ def options_of(name: str) -> dict[str, Any]:
         "ensemble": {"base": base, "members": 2},
         "warm": {"base": base, "members": 2},
     }
-    return quick.get(name, FEW if issubclass(heads.get(name), GradientHead) else {})
+    return quick.get(name, FEW if isinstance(heads.get(name)(), GradientHead) else {})
 
 
 # Every head that computes in torch, and the options that take tensors ways of their own.
 GRADIENT = [
     (name, options_of(name))
     for name in heads.names()
-    if issubclass(heads.get(name), GradientHead)
+    if isinstance(heads.get(name)(), GradientHead)
     or any(isinstance(value, GradientHead) for value in vars(heads.get(name)()).values())
 ]
 CASES: list[tuple[str, dict[str, Any]]] = [

@@ -19,10 +19,11 @@ from embrm import embedders
 from embrm.embedders import _fastest, _transformer, minilm
 from embrm.embedders._fastest import PROBES, REFERENCE, Probed, Way, measure
 from embrm.embedders._model import Model
+from embrm.embedders.cache.store import remember
 from embrm.errors import CacheError, MissingExtraError, OptionError
 from tests.tiny_model import LIMIT, make_tiny_model
 
-sentence_transformer = embedders.get("sentence_transformer")
+sentence_transformer: Any = embedders.get("sentence_transformer")
 LONG = "The cat sat on the mat and looked at the moon, and " * 8
 BFLOAT16 = Way("torch", "bfloat16")
 ONNX = Way("onnx", "float32")
@@ -294,7 +295,7 @@ def test_what_another_process_measured_first_holds(tiny: Path, monkeypatch: pyte
 
     def late(models: Any) -> Probed:
         ones = dict.fromkeys(models, 1.0)
-        _transformer.remember(recipe._question(), Probed(BFLOAT16, ones, ones).as_json())
+        remember(recipe._question(), Probed(BFLOAT16, ones, ones).as_json())
         return Probed(REFERENCE, ones, ones)
 
     monkeypatch.setattr(_transformer, "measure", late)

@@ -9,6 +9,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ import pytest
 from embrm.core.files import check_output, check_writable, fingerprint, read_rows, sha256, write_rows
 from embrm.errors import DataError, MissingExtraError, OptionError
 
-ROWS = [{"a": "é – 你好", "b": [1, 2.5]}, {"a": None, "b": [3.0]}]
+ROWS: list[dict[str, Any]] = [{"a": "é – 你好", "b": [1, 2.5]}, {"a": None, "b": [3.0]}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 
 

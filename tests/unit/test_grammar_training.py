@@ -1,10 +1,11 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from embrm.core.trajectory import Trajectory
+from embrm.core.trajectory import Step, Trajectory
 from embrm.errors import DataError, OptionError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.training import PolicyGradient, RunStoppedError
@@ -36,7 +37,7 @@ class TextReward:
 
 
 @pytest.mark.parametrize("algorithm", ["reinforce", "ppo"])
-def test_training_reaches_the_closed_form_optimum(world: World, algorithm: str) -> None:
+def test_training_reaches_the_closed_form_optimum(world: World, algorithm: Literal["reinforce", "ppo"]) -> None:
     # With an attribute-only reward, E[r] − β·KL is maximised by the tilted policy, exactly.
     recipe = PolicyGradient(algorithm=algorithm, steps=150, batch=64, kl_weight=1.0, learning_rate=0.05)
     run = recipe.train(world, biased(world), seed=0)
@@ -58,7 +59,7 @@ def test_record_is_exact_and_reproducible(world: World, tmp_path: Path) -> None:
     def latent(prompts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
         return np.array([[len(t), len(p)] for t, p in zip(texts, prompts, strict=True)], dtype=float)
 
-    seen = []
+    seen: list[Step] = []
     run = recipe.train(world, biased(world), seed=3, latent=latent, folder=tmp_path / "run", on_step=seen.append)
     again = recipe.train(world, biased(world), seed=3)
     np.testing.assert_allclose(run.series("proxy"), again.series("proxy"), atol=0)
@@ -74,6 +75,7 @@ def test_record_is_exact_and_reproducible(world: World, tmp_path: Path) -> None:
     back = Trajectory.load(tmp_path / "run")
     np.testing.assert_allclose(back.series("flattery"), run.series("flattery"), atol=0)
     assert back.steps[4].latent is not None
+    assert run.steps[4].latent is not None
     np.testing.assert_allclose(back.steps[4].latent, run.steps[4].latent)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from embrm import detectors, embedders, heads, read_pairs
-from embrm.core.trajectory import Trajectory
+from embrm.core.trajectory import Step, Trajectory
 from embrm.data.texts import read_prompts, read_texts
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.heads import FittedHead
@@ -93,7 +93,7 @@ def test_a_run_records_what_the_policy_was_before_each_step(
     reward = Kept(model, EMBEDDER, latents=True)
     constant = {"lr_scheduler_type": "constant", "gradient_checkpointing": False}
     recipe = GRPO(steps=5, options=constant, **TINY)
-    seen = []
+    seen: list[Step] = []
     run = recipe.train(lm, asked, reward=reward, seed=1, gold=gold, folder=tmp_path / "run", on_step=seen.append)
     assert [step.step for step in seen] == [step.step for step in run.steps] == [*range(5)]
     for step, call in zip(run.steps, reward.calls, strict=True):
@@ -104,6 +104,7 @@ def test_a_run_records_what_the_policy_was_before_each_step(
         value = model.score(vectors).centred().mean
         np.testing.assert_allclose([row["proxy"] for row in step.sample], value, rtol=1e-5)
         np.testing.assert_allclose([step.proxy, step.gold], [value.mean(), gold(plain, texts).mean()], rtol=1e-4)
+        assert step.latent is not None
         np.testing.assert_allclose(step.latent, model.latent(vectors), rtol=1e-5)
     # After 4 steps of the same seed the policy is the one whose texts the fifth step saw.
     short = GRPO(steps=4, options=constant, **TINY)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from embrm import Features, Pairs, heads
+from embrm.core.provenance import Provenance
 from embrm.errors import DataError
 from tests.planted import planted
 
@@ -15,7 +16,7 @@ from tests.planted import planted
 def made_by(embedder: str) -> Pairs:
     pairs, _ = planted(pairs=60)
     x = pairs.features
-    features = Features(x.views, prompt=x.prompt, length=x.length, embedder=embedder)
+    features = Features(x.views, prompt=x.prompt, length=x.length, embedder=Provenance.of(embedder))
     return Pairs(features, pairs.chosen, pairs.rejected)
 
 

@@ -122,14 +122,14 @@ def test_odin_needs_lengths_and_sensible_options() -> None:
 
 def test_the_energy_density_integrates_to_one_and_recovers_a_planted_noise() -> None:
     pairs, _ = planted()
-    model = heads.get("ebrm")(noise=0.3).fit(pairs, seed=0)
+    model: Any = heads.get("ebrm")(noise=0.3).fit(pairs, seed=0)
     density = model.density(pairs.features)
     np.testing.assert_allclose(density.probability.sum(axis=1), 1, rtol=1e-6)
     planted_sd = 0.3 * 3.5 * model.scale[1]  # ν of the positives, in the units of the base
     np.testing.assert_allclose(np.median(density.sd), planted_sd, rtol=0.2)
     base = model.base.score(pairs.features).centred().mean
     assert np.corrcoef(density.mean, base)[0, 1] > 0.98
-    wide = heads.get("ebrm")(noise=0.3, penalty=0.05).fit(pairs, seed=0)
+    wide: Any = heads.get("ebrm")(noise=0.3, penalty=0.05).fit(pairs, seed=0)
     assert np.median(wide.density(pairs.features).sd) / wide.scale[1] > 1.3 * 0.3 * 3.5
     scored = model.score(pairs.features)
     assert scored.sigma is not None

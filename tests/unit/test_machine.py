@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -15,8 +16,8 @@ def test_the_processor_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert machine.processor()
     info = tmp_path / "cpuinfo"
     monkeypatch.setattr(machine, "Path", lambda _: info)
-    monkeypatch.setattr(machine.platform, "processor", lambda: "")
-    monkeypatch.setattr(machine.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert machine.processor() == "riscv64"  # no such file
     info.write_text(
         "processor\t: 0\nmodel name\t: Fast CPU @ 3 GHz\n\nprocessor\t: 1\nmodel name\t: Fast CPU @ 3 GHz\n"

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from embrm.errors import DataError, OptionError
+from embrm.metrics import auroc, true_positive_rate
 from embrm.monitoring import onset
 
 
@@ -96,11 +97,11 @@ def test_rates_against_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     positive = rng.random(200) < 0.3
     scores = np.round(rng.normal(size=200) + positive, 1)  # with ties
-    assert onset.auroc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
+    assert auroc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
     false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
     for rate in (0.0, 0.01, 0.05, 0.5):
         expected = true[false <= rate].max()
-        assert onset.true_positive_rate(scores, positive, rate=rate) == pytest.approx(expected)
+        assert true_positive_rate(scores, positive, rate=rate) == pytest.approx(expected)
 
 
 def test_bad_input_is_refused() -> None:
@@ -117,6 +118,6 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(OptionError, match="loss must be inside"):
         onset.gold_onset([1, 2, 3], loss=0)
     with pytest.raises(OptionError, match="rate must be inside"):
-        onset.true_positive_rate([1, 2], [False, True], rate=1)
+        true_positive_rate([1, 2], [False, True], rate=1)
     with pytest.raises(DataError, match="positives and negatives are both needed"):
-        onset.auroc([1, 2], [True, True])
+        auroc([1, 2], [True, True])

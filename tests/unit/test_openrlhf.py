@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from embrm import embedders, heads, read_pairs, selectors
 from embrm.core.data import Provenance
 from embrm.data.faults import RowRules
 from embrm.data.texts import read_texts
-from embrm.embedders import Embedded
+from embrm.embedders import Embedded, Embedder
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
 from embrm.integrations import _server, openrlhf
@@ -35,7 +35,7 @@ CHATML = "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
 
 
 @dataclass(frozen=True)
-class Counting:
+class Counting(Embedder):
     """The hashing embedder, with a record of every call."""
 
     calls: list[list[str]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Counting:
     seconds: float = 0.0
     identity = "hashing dimension=64"
 
-    def embed(self, texts: list[str], *, progress: bool = False) -> Embedded:
+    def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
         self.calls.append(list(texts))
         time.sleep(self.seconds)
         if self.broken:

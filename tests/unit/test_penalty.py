@@ -36,9 +36,10 @@ def test_the_distance_is_that_of_the_class_of_the_prompt(data: Shipped, model: F
     found = LatentPenalty.of(model, data, weight=0.5).rows(latents[:20], written.prompts[:20])
     pooled = LatentPenalty.of(model, data, weight=0.5, by_class=False).rows(latents[:20], written.prompts[:20])
     group = np.array([topics[t].group for t in written.topic])
-    for values, rows in ((found, lambda i: group == group[i]), (pooled, lambda i: group == group)):
+    for values, by_class in ((found, True), (pooled, False)):
         for i in range(20):
-            usual = LedoitWolf().fit(latents[rows(i)])
+            members = (group == group[i]) if by_class else np.ones(len(group), dtype=bool)
+            usual = LedoitWolf().fit(latents[members])
             exact = 0.5 * mahalanobis(latents[i], usual.location_, np.linalg.inv(usual.covariance_))
             np.testing.assert_allclose(values[i], exact, rtol=1e-3)
     assert np.abs(found - pooled).max() > 0.01

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embrm.core.arrays import Array
 from embrm.core.data import Candidates, Pairs, Provenance
 from embrm.data.encode import TruncationWarning
 from embrm.data.read import read, read_candidates, read_pairs
 from embrm.data.texts import number_prompts, read_texts
-from embrm.embedders import Embedded, get, provenance_of
+from embrm.embedders import Embedded, Embedder, get, provenance_of
 from embrm.errors import DataError, OptionError
 
 HASHING = get("hashing")(dimension=64)
@@ -25,11 +26,11 @@ def file(folder: Path, *rows: dict[str, Any], name: str = "rows.jsonl") -> Path:
     return folder / name
 
 
-def vector(text: str) -> np.ndarray:
-    return HASHING.embed([text]).vectors[0]
+def vector(text: str) -> Array:
+    return np.asarray(HASHING.embed([text]).vectors[0])
 
 
-PAIRS = [
+PAIRS: list[dict[str, Any]] = [
     {"prompt": "p", "chosen": "a", "rejected": "b", "weight": 2, "margin": 0.5},
     {"prompt": "p", "chosen": "b", "rejected": "c", "tie": True},
     {"prompt": "q", "chosen": "a", "rejected": "bb"},
@@ -117,7 +118,7 @@ def test_rows_without_a_prompt_are_prompts_of_their_own_and_prompts_keep_their_n
     np.testing.assert_array_equal(numbers[1], [2, 3])
 
 
-POOLS = [
+POOLS: list[dict[str, Any]] = [
     {"id": "x", "prompt": "p", "responses": ["a", "b", "a"], "gold": [0, 1, 2], "policy": ["m", "n", "m"]},
     {"prompt": said("q"), "responses": ["c"], "gold": [3], "policy": ["n"]},
 ]
@@ -144,7 +145,7 @@ def test_the_columns_tell_what_a_file_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(single.offsets, [0, 1])
 
 
-class Short:
+class Short(Embedder):
     """Reads three characters."""
 
     identity = "short"

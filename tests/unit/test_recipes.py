@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -21,11 +21,11 @@ from embrm.heads import Head
 class Cake(Recipe):
     """A family of recipes for the tests, whose icing is a recipe too."""
 
-    family: Any = Variants("cake")
+    family: ClassVar[Any] = Variants("cake")
 
 
 class Icing(Recipe):
-    family: Any = Variants("icing")
+    family: ClassVar[Any] = Variants("icing")
 
 
 @Icing.family.offer("sugar")
@@ -134,7 +134,7 @@ def test_names_that_are_not_there() -> None:
 
 @dataclass(frozen=True)
 class Opaque:
-    thing: complex.__class__  # type: ignore[name-defined]
+    thing: complex.__class__  # type: ignore[valid-type]
     other: object.__reduce__  # type: ignore[valid-type]
 
 

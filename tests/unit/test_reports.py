@@ -29,6 +29,7 @@ def made(n: int = 400, members: int = 3, seed: int = 0) -> tuple[Reward, Pairs]:
 
 def test_pair_numbers_equal_scikit_learn_and_a_loop() -> None:
     reward, pairs = made()
+    assert pairs.weight is not None
     found = pair_report(reward, pairs, seed=0)
     margin = reward.draws[:, pairs.chosen] - reward.draws[:, pairs.rejected]
     p = expit(margin).mean(axis=0)

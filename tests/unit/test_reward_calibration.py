@@ -10,7 +10,6 @@ from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss
 
 from embrm import Features, Pairs, Reward
-from embrm.core.arrays import Array
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.reports import pair_report
 from embrm.metrics.calibration import Abstention, Preferences, calibration_report, fit_temperature, tempered
@@ -131,7 +130,7 @@ def test_decided_pairs_are_the_surer_ones() -> None:
 
 def test_plausible_sets_by_hand() -> None:
     p = np.array([0.9, 0.5, 0.2])
-    both: Array = Abstention(threshold=0.6, alpha=0.1, prompts=9).plausible(p)
+    both = Abstention(threshold=0.6, alpha=0.1, prompts=9).plausible(p)
     np.testing.assert_array_equal(both, [[True, True, False], [False, True, True]])
     neither = Abstention(threshold=0.3, alpha=0.4, prompts=9).plausible(p)
     np.testing.assert_array_equal(neither, [[True, False, False], [False, False, True]])

@@ -221,7 +221,7 @@ def test_rewards_are_compared_on_the_same_rows(tmp_path: Path) -> None:
     )
     same = found.differences["same"]
     assert (same.gained, same.lost, same.p_value) == (0, 0, 1.0)
-    assert (same.scores["Safety"].low, same.scores["Safety"].high) == (0, 0)
+    np.testing.assert_array_equal([same.scores["Safety"].low, same.scores["Safety"].high], 0)
 
 
 def test_rows_of_a_prompt_are_resampled_together(tmp_path: Path) -> None:

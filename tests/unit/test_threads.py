@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import timeit
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -77,7 +77,7 @@ def test_blocks_nest() -> None:
 
 
 def test_a_generator_left_in_the_middle_restores_when_it_is_closed(caller: dict[str, int]) -> None:
-    def numbers() -> Iterator[int]:
+    def numbers() -> Generator[int]:
         with one_thread:
             yield 1
             yield 2
@@ -200,14 +200,22 @@ def pairs() -> Pairs:
 def test_heads_fit_and_score_on_one_thread(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     view = Pairs.compact
-    monkeypatch.setattr(Pairs, "compact", lambda self: (seen.append(set(settings().values())), view(self))[1])
+
+    def compact(self: Pairs) -> Pairs:
+        seen.append(set(settings().values()))
+        return view(self)
+
+    monkeypatch.setattr(Pairs, "compact", compact)
     recipe = get_head(name)()
     data = pairs()
     model = recipe.fit(data, seed=0)
     recipe.fit_many([Problem(data, 1)])
-    monkeypatch.setattr(
-        type(model), "_view", lambda self, f: (seen.append(set(settings().values())), f.matrix(self.head.view))[1]
-    )
+
+    def viewed(self: Any, features: Any) -> Any:
+        seen.append(set(settings().values()))
+        return features.matrix(self.head.view)
+
+    monkeypatch.setattr(type(model), "_view", viewed)
     model.score(data.features)
     model.latent(data.features)
     assert len(seen) >= 2
@@ -222,16 +230,22 @@ def test_a_head_from_elsewhere_is_limited_too() -> None:
         def restore(self, state: Any) -> Any:
             raise NotImplementedError
 
-    assert Probe().fit(pairs(), seed=0) == {1}
-    assert Probe().fit_many([1, 2]) == [{1}, {1}]
+    probe: Any = Probe()
+    assert probe.fit(pairs(), seed=0) == {1}
+    assert probe.fit_many([1, 2]) == [{1}, {1}]
 
 
 def test_curves_are_computed_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     from embrm.bestofn import curves
+    from embrm.bestofn.ranks import ranked
 
     seen = []
-    real = curves.ranked
-    monkeypatch.setattr(curves, "ranked", lambda values: (seen.append(settings()), real(values))[1])
+
+    def kept(values: Any) -> Any:
+        seen.append(settings())
+        return ranked(values)
+
+    monkeypatch.setattr(curves, "ranked", kept)
     curve(np.arange(6.0).reshape(2, 3), np.ones((2, 3)), sizes=[1, 2])
     assert seen
     assert all(set(found.values()) == {1} for found in seen)

@@ -51,7 +51,7 @@ def test_the_reward_is_the_value_of_any_selector(name: str, model: FittedHead) -
     rule = selectors.get(name)()
     found = RewardFunction(model, EMBEDDER, selector=rule)(prompts=PROMPTS, completions=ANSWERS)
     expected = rule(model.score(vectors(PROMPTS, ANSWERS)).centred(), seed=1).value
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(np.array(found, float), expected, rtol=1e-5)
     assert all(type(value) is float for value in found)
 
 
@@ -61,7 +61,7 @@ def test_robust_values_the_draws_and_sigmas_of_brme() -> None:
     )
     rule = selectors.get("robust")()
     found = RewardFunction(brme, EMBEDDER, selector=rule)(PROMPTS, ANSWERS)
-    np.testing.assert_allclose(found, rule(brme.score(vectors(PROMPTS, ANSWERS))).value, rtol=1e-5)
+    np.testing.assert_allclose(np.array(found, float), rule(brme.score(vectors(PROMPTS, ANSWERS))).value, rtol=1e-5)
 
 
 def test_thompson_draws_a_member_for_each_prompt_and_batch(model: FittedHead) -> None:
@@ -76,7 +76,7 @@ def test_thompson_draws_a_member_for_each_prompt_and_batch(model: FittedHead) ->
 
 def test_the_mean_is_taken_without_a_selector(model: FittedHead) -> None:
     found = RewardFunction(model, EMBEDDER)(PROMPTS, ANSWERS)
-    np.testing.assert_allclose(found, model.score(vectors(PROMPTS, ANSWERS)).centred().mean, rtol=1e-5)
+    np.testing.assert_allclose(np.array(found, float), model.score(vectors(PROMPTS, ANSWERS)).centred().mean, rtol=1e-5)
 
 
 def test_the_penalty_is_the_weighted_mahalanobis_distance_in_the_latent(model: FittedHead, reference: Texts) -> None:
@@ -91,7 +91,9 @@ def test_the_penalty_is_the_weighted_mahalanobis_distance_in_the_latent(model: F
     usual = LedoitWolf().fit(model.latent(vectors(reference.prompts, reference.responses)).astype(np.float64))
     latents = model.latent(vectors(PROMPTS, ANSWERS))
     distance = [mahalanobis(z, usual.location_, usual.precision_) for z in latents]
-    np.testing.assert_allclose(np.subtract(plain(PROMPTS, ANSWERS), paid), 0.5 * np.array(distance), rtol=1e-3)
+    np.testing.assert_allclose(
+        np.array(plain(PROMPTS, ANSWERS), float) - np.array(paid, float), 0.5 * np.array(distance), rtol=1e-3
+    )
     np.testing.assert_allclose(logged["penalty"], distance, rtol=1e-3)
     np.testing.assert_allclose(logged["embrm/penalty"], np.mean(distance), rtol=1e-3)
 
@@ -110,7 +112,8 @@ def test_none_gives_none_and_an_empty_completion_the_reward_of_an_empty_text(mod
     found = reward(["Why?"] * 4, completions, log_extra=extra.__setitem__)
     assert found[0] is None
     assert found[2] is None
-    np.testing.assert_allclose([found[1], found[3]], reward(["Why?"] * 2, ["", "Air."]), rtol=1e-5)
+    said = np.array(reward(["Why?"] * 2, ["", "Air."]), float)
+    np.testing.assert_allclose(np.array([found[1], found[3]], float), said, rtol=1e-5)
     assert [value is None for value in extra["uncertainty"]] == [True, False, True, False]
     assert reward(["Why?"] * 2, [None, None]) == [None, None]
     assert reward.seen is None
@@ -118,9 +121,10 @@ def test_none_gives_none_and_an_empty_completion_the_reward_of_an_empty_text(mod
 
 def test_uncertainty_is_logged_as_trl_logs(model: FittedHead) -> None:
     metrics, columns = dict[str, float](), dict[str, list[Any]]()
-    log = {"log_metric": metrics.__setitem__, "log_extra": columns.__setitem__}
-    more = {"completion_ids": [[1]] * 3, "trainer_state": object(), "topic": ["a", "b", "c"]}
-    RewardFunction(model, EMBEDDER)(prompts=PROMPTS, completions=ANSWERS, **log, **more)
+    more: dict[str, Any] = {"completion_ids": [[1]] * 3, "trainer_state": object(), "topic": ["a", "b", "c"]}
+    RewardFunction(model, EMBEDDER)(
+        prompts=PROMPTS, completions=ANSWERS, log_metric=metrics.__setitem__, log_extra=columns.__setitem__, **more
+    )
     sd = model.score(vectors(PROMPTS, ANSWERS)).centred().sd
     np.testing.assert_allclose(columns["uncertainty"], sd, rtol=1e-5)
     assert metrics == {"embrm/uncertainty": pytest.approx(sd.mean(), rel=1e-5), "embrm/cut": 0.0}
@@ -137,6 +141,8 @@ def test_a_pickle_gives_the_same_rewards(folder: bool, model: FittedHead, refere
     expected = reward(PROMPTS, ANSWERS)
     back = pickle.loads(pickle.dumps(reward))
     assert back(PROMPTS, ANSWERS) == expected
+    assert back.alarm is not None
+    assert reward.alarm is not None
     first = reward.alarm.trace.statistic
     np.testing.assert_array_equal(back.alarm.trace.statistic, np.tile(first, 2))  # the history of the run goes along
 
@@ -198,7 +204,7 @@ def test_an_alarm_fires_where_detect_says_it_does_on_the_recorded_run(
     scorer = Scorer("", model, lambda _: {"embedder": EMBEDDER})
     rule = AlarmRule(level=0.2)
     expected = watch_run({name: recipe}, scorer, reference, tmp_path / "run", spaces=["latent"], rule=rule, seed=0)[0]
-    np.testing.assert_allclose(found, expected.statistic, rtol=1e-4)
+    np.testing.assert_allclose(np.array(found, float), expected.statistic, rtol=1e-4)
     assert alarm.fired == expected.alarm
     assert alarm.fired in range(10, 14)
 

@@ -82,9 +82,9 @@ def test_sampling_is_reproducible_and_follows_the_reference(world: World) -> Non
     for i, chances in enumerate(world.reference):
         share = np.bincount(a.counts[:, i], minlength=len(chances)) / 3000
         np.testing.assert_allclose(share, chances, atol=4 * np.sqrt(0.25 / 3000))
-    state = np.random.get_state()[1].copy()  # type: ignore[union-attr]  # noqa: NPY002
+    state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     world.sample(10, seed=0)
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state(legacy=False)["state"]["key"], state)  # noqa: NPY002
 
 
 def test_sample_keeps_to_the_given_topics(world: World) -> None:

@@ -1,0 +1,46 @@
+# The recipes that .ci/run, the workflows and CONTRIBUTING.md use: `just` lists them.
+set positional-arguments
+
+_list:
+    @just --list --unsorted
+
+# Install what development needs, at the versions that are tested; on Linux take torch's CPU build first (README.md).
+setup:
+    pip install -c constraints.txt -e '.[dev]'
+
+# Style, docstrings and layout.
+lint:
+    ruff check
+    ruff format --check
+
+# Types of the package and of everything around it.
+types:
+    mypy
+
+# The default tests: README's command.
+test *arguments:
+    pytest "$@"
+
+# The tests that take more than a few seconds.
+slow *arguments:
+    pytest -m slow "$@"
+
+# The study's report in a headless Chromium.
+browser *arguments:
+    pytest -m browser "$@"
+
+# The default tests, with the share of lines that they run; too few are a failure (pyproject.toml has the floor).
+coverage *arguments:
+    pytest --cov "$@"
+
+# The smallest study, whose verdicts must be the expected ones.
+study folder='runs/ci':
+    embrm study --config ci -o "{{ folder }}"
+    embrm claims "{{ folder }}" --expect examples/ci/expected.yaml --reasons
+
+# The wheel and the source archive, into dist/.
+wheel:
+    python -m build
+
+# What to run before a change is proposed; .ci/run does more, in a fresh environment.
+check: lint types test
