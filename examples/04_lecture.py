@@ -127,7 +127,7 @@ scatter = (
 )
 save(paper(alt.LayerChart(layer=[scatter])), FIGURES / "latent.svg")
 
-# %% 8. Mitigation: push on the worst of five members, or pay for leaving the latents of the training texts
+# %% 8. Mitigation: optimise against the worst of five members, or pay for leaving the latents of the training texts
 beliefs = models["inform"].score(proposals.features)
 penalty = LatentPenalty.of(model, data, weight=0.01, squared=True).on_proposals(data)
 values = {

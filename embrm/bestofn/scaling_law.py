@@ -1,4 +1,4 @@
-"""How far a proxy can be pushed: scaling-law fits, their forecasts, and the peak with what is lost after it.
+"""How far one can optimise against a proxy: scaling-law fits, their forecasts, and the peak with what is lost after it.
 
 Gold comes per prompt, `(prompts, k)` along a path of k points, or `(prompts, seeds, k)`; then prompts and seeds are
 both resampled.

@@ -1,4 +1,4 @@
-"""How far a rule may be pushed: where gold begins to fall, and whether the law of its start foretells its end."""
+"""How far one may optimise against a reward: where gold begins to fall, and whether the law of its start foretells its end."""
 
 from __future__ import annotations
 
