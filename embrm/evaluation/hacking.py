@@ -1,4 +1,4 @@
-"""How far one may optimise against a reward: where gold begins to fall, and whether the law of its start foretells its end."""
+"""How far one may optimise against a reward: where gold begins to fall, and what the law of its start foretells."""
 
 from __future__ import annotations
 
