@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from embrm.errors import OptionError
+from embrm.metrics.significance import bootstrap_p, holm_adjusted, share_against
 from embrm.study.claims.sample import LEVEL, Sample
 
 TOST = 0.9  # level of the interval that two one-sided tests at 5 % look at
@@ -110,13 +111,13 @@ def difference(what: str, sample: Sample, *, smallest: float | None = None) -> P
         inner, outer = sample.interval_at(TOST)
         if verdict == "inconclusive" and -smallest < inner and outer < smallest:
             verdict = "negligible"
-        p_negligible = max(_share(sample.draws >= smallest), _share(sample.draws <= -smallest))
+        p_negligible = max(share_against(sample.draws >= smallest), share_against(sample.draws <= -smallest))
     return Part(
         what,
         sample,
         verdict,
-        _p(sample.draws <= 0),
-        _p(sample.draws >= 0),
+        bootstrap_p(sample.draws <= 0),
+        bootstrap_p(sample.draws >= 0),
         p_negligible,
         _needed(sample, smallest) if verdict == "inconclusive" else None,
     )
@@ -151,19 +152,9 @@ def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.i
     low, high = sample.interval
     inside, outside = above < low and high < below, low >= below or high <= above
     verdict: ClaimVerdict = "supported" if inside else "contradicted" if outside else "inconclusive"
-    p_for = max(_p(sample.draws >= below), _p(sample.draws <= above))
-    p_against = min(_p(sample.draws < below), _p(sample.draws > above))
+    p_for = max(bootstrap_p(sample.draws >= below), bootstrap_p(sample.draws <= above))
+    p_against = min(bootstrap_p(sample.draws < below), bootstrap_p(sample.draws > above))
     return Part(what, sample, verdict, p_for, p_against)
-
-
-def _share(against: np.typing.NDArray[np.bool_]) -> float:
-    """Return the share of the draws that speak against; never 0, as draws are finitely many."""
-    return (1 + int(against.sum())) / (1 + len(against))
-
-
-def _p(against: np.typing.NDArray[np.bool_]) -> float:
-    """Return the two-sided p-value: twice the share of the draws that speak against."""
-    return min(2 * _share(against), 1.0)
 
 
 def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
@@ -188,10 +179,9 @@ def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
 
 def holm(findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings of one data set with their verdicts after Holm's step-down correction."""
-    ran = sorted((f.p, i) for i, f in enumerate(findings) if f.p is not None)
-    kept: set[int] = set()
-    for place, (p, i) in enumerate(ran):
-        if p > (1 - LEVEL) / (len(ran) - place):
-            break
-        kept.add(i)
-    return [replace(f, holm=f.verdict if i in kept or f.p is None else "inconclusive") for i, f in enumerate(findings)]
+    ran = {i: f.p for i, f in enumerate(findings) if f.p is not None}
+    adjusted = dict(zip(ran, holm_adjusted(list(ran.values())).tolist(), strict=True))
+    return [
+        replace(f, holm=f.verdict if adjusted.get(i, 0.0) <= 1 - LEVEL else "inconclusive")
+        for i, f in enumerate(findings)
+    ]
