@@ -117,7 +117,7 @@ def compare_heads(
     prompts inside the training prompts, with the same budget (`embrm.tune`); options that a recipe sets to something
     else than their defaults stay so. The tuned recipe is then fitted on all training prompts, and its rewards divided
     by the temperature that tuning found, so that likelihoods compare what heads know, not the scale of their rewards.
-    The control "length" prefers the longer text, its temperature fitted on the training prompts; "random" says one half.
+    The control "length" prefers the longer text, its temperature fitted on the training prompts; "random" says 1/2.
 
     Intervals are percentile bootstraps over prompts, and all heads are resampled with the same draws: differences are
     paired. As folds share training prompts, they say how the numbers vary with the prompts that are judged, not with
