@@ -143,8 +143,8 @@ def _sizes(pairs: int) -> tuple[int, ...]:
     return tuple(size for size in (largest // 4, largest) if size >= 10)
 
 
-NO_GOLD = """# No gold is known: accuracy, calibration and the effect of label noise are measured on held-out pairs. Claims about
-# policies say "not run": they need pools with `gold` beside the pairs (`embrm study --init PAIRS --init POOLS`).
+NO_GOLD = """# No gold is known: accuracy, calibration and the effect of label noise are measured, on held-out pairs.
+# Claims about policies say "not run": they need pools with `gold` beside the pairs (--init PAIRS --init POOLS).
 """
 BIAS = "bias: [0.0, 1.0]            # simulated annotators' liking for length, in sd of a prompt's pool\n"
 TEMPLATE = """# A study of your data: {counted}.
