@@ -56,10 +56,10 @@ def draft(sources: Sequence[str]) -> StudyDraft:
         OptionError: there are two files of one kind, or more.
     """
     found = {(texts := _read(source)).kind: (source, texts) for source in sources}
-    if len(found) != len(sources) or not found.keys() <= {"pairs", "pools"}:
+    if not found or len(found) != len(sources) or not found.keys() <= {"pairs", "pools"}:
         raise OptionError(
             "a study takes one file of preferences (prompt, chosen, rejected), one of pools (prompt, responses), or "
-            f"one of each, got {', '.join(sources)}"
+            f"one of each, got {', '.join(sources) or 'none'}"
         )
     pools = found.get("pools")
     known = pools is not None and gold(pools[1].rows) is not None
