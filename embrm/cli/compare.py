@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
 from embrm.core.device import DEVICES, VARIABLE, use_device
 
 if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
     from embrm.evaluation.compare import FitProgress
 
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="Where heads trained by gradient compute; auto: on CUDA if it is there.",
 )
+@_rows.options
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -58,13 +60,14 @@ def command(
     output: str | None,
     device: str,
     source: _options.SourceOptions,
+    rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> None:
     """Compare heads on your own preferences, by cross-validation over prompts.
 
-    FILE has pairs (prompt, chosen, rejected). Every head is tuned with the same budget on validation prompts inside
-    each fold and judged on the prompts that were held out. Accuracy, negative log-likelihood (nats) and calibration
+    FILE has pairs (prompt, chosen, rejected), or another layout that gives pairs (`embrm data layouts`). Every head is
+    tuned with the same budget on validation prompts inside each fold, and judged on those held out. Accuracy, negative log-likelihood (nats) and calibration
     error come with differences from the first head: 95 % intervals over prompts, p-values after Holm's correction. The
     lines length and random say what no head needs to be trained for.
 
@@ -72,7 +75,8 @@ def command(
       embrm compare prefs.jsonl --head mlp --head inform:members=5 -o table.md
     """
     from embrm import heads
-    from embrm.data.read import read_pairs
+    from embrm.data.read import as_pairs
+    from embrm.data.texts import read_texts
     from embrm.evaluation.compare import compare_heads
     from embrm.heads.linear import Linear
     from embrm.report import comparison
@@ -83,16 +87,18 @@ def command(
         wanted = {"linear": Linear(), **wanted}
     if output:
         comparison.check(output)
-    data = read_pairs(file, views=dict.fromkeys(head.view for head in wanted.values()), **source.reading())
+    texts = read_texts(file, kind="pairs", rules=rules)
+    data = as_pairs(texts, views=dict.fromkeys(head.view for head in wanted.values()), **source.reading())
     with _progress() as progress:
         found = compare_heads(wanted, data, folds=folds, seeds=seeds, budget=budget, seed=seed, progress=progress)
-    lines = [comparison.title(found), _render.table(*comparison.cells(found))]
+    told, read = _rows.account(texts, len(data), rules)
+    lines = [read, comparison.title(found), _render.table(*comparison.cells(found))]
     if output:
         comparison.save(found, output)
         lines.append(f"table: {output}")
     for name, why in found.failures.items():
         click.echo(f"warning: {name} could not be fitted: {why}", err=True)
-    _render.emit({"file": file, "output": output, **found.as_dict()}, "\n".join(lines), as_json=as_json)
+    _render.emit({"file": file, "output": output, "data": told, **found.as_dict()}, "\n".join(lines), as_json=as_json)
 
 
 @contextmanager

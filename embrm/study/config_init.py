@@ -13,7 +13,7 @@ import numpy as np
 from embrm.data.read import as_pairs
 from embrm.data.texts import Texts, gold, number_prompts, read_texts
 from embrm.errors import DataError, OptionError
-from embrm.study.datasets import TEST_SHARE
+from embrm.study.schema import TEST_SHARE
 
 PROMPTS = 16  # at least: a quarter of them is held out, and four are needed to find a peak on half and measure it
 MOST_PAIRS = 4000  # to train on, as in the study of the shipped world
@@ -74,7 +74,7 @@ def _read(source: str) -> Texts:
     file = path / "candidates.jsonl.gz" if path.is_dir() else path
     if not file.is_file():
         raise DataError(f"there is no file {file}; a study reads files of this machine, so that it can go on")
-    return read_texts(file)
+    return read_texts(file, kind="judged")
 
 
 def _of_pairs(source: str, texts: Texts, pools: tuple[str, Texts] | None, *, known: bool) -> StudyDraft:

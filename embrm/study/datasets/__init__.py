@@ -13,7 +13,7 @@ from embrm.core.faces import lazily
 from embrm.study.datasets._registry import registry
 
 if TYPE_CHECKING:
-    from embrm.study.datasets._base import TEST_SHARE, Dataset, identify, kind_of, open_dataset
+    from embrm.study.datasets._base import Dataset, identify, kind_of, open_dataset
     from embrm.study.schema import DatasetConfig
 
 names, get, describe = registry.names, registry.get, registry.describe
@@ -23,7 +23,6 @@ __getattr__ = lazily(
     {
         "Dataset": "embrm.study.datasets._base",
         "DatasetConfig": "embrm.study.schema",
-        "TEST_SHARE": "embrm.study.datasets._base",
         "identify": "embrm.study.datasets._base",
         "kind_of": "embrm.study.datasets._base",
         "open_dataset": "embrm.study.datasets._base",
@@ -31,7 +30,6 @@ __getattr__ = lazily(
 )
 
 __all__ = [
-    "TEST_SHARE",
     "Dataset",
     "DatasetConfig",
     "describe",

@@ -14,8 +14,6 @@ from embrm.embedders import Embedder
 from embrm.study.datasets._registry import registry
 from embrm.study.schema import DatasetConfig
 
-TEST_SHARE = 0.25  # of the prompts, held out by the kinds that split files themselves
-
 
 @dataclass(frozen=True, eq=False)
 class Dataset(ABC):

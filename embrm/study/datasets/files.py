@@ -12,7 +12,7 @@ from embrm.core.registry import register
 from embrm.data.read import read_pairs
 from embrm.embedders import Embedder
 from embrm.errors import DataError
-from embrm.study.datasets._base import TEST_SHARE, Dataset
+from embrm.study.datasets._base import Dataset
 from embrm.study.datasets._pools import (
     embedder_of,
     file_hash,
@@ -22,7 +22,7 @@ from embrm.study.datasets._pools import (
     read_pool,
 )
 from embrm.study.results import key_of
-from embrm.study.schema import DatasetConfig
+from embrm.study.schema import TEST_SHARE, DatasetConfig
 from embrm.world.shipped import joined
 
 

@@ -13,9 +13,9 @@ from embrm.core.data import Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
 from embrm.errors import DataError
-from embrm.study.datasets._base import TEST_SHARE, Dataset
+from embrm.study.datasets._base import Dataset
 from embrm.study.datasets._pools import pool_identity, pool_parts, read_pool
-from embrm.study.schema import DatasetConfig
+from embrm.study.schema import TEST_SHARE, DatasetConfig
 from embrm.world.preferences import prefer
 
 TEST_PAIRS = 40  # of each test prompt

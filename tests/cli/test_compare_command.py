@@ -56,7 +56,8 @@ def rounded(value: object) -> str:
 def test_the_text_has_the_numbers_of_the_library_by_rank(embrm: Embrm, expected: HeadComparison) -> None:
     done = embrm("compare", "prefs.jsonl", *ARGUMENTS)
     assert (done.code, done.err) == (0, "")  # nobody looks at a bar here
-    about, header, *lines = done.out.splitlines()
+    read, about, header, *lines = done.out.splitlines()
+    assert read == "read as pairs: 80 rows"
     assert about == "80 pairs of 40 prompts, 3 folds by prompt, 1 seed, 1 recipe tried for each fold"
     assert header.split()[:2] == ["rank", "head"]
     cells = [re.split(r"  +", line.strip()) for line in lines]
