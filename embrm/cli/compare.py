@@ -67,9 +67,9 @@ def command(
     """Compare heads on your own preferences, by cross-validation over prompts.
 
     FILE has pairs (prompt, chosen, rejected), or another layout that gives pairs (`embrm data layouts`). Every head is
-    tuned with the same budget on validation prompts inside each fold, and judged on those held out. Accuracy, negative log-likelihood (nats) and calibration
-    error come with differences from the first head: 95 % intervals over prompts, p-values after Holm's correction. The
-    lines length and random say what no head needs to be trained for.
+    tuned with the same budget on validation prompts inside each fold, and judged on the prompts that were held out.
+    Accuracy, negative log-likelihood (nats) and calibration error come with differences from the first head: 95 %
+    intervals over prompts, p-values after Holm's correction. The lines length and random say what needs no training.
 
     Example:
       embrm compare prefs.jsonl --head mlp --head inform:members=5 -o table.md

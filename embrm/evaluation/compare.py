@@ -229,7 +229,9 @@ def _lines(judged: Mapping[str, HeldOut], compared: list[str], pairs: Pairs, *, 
             ahead[compared[h]][name] = HeadDifference(value, own, float(corrected))
     return {
         title: HeadLine(
-            *(interval(float(means[h, k]), draws[:, h, k]) for k in range(3)),
+            interval(float(means[h, 0]), draws[:, h, 0]),
+            interval(float(means[h, 1]), draws[:, h, 1]),
+            interval(float(means[h, 2]), draws[:, h, 2]),
             ahead[title],
             j.seconds,
             j.recipes,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from embrm.core.arrays import Array
 from embrm.data.read import as_pairs
 from embrm.data.texts import Texts, gold, number_prompts, read_texts
 from embrm.errors import DataError, OptionError
@@ -104,7 +105,7 @@ def _of_pools(source: str, texts: Texts, *, known: bool) -> StudyDraft:
     return _written("pool", {"pool": source}, counted, texts, prompts=prompts, pairs=bearable, known=known)
 
 
-def _unequal(values: np.typing.NDArray[np.float64]) -> int:
+def _unequal(values: Array) -> int:
     """Return how many pairs of responses differ."""
     same = np.unique(values, return_counts=True)[1]
     return int((len(values) ** 2 - (same**2).sum()) // 2)

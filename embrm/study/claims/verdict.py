@@ -33,7 +33,7 @@ class Finding:
         reason: the numbers, and of a contradicted claim what about the setting may explain it.
         detectable: the smallest effect that the sample finds with a probability of 80 %.
         needed: of an inconclusive claim how many times as many topics and seeds would decide it, if the effect is as
-            it was seen.
+            it was seen; None where none would, as of an effect of exactly zero.
         clusters: clusters of prompts (topics) that were resampled.
         p: two-sided bootstrap p-value.
         holm: the verdict after Holm's correction over all claims that were run on the data set.
@@ -123,8 +123,8 @@ def difference(what: str, sample: Sample, *, smallest: float | None = None) -> P
     )
 
 
-def _needed(sample: Sample, smallest: float | None) -> float:
-    """Return how many times as much data would decide a difference whose effect is the estimate.
+def _needed(sample: Sample, smallest: float | None) -> float | None:
+    """Return how many times as much data would decide a difference whose effect is the estimate; None if none would.
 
     An interval shrinks with the root of the data. It excludes zero when its half width is below the effect; it lies
     inside the smallest effect of interest when that of level 90 % is below what is left to there.
@@ -134,7 +134,7 @@ def _needed(sample: Sample, smallest: float | None) -> float:
     ways = [((high - low) / 2 / effect) ** 2] if effect > 0 else []
     if smallest is not None and effect < smallest:
         ways.append(((outer - inner) / 2 / (smallest - effect)) ** 2)
-    return max(min(ways, default=np.inf), 1.0)
+    return max(min(ways), 1.0) if ways else None
 
 
 def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.inf) -> Part:
