@@ -1,4 +1,4 @@
-"""The code of docs/extending.md does what its text says."""
+"""The code of docs/extending.md and docs/comparing.md does what its text says."""
 
 from __future__ import annotations
 
@@ -140,3 +140,13 @@ def test_the_data_sets_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert run(["study", "--config", "ci", *sets, "--workers", "1", "-o", str(output)]) == 0
         results = Results.load(output)
         assert {row.cell.kind for row in results.rows} == {"control", "tuning", "fit"}
+
+
+def test_the_comparison_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).resolve().parents[1]
+    monkeypatch.chdir(root)
+    text = (root / "docs" / "comparing.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    found: Any = scope(block, "comparing", monkeypatch)["found"]
+    assert capsys.readouterr().out.startswith(str(found.ranked))
+    assert found.lines["small"].seen[0].p.shape == (found.pairs,)

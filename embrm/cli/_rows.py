@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from embrm.errors import OptionError
+
+if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
+    from embrm.data.texts import Texts
 
 _OPTIONS = (
     click.option(
@@ -49,6 +53,13 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
+
+
+def account(texts: Texts, pairs: int, rules: RowRules) -> tuple[dict[str, Any], str]:
+    """Return what became of the rows of a file of pairs, and the same in one line: nothing is lost untold."""
+    told = {**texts.account, "pairs": pairs, "became_equal": len(texts.rows) - pairs, **rules.record}
+    lost = {name: count for name, count in told.items() if count and name not in ("layout", "rows", "pairs")}
+    return told, f"read as {told['layout']}: {told['rows']} rows" + "".join(f", {n}: {c}" for n, c in lost.items())
 
 
 def _columns(typed: tuple[str, ...]) -> dict[str, str]:

@@ -71,13 +71,11 @@ def command(
     texts = read_texts(pairs, kind="pairs", rules=rules)
     data = as_pairs(texts, views=(recipe.view,), **source.reading())
     model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
-    told = {**texts.account, "pairs": len(data), "became_equal": len(texts.rows) - len(data), **rules.record}
+    told, read = _rows.account(texts, len(data), rules)
     measured = report.as_dict() if report else None
     model = dataclasses.replace(model, record={**model.record, "data": told, "held_out": measured})
     model.save(output)
-    lines = [f"{head}: {len(data)} pairs of {len(data.features)} texts → {output}"]
-    lost = {name: count for name, count in told.items() if count and name not in ("layout", "rows", "pairs")}
-    lines.append(f"read as {told['layout']}: {told['rows']} rows" + "".join(f", {n}: {c}" for n, c in lost.items()))
+    lines = [f"{head}: {len(data)} pairs of {len(data.features)} texts → {output}", read]
     lines += [f"{name}: {model.record[name]}" for name in ("epochs", "prior_precision") if name in model.record]
     lines.append(_render.pair_table(report) if report else "no prompts were held out, so nothing was measured")
     made = model.embedder.as_json()

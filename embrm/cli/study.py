@@ -7,10 +7,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from embrm.cli import _options, _render
 
@@ -26,6 +28,12 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
 @click.option("--config", default="laptop", show_default=True, metavar="NAME|FILE", help="laptop, ci, or a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value, such as pairs=[500].")
 @click.option("-o", "--output", default="runs/study", show_default=True, metavar="FOLDER", help="Where results go.")
+@click.option(
+    "--init",
+    multiple=True,
+    metavar="FILE",
+    help="Only write a configuration for your preferences or pools (give both for one of both), to -o or the screen.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be computed and how long it would take.")
 @click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What computes."
@@ -40,6 +48,7 @@ def command(
     config: str,
     overrides: tuple[str, ...],
     output: str,
+    init: tuple[str, ...],
     dry_run: bool,
     engine: Literal["local", "ray"],
     workers: int | None,
@@ -55,7 +64,12 @@ def command(
     Examples:
       embrm study --config ci -o report
       embrm study --dry-run --set pairs=[500,1000]
+      embrm study --init prefs.jsonl -o mine.yaml
     """
+    if init:
+        given = ctx.get_parameter_source("output") is not ParameterSource.DEFAULT
+        _begin(init, output if given else None, as_json=as_json)
+        return
     from embrm.study.config import load_config
     from embrm.study.runner.run import run
 
@@ -78,6 +92,21 @@ def command(
     if results.failures:
         click.echo(f"error: {len(results.failures)} cells failed, see {folder / 'log.txt'}", err=True)
         ctx.exit(1)
+
+
+def _begin(sources: tuple[str, ...], output: str | None, *, as_json: bool) -> None:
+    """Write a configuration for files of the user's, or print it."""
+    from embrm.core.files import check_writable, write_bytes
+    from embrm.study.config_init import draft
+
+    if output is not None:
+        check_writable(output)
+    made = draft(sources)
+    text = made.yaml.rstrip()
+    if output is not None:
+        write_bytes(output, made.yaml.encode())
+        text = f"{made.prompts} prompts, {made.pairs} pairs to train on → {output}\nnext: embrm study --config {output}"
+    _render.emit({"config": output, **asdict(made)}, text, as_json=as_json)
 
 
 def _seeded(config: StudyConfig, shift: int) -> StudyConfig:

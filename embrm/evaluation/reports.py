@@ -14,7 +14,8 @@ from embrm.core.arrays import Array
 from embrm.core.data import Candidates, Pairs
 from embrm.core.results import Reward, RewardModel
 from embrm.errors import DataError, OptionError
-from embrm.metrics.calibration import BINS, CalibrationReport, Preferences, calibration_report
+from embrm.evaluation.pair_sums import hits, pair_numbers, pair_sums
+from embrm.metrics.calibration import CalibrationReport, Preferences, calibration_report
 from embrm.metrics.intervals import Interval, bootstrap
 
 M_co = TypeVar("M_co", bound=RewardModel, covariant=True)
@@ -100,27 +101,15 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int) -> PairReport:
         DataError: the reward is of another number of texts, or all pairs are ties.
     """
     seen = Preferences.of(reward, pairs)
-    mean = reward.mean
-    hit = 0.5 + 0.5 * np.sign(mean[pairs.chosen] - mean[pairs.rejected])
-    gap = np.zeros((len(pairs), BINS))
-    gap[np.arange(len(pairs)), seen.bin] = seen.decided * (seen.correct - seen.confidence)
-    numbers = [seen.decided * hit, seen.decided, seen.weight * seen.loss, seen.weight, gap]
-    sums = _by_group(np.column_stack(numbers), pairs.prompt)
+    sums = pair_sums(seen, hits(reward, pairs), pairs.prompt)
     if len(sums) > 1:
-        found = bootstrap(sums, seed=seed, statistic=_pair_numbers)
+        found = bootstrap(sums, seed=seed, statistic=pair_numbers)
     else:  # one prompt cannot be resampled, and its numbers are still worth reporting
-        found = Interval(_pair_numbers(sums[0]), np.full(3, np.nan), np.full(3, np.nan), n=1, level=0.95)
+        found = Interval(pair_numbers(sums[0]), np.full(3, np.nan), np.full(3, np.nan), n=1, level=0.95)
     accuracy, nll, ece = (
         replace(found, estimate=found.estimate[i], low=found.low[i], high=found.high[i]) for i in range(3)
     )
     return PairReport(accuracy, nll, ece, calibration_report(reward, pairs), pairs=len(pairs), prompts=len(sums))
-
-
-def _pair_numbers(sums: Array) -> Array:
-    """Return accuracy, NLL and ECE `(3,)` of sums `(14,)`; NaN for a resample without a decided pair."""
-    above = np.array([sums[0], sums[2], np.abs(sums[4:]).sum()])
-    below = sums[[1, 3, 1]]
-    return np.asarray(np.divide(above, below, out=np.full(3, np.nan), where=below > 0))
 
 
 def pool_report(
@@ -205,13 +194,6 @@ def fit_and_check(recipe: Fits[M_co], pairs: Pairs, *, seed: int, fraction: floa
     train, held = pairs.split(fraction, seed=seed)
     model = recipe.fit(train, seed=seed)
     return model, pair_report(model.score(held.features), held, seed=seed)
-
-
-def _by_group(values: Array, group: npt.NDArray[Any]) -> Array:
-    number = np.unique(group, return_inverse=True)[1]
-    sums = np.zeros((number.max() + 1, values.shape[1]))
-    np.add.at(sums, number, values)
-    return sums
 
 
 def _plain(line: Interval) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+TEST_SHARE = 0.25  # of the prompts of files, held out to measure on
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -21,8 +22,9 @@ class DatasetConfig(_Part):
     Attributes:
         name: what tables call it.
         kind: "world" is the shipped one; "pool" makes preferences from the gold of a candidate pool, as simulated
-            annotators would; "files" takes a pair file and a pool file; "language_model" has a language model write the
-            pool and a reward model judge it. `embrm list datasets` lists those of other packages as well.
+            annotators would; "files" takes a pair file, and a pool file where one is given; "language_model" has a
+            language model write the pool and a reward model judge it. `embrm list datasets` lists those of other
+            packages as well.
         embedder: whose vectors: of the world "minilm" or "hashing", else any embedder's name.
         embedder_options: fields of its recipe.
         second: of the world, the embedder of a second view, for ensembles across embedders; "" for none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,11 @@ class Tuning:
     best: Head
     trials: tuple[Trial, ...] = field(repr=False)
 
+    @property
+    def temperature(self) -> float:
+        """Temperature of the best recipe's rewards."""
+        return min(self.trials, key=lambda trial: trial.nll).temperature
+
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the numbers of a failed trial are null."""
         names = ("nll", "accuracy", "temperature", "seconds", "error")
@@ -60,7 +65,16 @@ class Tuning:
 
 
 @one_thread
-def tune(head: Head | str, pairs: Pairs, *, budget: int, seed: int, splits: int = 2, fraction: float = 0.2) -> Tuning:
+def tune(
+    head: Head | str,
+    pairs: Pairs,
+    *,
+    budget: int,
+    seed: int,
+    splits: int = 2,
+    fraction: float = 0.2,
+    fixed: Collection[str] = (),
+) -> Tuning:
     """Try recipes on validation prompts and return the best; fit it on all pairs afterwards.
 
     The recipe as given is tried first, then others drawn without repetition from its search space (`Head.space`), all
@@ -75,6 +89,7 @@ def tune(head: Head | str, pairs: Pairs, *, budget: int, seed: int, splits: int 
         seed: of the draw, the splits and the fits.
         splits: how many times the prompts are split, every recipe with the same splits.
         fraction: share of the pairs in validation.
+        fixed: options that stay as the recipe has them, by their names in its search space.
 
     Raises:
         OptionError: `budget` or `splits` is below 1.
@@ -87,16 +102,16 @@ def tune(head: Head | str, pairs: Pairs, *, budget: int, seed: int, splits: int 
     held = [pairs.split(fraction, seed=seed + i) for i in range(splits)]
     problems = [Problem(train, seed + i) for i, (train, _) in enumerate(held)]
     validation = [part.compact() for _, part in held]
-    trials = [_try(changed(recipe, o), o, problems, validation) for o in _draw(recipe, budget, seed=seed)]
+    trials = [_try(changed(recipe, o), o, problems, validation) for o in _draw(recipe, budget, fixed, seed=seed)]
     best = min(trials, key=lambda trial: trial.nll)
     if best.error:
         raise ConvergenceError(f"none of the {len(trials)} recipes could be fitted, the first because {best.error}")
     return Tuning(best.recipe, tuple(trials))
 
 
-def _draw(recipe: Head, budget: int, *, seed: int) -> list[dict[str, Any]]:
+def _draw(recipe: Head, budget: int, fixed: Collection[str], *, seed: int) -> list[dict[str, Any]]:
     """Return changes of the recipe: none, and then distinct points of its space in a random order."""
-    space = recipe.space()
+    space = {name: values for name, values in recipe.space().items() if name not in fixed}
     sizes = [len(values) for values in space.values()]
     rng = np.random.default_rng(seed)
     out: dict[Head, dict[str, Any]] = {recipe: {}}

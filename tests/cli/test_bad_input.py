@@ -18,6 +18,7 @@ from tests.cli.conftest import Result
 Run = Callable[..., Result]
 FIT = ("fit", "bad", "--head", "linear", "-o", "new", "--embedder", "hashing")
 EVALUATE = ("evaluate", "model", "bad")
+COMPARE = ("compare", "--head", "linear", "--embedder", "hashing")
 SELECT = ("select", "model", "bad", "-o", "new")
 SCORE = ("score", "model", "bad", "-o", "new")
 
@@ -39,6 +40,11 @@ def without(row: dict[str, Any], column: str) -> dict[str, Any]:
 
 
 CASES = {
+    "a single prompt": (
+        (*COMPARE, "bad"),
+        lines(pair(), pair(chosen="c", rejected="d")),
+        r"belong to one prompt, so none",
+    ),
     "missing column": (FIT, lines({"prompt": "p", "chosen": "a"}), r"no column 'rejected'.*found: chosen, prompt"),
     "misspelt column": (
         FIT,
@@ -164,6 +170,23 @@ def test_bad_files_are_explained(case: str, embrm: Run, workspace: Path) -> None
             r"--set needs a single",
         ),
         (("detect", "model", "prefs.jsonl", "pools.jsonl", "--member", "3"), 1, r"member must be inside 0\.\.2, got 3"),
+        (("compare", "absent.jsonl", "--head", "linear"), 1, r"there is no file absent\.jsonl"),
+        (("compare", "prefs.jsonl"), 2, r"Missing option '--head'"),
+        (("compare", "prefs.jsonl", "--head", "infrom"), 2, r"no head named 'infrom'\. Did you mean 'inform'"),
+        (("compare", "prefs.jsonl", "--head", "mlp:beta=1"), 2, r"has no option 'beta'"),
+        (("compare", "prefs.jsonl", "--head", "linear", "-o", "t.xls"), 2, r"written as \.md, .*, got 't\.xls'"),
+        ((*COMPARE, "pools.jsonl", "--folds", "3"), 1, r"no column 'chosen'"),
+        ((*COMPARE, "prefs.jsonl", "--folds", "41"), 2, r"at most the number of prompts, 40, got 41; lower it"),
+        ((*COMPARE, "prefs.jsonl", "--folds", "1"), 2, r"folds must be >= 2 and seeds >= 1, got 1"),
+        ((*COMPARE, "prefs.jsonl", "--budget", "0"), 2, r"budget and splits must be >= 1, got 0"),
+        (("study", "--init", "absent.jsonl", "-o", "new"), 1, r"there is no file absent\.jsonl"),
+        (("study", "--init", "prompts.jsonl", "-o", "new"), 1, r"neither"),
+        (
+            ("study", "--init", "prefs.jsonl", "--init", "prefs.jsonl", "-o", "new"),
+            2,
+            r"or one of each, got prefs\.jsonl",
+        ),
+        (("study", "--init", "prefs.jsonl", "-o", "run"), 2, r"it is a folder; give the name of a file"),
         (("cache", "prune", "--idle-days", "-1"), 2, r"idle_days must be at least 0"),
     ],
 )
@@ -176,6 +199,7 @@ def test_bad_words_are_explained(
 
 
 OUTPUTS = {
+    "study": ("study", "--init", "absent.jsonl"),
     "embed": ("embed", "absent.jsonl"),
     "fit": ("fit", "absent.jsonl", "--head", "linear"),
     "score": ("score", "absent", "absent.jsonl"),

@@ -463,3 +463,11 @@ def test_expectations_that_are_none_are_refused(text: str, message: str, tmp_pat
         claims.read_expected(path)
     with pytest.raises(DataError, match="cannot be read as YAML"):
         claims.read_expected(tmp_path / "none.yaml")
+
+
+def test_no_amount_of_data_decides_an_effect_of_zero() -> None:
+    nothing = Sample(0.0, np.linspace(-0.1, 0.1, 999), n=40, seeds=2, clusters=40)
+    part = difference("gold", nothing)
+    assert (part.verdict, part.needed) == ("inconclusive", None)  # infinity is no JSON, and a study would fail on it
+    part = difference("gold", nothing, smallest=0.05)  # its 90 % interval must halve, almost
+    assert part.needed == pytest.approx((0.09 / 0.05) ** 2, rel=0.01)

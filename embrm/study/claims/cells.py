@@ -159,8 +159,14 @@ class Cells:
             raise missing(f"{self.dataset} has no '{of.head}' {at}")
         found = {(row.cell.pairs, row.cell.seed): row.arrays[of.metric] for row in rows if of.metric in row.arrays}
         if not found:
-            raise missing(f"'{of.head}' of {self.dataset} has no '{of.metric}' {at}")
+            raise missing(f"'{of.head}' of {self.dataset} has no '{of.metric}' {at}{self._without_gold(of.metric)}")
         return found
+
+    def _without_gold(self, metric: Metric) -> str:
+        """Say that a data set has no gold where that is why something was not measured on it."""
+        measured = any(Metric("sizes") in row.arrays for row in self.fits)
+        needless = measured or metric.family in ("accuracy", "reliability")
+        return "" if needless else ": that needs pools with gold, so give the data set a 'pool' whose rows have 'gold'"
 
     def paths(self, *wanted: Of, pairs: Extreme = "largest") -> tuple[Array, Array]:
         """Return KLs `(k,)` and gold `(prompts, seeds, wanted, k)`, as far as all paths are reliable.

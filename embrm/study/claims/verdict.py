@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from embrm.errors import OptionError
+from embrm.metrics.significance import bootstrap_p, holm_adjusted, share_against
 from embrm.study.claims.sample import LEVEL, Sample
 
 TOST = 0.9  # level of the interval that two one-sided tests at 5 % look at
@@ -32,7 +33,7 @@ class Finding:
         reason: the numbers, and of a contradicted claim what about the setting may explain it.
         detectable: the smallest effect that the sample finds with a probability of 80 %.
         needed: of an inconclusive claim how many times as many topics and seeds would decide it, if the effect is as
-            it was seen.
+            it was seen; None where none would, as of an effect of exactly zero.
         clusters: clusters of prompts (topics) that were resampled.
         p: two-sided bootstrap p-value.
         holm: the verdict after Holm's correction over all claims that were run on the data set.
@@ -110,20 +111,20 @@ def difference(what: str, sample: Sample, *, smallest: float | None = None) -> P
         inner, outer = sample.interval_at(TOST)
         if verdict == "inconclusive" and -smallest < inner and outer < smallest:
             verdict = "negligible"
-        p_negligible = max(_share(sample.draws >= smallest), _share(sample.draws <= -smallest))
+        p_negligible = max(share_against(sample.draws >= smallest), share_against(sample.draws <= -smallest))
     return Part(
         what,
         sample,
         verdict,
-        _p(sample.draws <= 0),
-        _p(sample.draws >= 0),
+        bootstrap_p(sample.draws <= 0),
+        bootstrap_p(sample.draws >= 0),
         p_negligible,
         _needed(sample, smallest) if verdict == "inconclusive" else None,
     )
 
 
-def _needed(sample: Sample, smallest: float | None) -> float:
-    """Return how many times as much data would decide a difference whose effect is the estimate.
+def _needed(sample: Sample, smallest: float | None) -> float | None:
+    """Return how many times as much data would decide a difference whose effect is the estimate; None if none would.
 
     An interval shrinks with the root of the data. It excludes zero when its half width is below the effect; it lies
     inside the smallest effect of interest when that of level 90 % is below what is left to there.
@@ -133,7 +134,7 @@ def _needed(sample: Sample, smallest: float | None) -> float:
     ways = [((high - low) / 2 / effect) ** 2] if effect > 0 else []
     if smallest is not None and effect < smallest:
         ways.append(((outer - inner) / 2 / (smallest - effect)) ** 2)
-    return max(min(ways, default=np.inf), 1.0)
+    return max(min(ways), 1.0) if ways else None
 
 
 def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.inf) -> Part:
@@ -151,19 +152,9 @@ def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.i
     low, high = sample.interval
     inside, outside = above < low and high < below, low >= below or high <= above
     verdict: ClaimVerdict = "supported" if inside else "contradicted" if outside else "inconclusive"
-    p_for = max(_p(sample.draws >= below), _p(sample.draws <= above))
-    p_against = min(_p(sample.draws < below), _p(sample.draws > above))
+    p_for = max(bootstrap_p(sample.draws >= below), bootstrap_p(sample.draws <= above))
+    p_against = min(bootstrap_p(sample.draws < below), bootstrap_p(sample.draws > above))
     return Part(what, sample, verdict, p_for, p_against)
-
-
-def _share(against: np.typing.NDArray[np.bool_]) -> float:
-    """Return the share of the draws that speak against; never 0, as draws are finitely many."""
-    return (1 + int(against.sum())) / (1 + len(against))
-
-
-def _p(against: np.typing.NDArray[np.bool_]) -> float:
-    """Return the two-sided p-value: twice the share of the draws that speak against."""
-    return min(2 * _share(against), 1.0)
 
 
 def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
@@ -188,10 +179,9 @@ def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
 
 def holm(findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings of one data set with their verdicts after Holm's step-down correction."""
-    ran = sorted((f.p, i) for i, f in enumerate(findings) if f.p is not None)
-    kept: set[int] = set()
-    for place, (p, i) in enumerate(ran):
-        if p > (1 - LEVEL) / (len(ran) - place):
-            break
-        kept.add(i)
-    return [replace(f, holm=f.verdict if i in kept or f.p is None else "inconclusive") for i, f in enumerate(findings)]
+    ran = {i: f.p for i, f in enumerate(findings) if f.p is not None}
+    adjusted = dict(zip(ran, holm_adjusted(list(ran.values())).tolist(), strict=True))
+    return [
+        replace(f, holm=f.verdict if adjusted.get(i, 0.0) <= 1 - LEVEL else "inconclusive")
+        for i, f in enumerate(findings)
+    ]

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 
 from embrm.core.arrays import IntArray
-from embrm.core.data import Candidates
+from embrm.core.data import Candidates, Features
 from embrm.data.read import as_candidates
 from embrm.data.texts import read_texts
 from embrm.embedders import Embedder
 from embrm.errors import DataError
 from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
-
-TEST_SHARE = 0.25  # of the prompts
 
 
 def _files(config: DatasetConfig) -> tuple[Path, str]:
@@ -30,7 +28,8 @@ def _files(config: DatasetConfig) -> tuple[Path, str]:
     return path / "candidates.jsonl.gz", config.vectors or next((str(file) for file in found if file.exists()), "")
 
 
-def _recipe(config: DatasetConfig) -> Embedder:
+def embedder_of(config: DatasetConfig) -> Embedder:
+    """Return the embedder that a configuration names."""
     return Embedder.of({"name": config.embedder, "options": config.embedder_options})
 
 
@@ -38,7 +37,7 @@ def pool_identity(config: DatasetConfig) -> str:
     """Return the hash of a pool's file, of its vectors or what embeds it, and of the policies that are left out."""
     path, vectors = _files(config)
     return key_of(
-        config.kind, file_hash(path), file_hash(vectors) if vectors else _recipe(config).identity, config.omit
+        config.kind, file_hash(path), file_hash(vectors) if vectors else embedder_of(config).identity, config.omit
     )
 
 
@@ -57,7 +56,7 @@ def read_pool(config: DatasetConfig) -> tuple[Embedder, Candidates]:
     if vectors:
         given = np.load(vectors, allow_pickle=False).astype(np.float32)
         given = given.reshape(-1, given.shape[-1])
-    recipe = _recipe(config)
+    recipe = embedder_of(config)
     candidates = as_candidates(read_texts(path, kind="pools"), embedder=recipe, features=given)
     return recipe, _without(candidates, config) if config.omit else candidates
 
@@ -94,5 +93,20 @@ def pool_parts(name: str, candidates: Candidates, pools: Sequence[IntArray]) -> 
         "path_rows": padded,
         "log_weight": log_weight,
         "gold": candidates.gold,
+        "exact": True,
+    }
+
+
+def no_pools(name: str, features: Features) -> dict[str, Any]:
+    """Return the fields of a data set without pools: there is nothing to choose from, and no gold."""
+    none = np.zeros(0, dtype=np.int64)
+    return {
+        "name": name,
+        "features": features,
+        "pool_rows": none,
+        "pool_offsets": np.zeros(1, dtype=np.int64),
+        "path_rows": none.reshape(0, 1),
+        "log_weight": np.zeros((0, 1)),
+        "gold": None,
         "exact": True,
     }

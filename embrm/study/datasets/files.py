@@ -1,4 +1,4 @@
-"""Pairs with labels of their own, and pools, as a study's data set."""
+"""Pairs with labels of their own, with pools or without, as a study's data set."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ from embrm.data.read import read_pairs
 from embrm.embedders import Embedder
 from embrm.errors import DataError
 from embrm.study.datasets._base import Dataset
-from embrm.study.datasets._pools import TEST_SHARE, file_hash, pool_identity, pool_parts, read_pool
+from embrm.study.datasets._pools import (
+    embedder_of,
+    file_hash,
+    no_pools,
+    pool_identity,
+    pool_parts,
+    read_pool,
+)
 from embrm.study.results import key_of
-from embrm.study.schema import DatasetConfig
+from embrm.study.schema import TEST_SHARE, DatasetConfig
 from embrm.world.shipped import joined
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class FileData(Dataset):
-    """Pairs with labels of their own and pools to choose from, from two files.
+    """Pairs with labels of their own, and where there are any, pools to choose from, from two files.
+
+    Without pools, or without gold in them, heads are measured on held-out pairs alone: accuracy and calibration.
 
     Attributes:
         labelled: the pairs of training prompts.
@@ -31,21 +40,31 @@ class FileData(Dataset):
 
     labelled: Pairs
     recipe: Embedder
-    needs: ClassVar[tuple[str, ...]] = ("pool", "pairs")
+    needs: ClassVar[tuple[str, ...]] = ("pairs",)
     own_labels: ClassVar[bool] = True
 
     @classmethod
     def identify(cls, config: DatasetConfig) -> str:
-        """Return the hash of both files."""
+        """Return the hash of the files, or without pools of the pair file and the embedder."""
+        if not config.pool:
+            return key_of(config.kind, embedder_of(config).identity, file_hash(config.pairs))
         return key_of(pool_identity(config), file_hash(config.pairs))
 
     @classmethod
     def open(cls, config: DatasetConfig) -> Self:
-        """Read both files; a quarter of the pairs, by prompt, is held out as the split "test"."""
-        recipe, candidates = read_pool(config)
+        """Read the files; a quarter of the pairs, by prompt, is held out as the split "test", ties among them left out.
+
+        Raises:
+            DataError: a file cannot be read, or nothing but ties is held out.
+        """
+        recipe, candidates = read_pool(config) if config.pool else (embedder_of(config), None)
         pairs = read_pairs(config.pairs, embedder=recipe)
         labelled, test = pairs.split(TEST_SHARE, seed=0)
-        test, m = test.compact(), len(candidates.features)
+        test = _decided(test, config).compact()
+        if candidates is None:
+            parts = no_pools(config.name, test.features)
+            return cls(**parts, tests={"test": test}, labelled=labelled, recipe=recipe)
+        m = len(candidates.features)
         features = joined([candidates.features, test.features])
         pools = np.split(np.arange(m), candidates.offsets[1:-1])
         parts = pool_parts(config.name, candidates, pools)
@@ -67,3 +86,11 @@ class FileData(Dataset):
     def embedder(self) -> Embedder:
         """Return what embedded both files."""
         return self.recipe
+
+
+def _decided(pairs: Pairs, config: DatasetConfig) -> Pairs:
+    if pairs.tie is None:
+        return pairs
+    if pairs.tie.all():
+        raise DataError(f"dataset '{config.name}': all pairs held out of {config.pairs} are ties; add decided pairs")
+    return pairs.take(~pairs.tie)

@@ -14,8 +14,8 @@ from embrm.core.registry import register
 from embrm.embedders import Embedder
 from embrm.errors import DataError
 from embrm.study.datasets._base import Dataset
-from embrm.study.datasets._pools import TEST_SHARE, pool_identity, pool_parts, read_pool
-from embrm.study.schema import DatasetConfig
+from embrm.study.datasets._pools import pool_identity, pool_parts, read_pool
+from embrm.study.schema import TEST_SHARE, DatasetConfig
 from embrm.world.preferences import prefer
 
 TEST_PAIRS = 40  # of each test prompt
@@ -77,8 +77,10 @@ class PoolData(Dataset):
     def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
         """Return pairs of responses, as many a prompt for each."""
         utility = [gold + bias * liked for gold, liked in zip(self.quality, self.liking, strict=True)]
-        each = -(-pairs // len(self.train_rows))
-        drawn = _sampled(self.train_rows, utility, each=each, seed=seed)
+        # A pool whose responses are all of one utility has no pair to give, and the others give its share.
+        able = [(rows, u) for rows, u in zip(self.train_rows, utility, strict=True) if u.min() < u.max()]
+        each = -(-pairs // max(len(able), 1))
+        drawn = _sampled([rows for rows, _ in able], [u for _, u in able], each=each, seed=seed)
         drawn = drawn[np.random.default_rng([seed, 1]).permutation(len(drawn))[:pairs]]
         if len(drawn) < pairs:
             raise DataError(f"dataset '{self.name}' has {len(drawn)} pairs of unequal utility, asked for {pairs}")

@@ -1,0 +1,44 @@
+"""Sums over the pairs of a prompt, from which accuracy, NLL and ECE follow: what a bootstrap over prompts resamples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embrm.core.arrays import Array, IntArray
+from embrm.core.data import Pairs
+from embrm.core.results import Reward
+from embrm.metrics.calibration import BINS, Preferences
+
+
+def hits(reward: Reward, pairs: Pairs) -> Array:
+    """Return 1 for each pair whose chosen text has the higher mean reward, 0.5 for equal ones, else 0, `(n,)`."""
+    mean = reward.mean
+    return np.asarray(0.5 + 0.5 * np.sign(mean[pairs.chosen] - mean[pairs.rejected]))
+
+
+def pair_sums(seen: Preferences, hit: Array, prompt: IntArray) -> Array:
+    """Return the sums of each prompt, `(prompts, 14)`, in the order of the prompts' numbers.
+
+    Args:
+        seen: what a reward says of the `n` pairs.
+        hit: `(n,)` see `hits`.
+        prompt: `(n,)` the pairs' prompts.
+    """
+    gap = np.zeros((len(hit), BINS))
+    gap[np.arange(len(hit)), seen.bin] = seen.decided * (seen.correct - seen.confidence)
+    numbers = [seen.decided * hit, seen.decided, seen.weight * seen.loss, seen.weight, gap]
+    return _by_group(np.column_stack(numbers), prompt)
+
+
+def pair_numbers(sums: Array) -> Array:
+    """Return accuracy, NLL and ECE `(..., 3)` of sums `(..., 14)`; NaN for a resample without a decided pair."""
+    above = np.stack([sums[..., 0], sums[..., 2], np.abs(sums[..., 4:]).sum(axis=-1)], axis=-1)
+    below = sums[..., [1, 3, 1]]
+    return np.asarray(np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0))
+
+
+def _by_group(values: Array, group: IntArray) -> Array:
+    number = np.unique(group, return_inverse=True)[1]
+    sums = np.zeros((number.max() + 1, values.shape[1]))
+    np.add.at(sums, number, values)
+    return sums
