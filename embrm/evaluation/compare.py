@@ -115,9 +115,10 @@ def compare_heads(
 
     Every pair is judged by models that saw no pair of its prompt. In each fold every head is tuned on validation
     prompts inside the training prompts, with the same budget (`embrm.tune`); options that a recipe sets to something
-    else than their defaults stay so. The tuned recipe is then fitted on all training prompts, and its rewards divided
-    by the temperature that tuning found, so that likelihoods compare what heads know, not the scale of their rewards.
-    The control "length" prefers the longer text, its temperature fitted on the training prompts; "random" says 1/2.
+    else than their defaults stay so. The tuned recipe is then fitted on all training prompts, and its rewards are
+    judged as they are, as `pair_report` does: a temperature found on other fits need not suit this one, whose
+    regularisation may differ. The control "length" prefers the longer text, with a scale fitted on the training
+    prompts; "random" says one half.
 
     Intervals are percentile bootstraps over prompts, and all heads are resampled with the same draws: differences are
     paired. As folds share training prompts, they say how the numbers vary with the prompts that are judged, not with

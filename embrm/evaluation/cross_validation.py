@@ -80,7 +80,7 @@ def cross_validated(
         start = time.perf_counter()
         model = tuned.best.fit(train, seed=seed + i)
         seconds.append(time.perf_counter() - start)
-        reward = tempered(model.score(pairs.features), tuned.temperature)
+        reward = model.score(pairs.features)
         parts.append((Preferences.of(reward, pairs), hits(reward, pairs)))
         recipes.append(tuned.best)
         done()

@@ -49,11 +49,6 @@ class Tuning:
     best: Head
     trials: tuple[Trial, ...] = field(repr=False)
 
-    @property
-    def temperature(self) -> float:
-        """Temperature of the best recipe's rewards."""
-        return min(self.trials, key=lambda trial: trial.nll).temperature
-
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the numbers of a failed trial are null."""
         names = ("nll", "accuracy", "temperature", "seconds", "error")

@@ -39,13 +39,12 @@ def by_hand(head: Head, pairs: Pairs, *, folds: int, budget: int, seed: int) -> 
     for part in parts:
         held = np.isin(pairs.prompt, part)
         tuned = tune(head, pairs.take(~held), budget=budget, seed=seed, fixed=("hidden",))  # as given
-        temperature = min(tuned.trials, key=lambda trial: trial.nll).temperature
         model = tuned.best.fit(pairs.take(~held), seed=seed)
         for i in np.flatnonzero(held):
             two = pairs.features.take([pairs.chosen[i], pairs.rejected[i]])
             draws = model.score(two).draws
             gap = draws.mean(axis=0)[0] - draws.mean(axis=0)[1]
-            won = sigmoid((draws[:, 0] - draws[:, 1]) / temperature).mean()
+            won = sigmoid(draws[:, 0] - draws[:, 1]).mean()
             out["hit"][i], out["p"][i] = 0.5 if gap == 0 else float(gap > 0), won
             tied = pairs.tie is not None and pairs.tie[i]
             out["nll"][i] = -(math.log(won) + math.log(1 - won)) / 2 if tied else -math.log(won)

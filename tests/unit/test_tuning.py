@@ -108,3 +108,11 @@ def test_bad_input_is_refused() -> None:
     alone = Pairs(Features({"joint": x}, prompt=np.zeros(len(x), dtype=int)), pairs.chosen, pairs.rejected)
     with pytest.raises(DataError, match="all pairs belong to one prompt"):
         tune("linear", alone, budget=2, seed=0)
+
+
+def test_a_fixed_option_stays_while_others_are_tried() -> None:
+    head = heads.get("mlp")(hidden=(8,), epochs=1)
+    found = tune(head, few_pairs_of_many_columns(), budget=6, seed=0, fixed=("hidden",))
+    assert len(found.trials) == 6
+    assert {trial.recipe.options()["hidden"][0] for trial in found.trials} == {8}
+    assert len({trial.recipe.options()["learning_rate"] for trial in found.trials}) > 1
