@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ PACK = ROOT.parent / "shared" / "packs" / "pandalm"
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def by_hand(head: Head, pairs: Pairs, *, folds: int, budget: int, seed: int) -> dict[str, np.ndarray]:
@@ -228,7 +229,7 @@ def test_a_fold_of_ties_alone_is_judged_by_likelihood() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    prompts: int, options: dict[str, int], error: type[Exception], message: str
+    prompts: int, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         compare_heads({"linear": Linear()}, few(prompts), seed=0, **options)
