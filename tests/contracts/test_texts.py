@@ -30,7 +30,11 @@ HASHING = get("hashing")(dimension=16)
 FEW = {"epochs": 1}
 SMALL: dict[str, dict[str, Any]] = {
     "boosting": {"iterations": 3},
-    "brme": {"refits": 8, "members": 2, "epochs": 1},
+    "brme": {
+        "members": 2,
+        "trunk": {"name": "mlp", "options": FEW},
+        "stage2": {"name": "gaussian_nll", "options": {"refits": 8}},
+    },
     "ebrm": {"steps": 3, "base": {"name": "mlp", "options": FEW}},
     "ensemble": {"members": 2, "base": {"name": "mlp", "options": FEW}},
     "hmc": {"draws": 60, "warmup": 20, "chains": 2, "components": 1, "prior_precision": 1000.0},

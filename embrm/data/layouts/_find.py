@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from embrm.core.files import Rows
 from embrm.data.faults import GAP
-from embrm.data.layouts._layout import ASKS, Columns, RowLayout
+from embrm.data.layouts._layout import ASKS, Columns, RowLayout, found_columns
 from embrm.data.layouts._registry import registry
 from embrm.errors import DataError, OptionError
 
@@ -46,7 +45,7 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
     if kind is not None and kind not in layout.kinds:
         missing = next((n for n in NEEDED[kind] if n not in columns.names), NEEDED[kind][-1])
         raise DataError(
-            f"{rows.name} has no column '{missing}', which {kind} need; {_found(columns.names, missing)} (read as "
+            f"{rows.name} has no column '{missing}', which {kind} need; {found_columns(columns.names, missing)} (read as "
             f"{name}, which gives {' or '.join(layout.kinds)})"
         )
     return name, layout
@@ -57,21 +56,14 @@ def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
     if kind is not None:
         missing = next((n for n in NEEDED[kind] if n not in found), None)
         if missing is not None:
-            return f"{rows.name} has no column '{missing}', which {kind} need; {_found(found, missing)}"
+            return f"{rows.name} has no column '{missing}', which {kind} need; {found_columns(found, missing)}"
     if "responses" in found and not {"prompt", *ASKS} & found:
-        return f"{rows.name} has no column 'prompt', which pools need; {_found(found, 'prompt')}"
+        return f"{rows.name} has no column 'prompt', which pools need; {found_columns(found, 'prompt')}"
     wanted = ("chosen", "rejected", "responses", "response")
     return (
         f"{rows.name} has neither the columns of pairs (chosen, rejected), nor of pools (prompt, responses), nor of "
-        f"texts (response); {_found(found, *wanted)}. {more}"
+        f"texts (response); {found_columns(found, *wanted)}. {more}"
     )
-
-
-def _found(found: Iterable[str], *wanted: str) -> str:
-    columns = sorted(found)
-    near = {w: difflib.get_close_matches(w, columns, n=1, cutoff=0.7) for w in wanted}
-    hints = [f"rename '{match[0]}' to '{w}'" for w, match in near.items() if match and match[0] != w]
-    return f"found: {', '.join(columns) or 'none'}" + (f". Did you misspell it? {'; '.join(hints)}" if hints else "")
 
 
 def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
@@ -91,7 +83,7 @@ def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
             moves[ours] = theirs
         elif not (ours == "rating" or (ours == "margin" and (theirs == GAP or difference(theirs, found)))):
             raise OptionError(
-                f"--columns {ours}={theirs}: {rows.name} has no column '{theirs}'; {_found(found, theirs)}"
+                f"--columns {ours}={theirs}: {rows.name} has no column '{theirs}'; {found_columns(found, theirs)}"
             )
     gone = {theirs for ours, theirs in moves.items() if ours != theirs} | set(moves)
     values = []

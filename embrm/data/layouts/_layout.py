@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -137,7 +138,7 @@ def needed(row: Mapping[str, Any], column: str) -> Any:
     """
     value = row.get(column)
     if is_missing(value):
-        raise DataError(f"has no '{column}'; found: {', '.join(sorted(row)) or 'none'}")
+        raise DataError(f"has no '{column}'; {found_columns(row, column)}")
     return value
 
 
@@ -154,3 +155,11 @@ def whole_number(value: Any, name: str) -> int:
     if not number.is_integer():
         raise DataError(f"{name} must be a whole number, got {short(value)}")
     return int(number)
+
+
+def found_columns(found: Iterable[str], *wanted: str) -> str:
+    """Say which columns there are, and which of them look like misspelt wanted ones."""
+    columns = sorted(found)
+    near = {w: difflib.get_close_matches(w, columns, n=1, cutoff=0.7) for w in wanted}
+    hints = [f"rename '{match[0]}' to '{w}'" for w, match in near.items() if match and match[0] != w]
+    return f"found: {', '.join(columns) or 'none'}" + (f". Did you misspell it? {'; '.join(hints)}" if hints else "")
