@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from embrm.core.files import Rows
 from embrm.data.faults import GAP
@@ -45,8 +45,8 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
     if kind is not None and kind not in layout.kinds:
         missing = next((n for n in NEEDED[kind] if n not in columns.names), NEEDED[kind][-1])
         raise DataError(
-            f"{rows.name} has no column '{missing}', which {kind} need; {found_columns(columns.names, missing)} (read as "
-            f"{name}, which gives {' or '.join(layout.kinds)})"
+            f"{rows.name} has no column '{missing}', which {kind} need; {found_columns(columns.names, missing)} (read "
+            f"as {name}, which gives {' or '.join(layout.kinds)})"
         )
     return name, layout
 
