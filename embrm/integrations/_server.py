@@ -21,7 +21,6 @@ from embrm.integrations._counters import FORMAT, Counters
 
 PATH = "/get_reward"
 PAGES = ("/", "/health", "/metrics")
-TEXT = "text/plain; charset=utf-8"
 IDLE_SECONDS = 30.0  # that a connection may be silent
 LINGER_SECONDS = 10.0  # that a client may go on sending what is not read any more
 STOP_SECONDS = 30.0  # that requests under way get when the server stops
@@ -64,8 +63,8 @@ class Answer:
 class RewardServer(ThreadingHTTPServer):
     """Answers POST /get_reward until `running` ends, and GET or HEAD of /, /health and /metrics.
 
-    Every answer but that of / and /metrics is JSON, also a refusal. Without the token / and /health still answer, the
-    latter with the status alone, so that a probe needs no secret.
+    Every answer but that of /metrics is JSON on one line, also a refusal. Without the token / and /health still answer,
+    the latter with the status alone, so that a probe needs no secret.
 
     Args:
         answer: the request's JSON object → what is sent back.
@@ -182,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             told = self.server.about if self.server.access.has_token(self._given()) else {}
             self._send(HTTPStatus.OK, {"status": "ok", **told})
         else:
-            self._send_content(HTTPStatus.OK, f"embrm: rewards are at POST {PATH}\n", TEXT)
+            self._send(HTTPStatus.OK, {"embrm": f"rewards are at POST {PATH}"})
 
     def _path(self) -> str:
         return self.path.partition("?")[0].rstrip("/") or "/"

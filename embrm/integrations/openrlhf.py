@@ -116,8 +116,8 @@ def reward_server(
 
     A refusal is `{"error": text}` with 400 (not JSON, not such a request, or nothing in it can be scored), 401 (token),
     403 (a foreign host or origin), 404, 405, 408 (the client fell silent), 411 (no length), 413 (too many bytes or
-    texts), 415 (not declared as JSON) or 500 (scoring failed). GET / is a line of text, /health the model's name with
-    the version of embrm, /metrics counts for Prometheus.
+    texts), 415 (not declared as JSON) or 500 (scoring failed). GET / says where rewards are, /health the model's name
+    with the version of embrm, /metrics counts for Prometheus.
 
     Args:
         model: the folder of a saved model, or a fitted head.

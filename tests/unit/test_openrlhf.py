@@ -451,7 +451,7 @@ def test_probes_are_answered(model: FittedHead, tmp_path: Path) -> None:
         status, kind, body = page(address, "/health")
         assert (status, kind) == (200, "application/json")
         assert json.loads(body) == {"status": "ok", "model": "proxy", "version": embrm.__version__}
-        assert page(address, "/") == (200, "text/plain; charset=utf-8", "embrm: rewards are at POST /get_reward\n")
+        assert page(address, "/") == (200, "application/json", '{"embrm": "rewards are at POST /get_reward"}')
         for path in ("/", "/health", "/metrics"):
             assert page(address, path, method="HEAD")[::2] == (200, "")
         assert page(address, "/get_reward", method="HEAD")[::2] == (405, "")
