@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from email.message import Message
 from http import HTTPStatus
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 from embrm.errors import DataError
 
@@ -19,12 +20,17 @@ class RefusedError(DataError):
         self.header = header
 
 
+def refusal(status: HTTPStatus, message: str, *, header: tuple[str, str] | None = None) -> RefusedError:
+    """Return the refusal of a request with its status, to be raised."""
+    return RefusedError(status, message, header=header)
+
+
 def too_large(message: str) -> RefusedError:
     """Return the refusal of a request that asks for more than the server takes."""
     return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
-def read_body(stream: BinaryIO, headers: Message, most: int) -> dict[str, Any]:
+def read_body(stream: BufferedIOBase, headers: Message, most: int) -> dict[str, Any]:
     """Return the JSON object of a request's body, of which no more than `most` bytes are read.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any
 
 from embrm.errors import DataError, EmbrmError, OptionError
 from embrm.integrations._access import Access
-from embrm.integrations._body import RefusedError, read_body
+from embrm.integrations._body import RefusedError, read_body, refusal
 from embrm.integrations._counters import FORMAT, Counters
 
 PATH = "/get_reward"
@@ -44,7 +44,7 @@ class ServerLimits:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RewardAnswer:
     """What is sent back to a request for rewards, and what is counted of it.
 
     Attributes:
@@ -84,7 +84,7 @@ class RewardServer(ThreadingHTTPServer):
 
     def __init__(
         self,
-        answer: Callable[[dict[str, Any]], Answer],
+        answer: Callable[[dict[str, Any]], RewardAnswer],
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -193,16 +193,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Refuse a page of the web that made a browser call: by a name of its own, or from its own origin."""
         access, host = self.server.access, self.headers.get("Host")
         if not access.knows(host):
-            raise RefusedError(
+            raise refusal(
                 HTTPStatus.FORBIDDEN,
                 f"this server is not called {ascii(host)[:80]}; start it with --allow-host NAME if it is",
             )
         if not access.same_origin(self.headers.get("Origin"), host):
-            raise RefusedError(HTTPStatus.FORBIDDEN, "requests from web pages of another origin are refused")
+            raise refusal(HTTPStatus.FORBIDDEN, "requests from web pages of another origin are refused")
 
     def _check_token(self) -> None:
         if not self.server.access.has_token(self._given()):
-            raise RefusedError(
+            raise refusal(
                 HTTPStatus.UNAUTHORIZED,
                 "wrong token or none; send the header 'Authorization: Bearer TOKEN', or http://user:TOKEN@host:port",
                 header=("WWW-Authenticate", 'Bearer realm="embrm"'),
@@ -213,31 +213,31 @@ class _Handler(BaseHTTPRequestHandler):
         self._check_caller()
         self._check_token()
         if self._path() != PATH:
-            raise RefusedError(
+            raise refusal(
                 HTTPStatus.NOT_FOUND,
                 f"there is nothing here; rewards are at POST {PATH}, and GET takes {', '.join(PAGES)}",
             )
         if self.command != "POST":
-            raise RefusedError(
+            raise refusal(
                 HTTPStatus.METHOD_NOT_ALLOWED, f"{PATH} takes POST, got {self.command[:20]}", header=("Allow", "POST")
             )
         if self.headers.get_content_type() != "application/json":
             # A web page cannot send this type to another site unasked, so it cannot make a browser use the server.
-            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON with Content-Type: application/json")
+            raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON with Content-Type: application/json")
 
-    def _answer(self, body: dict[str, Any]) -> Answer:
+    def _answer(self, body: dict[str, Any]) -> RewardAnswer:
         try:
             return self.server.answer(body)
         except RefusedError:
             raise
         except DataError as error:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+            raise refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
         except EmbrmError as error:
             log.error("scoring failed: %s", error)
-            raise RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"scoring failed: {error}") from error
+            raise refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"scoring failed: {error}") from error
         except Exception as error:  # of libraries below: one request fails, the server stays
             log.exception("scoring failed")
-            raise RefusedError(
+            raise refusal(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"scoring failed: {type(error).__name__}; the server's log says more"
             ) from error
 
@@ -273,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what Python's server refuses by itself in JSON too: malformed requests, and methods without `do_`."""
+        """RewardAnswer what Python's server refuses by itself in JSON too: malformed requests, and methods without `do_`."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
             return self.do_POST()
         self.request_version = self.protocol_version  # an answer to a line that is no request has a status line too

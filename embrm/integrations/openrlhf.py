@@ -25,7 +25,7 @@ from embrm.integrations._body import too_large
 from embrm.integrations._naming import model_name
 from embrm.integrations._samples import rewards_of, sample_of, samples_of, texts_of
 from embrm.integrations._scorer import TextScorer
-from embrm.integrations._server import Answer, RewardServer, ServerLimits
+from embrm.integrations._server import RewardAnswer, RewardServer, ServerLimits
 
 if TYPE_CHECKING:
     from embrm.embedders import Embedder
@@ -134,11 +134,11 @@ def reward_server(
     """
     most = limits or ServerLimits()
 
-    def answer(body: dict[str, Any]) -> Answer:
+    def answer(body: dict[str, Any]) -> RewardAnswer:
         if "query" not in body and "response" in body:
             asked = sample_of(body, keep_system=keep_system)
             found = rewards_of(scorer, asked)
-            return Answer(found["rewards"][0], 1, cut=round(found["truncated"][0] or 0))
+            return RewardAnswer(found["rewards"][0], 1, cut=round(found["truncated"][0] or 0))
         queries = texts_of(body.get("query"), "query", found=body)
         if len(queries) > most.texts:
             raise too_large(f"query has {len(queries)} texts, and at most {most.texts} are scored; split the request")
@@ -146,7 +146,7 @@ def reward_server(
         found = rewards_of(scorer, asked)
         logs = {name: found.pop(name) for name in ("uncertainty", "truncated")}
         told = {**found, "extra_logs": logs} | ({"errors": asked.errors} if asked.failed else {})
-        return Answer(told, len(queries), errors=asked.failed, cut=sum(bool(cut) for cut in logs["truncated"]))
+        return RewardAnswer(told, len(queries), errors=asked.failed, cut=sum(bool(cut) for cut in logs["truncated"]))
 
     about = {"model": model_name(model), "version": __version__}
     server = RewardServer(answer, host=host, port=port, token=token, limits=most, about=about)
