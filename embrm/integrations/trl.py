@@ -108,6 +108,10 @@ class RewardFunction:
         """What TRL calls it in its logs."""
         return model_name(self.model) if self.name is None else self.name
 
+    @__name__.setter
+    def __name__(self, name: str) -> None:
+        self.name = name
+
     def __call__(
         self,
         prompts: Sequence[Any],

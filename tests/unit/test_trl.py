@@ -142,6 +142,8 @@ def test_a_name_is_given_or_is_that_of_the_folder_or_the_head(model: FittedHead,
         named.watched_by(detectors.get("csi")(), read_texts(PREFS)),
     ):
         assert reward.__name__ == "helpful"
+    named.__name__ = "other"  # as one names any function for TRL
+    assert (named.name, named.__name__) == ("other", "other")
     with pytest.raises(OptionError, match="name must not be empty"):
         RewardFunction(model, name="")
 
