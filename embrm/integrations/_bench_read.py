@@ -84,7 +84,7 @@ def _form(row: Mapping[str, Any]) -> str:
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if not _are_texts(chosen):
         return "RewardBench 1"
-    if "subset" not in row and _are_texts(rejected) and len(chosen) == len(rejected) == STYLES:
+    if "subset" not in row and _are_texts(rejected) and [len(chosen or ()), len(rejected or ())] == [STYLES] * 2:
         return "RM-Bench"
     return "RewardBench 2"
 

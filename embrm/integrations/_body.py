@@ -40,7 +40,10 @@ def read_body(stream: BufferedIOBase, headers: Message, most: int) -> dict[str, 
     if not length.isdecimal():
         raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "send the body's length in the header Content-Length")
     if len(length) > 15 or int(length) > most:
-        raise too_large(f"the body has {length[:15]} bytes, and at most {most} are read; send fewer texts")
+        raise RefusedError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the body has {length[:15]} bytes, and at most {most} are read; send fewer texts",
+        )
     try:
         raw = stream.read(int(length))
     except TimeoutError:

@@ -273,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """RewardAnswer what Python's server refuses by itself in JSON too: malformed requests, and methods without `do_`."""
+        """Answer what Python's server refuses by itself in JSON too: malformed requests, and methods without `do_`."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
             return self.do_POST()
         self.request_version = self.protocol_version  # an answer to a line that is no request has a status line too

@@ -108,7 +108,7 @@ class RewardFunction:
         """What TRL calls it in its logs."""
         return model_name(self.model) if self.name is None else self.name
 
-    @__name__.setter
+    @__name__.setter  # noqa: A003
     def __name__(self, name: str) -> None:
         self.name = name
 

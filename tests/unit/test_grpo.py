@@ -258,9 +258,10 @@ TOOLS = (
 def test_two_reward_functions_log_two_columns_in_a_conversation_with_tools(
     model: FittedHead, lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pandas as pd
+    import pyarrow.parquet as pq
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
     from tests.tiny_models import tokenizer
 
@@ -276,15 +277,20 @@ def test_two_reward_functions_log_two_columns_in_a_conversation_with_tools(
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "tool", "content": "a leaflet"},
     ]
-    options = {"output_dir": str(tmp_path / "out"), "per_device_train_batch_size": 4, "num_generations": 2}
-    options |= {"max_completion_length": 8, "max_steps": 1, "logging_steps": 1, "report_to": "none", "use_cpu": True}
-    args = GRPOConfig(**options, log_completions=True, save_strategy="no", disable_tqdm=True, bf16=False)
+    options: dict[str, Any] = {
+        "output_dir": str(tmp_path / "out"),
+        "per_device_train_batch_size": 4,
+        "num_generations": 2,
+    }
+    options |= {"max_completion_length": 8, "max_steps": 1, "logging_steps": 1, "report_to": "none"}
+    args = GRPOConfig(**options, use_cpu=True, log_completions=True, save_strategy="no", disable_tqdm=True, bf16=False)
     data = Dataset.from_list([{"prompt": asked}] * 4)
-    trainer = GRPOTrainer(str(lm), reward_funcs=functions, args=args, train_dataset=data, processing_class=words)
+    told = {"reward_funcs": list[Any](functions), "processing_class": words}
+    trainer = GRPOTrainer(str(lm), args=args, train_dataset=data, **told)
     assert trainer.reward_func_names == ["style", "helpful"]
     trainer.train()
     log = trainer.state.log_history[0]
-    table = pd.read_parquet(next((tmp_path / "out" / "completions").glob("*.parquet")))
+    table = pq.read_table(next((tmp_path / "out" / "completions").glob("*.parquet"))).to_pydict()
     for function, head, name in zip(functions, (model, other), ("style", "helpful"), strict=True):
         assert function.seen is not None
         texts = zip(function.seen.prompts, function.seen.texts, strict=True)

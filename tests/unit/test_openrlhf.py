@@ -55,7 +55,7 @@ class Counting(Embedder):
 
 
 @dataclass(frozen=True)
-class Cutting:
+class Cutting(Embedder):
     """The hashing embedder, which says of some texts that they are longer than it reads."""
 
     identity = "hashing dimension=64"
@@ -311,9 +311,12 @@ def test_a_bad_sample_spoils_no_other(model: FittedHead, address: str) -> None:
     "prompt", [CHATML, "How?", [{"role": "user", "content": "How?"}]], ids=["chat", "text", "list"]
 )
 def test_the_server_speaks_slime(prompt: Any, model: FittedHead, address: str) -> None:
-    answer = send(address, {"prompt": prompt, "response": "Turn it off.<|im_end|>", "label": None})
+    status, answer = send(address, {"prompt": prompt, "response": "Turn it off.<|im_end|>", "label": None})
     # slime takes the whole answer for the reward.
-    assert answer == (200, pytest.approx(expected(model, [("How?", "Turn it off.")]).mean(), rel=1e-6))
+    assert (status, float(str(answer))) == (
+        200,
+        pytest.approx(expected(model, [("How?", "Turn it off.")]).mean(), rel=1e-6),
+    )
 
 
 BAD: dict[str, tuple[Any, int, str]] = {
