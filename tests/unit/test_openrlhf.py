@@ -60,7 +60,7 @@ class Cutting(Embedder):
 
     identity = "hashing dimension=64"
 
-    def embed(self, texts: list[str], *, progress: bool = False) -> Embedded:
+    def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
         found = embedders.get("hashing")(dimension=64).embed(texts)
         return replace(found, cut=np.array(["long" in text for text in texts]))
 
