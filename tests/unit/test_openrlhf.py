@@ -313,10 +313,8 @@ def test_a_bad_sample_spoils_no_other(model: FittedHead, address: str) -> None:
 def test_the_server_speaks_slime(prompt: Any, model: FittedHead, address: str) -> None:
     status, answer = send(address, {"prompt": prompt, "response": "Turn it off.<|im_end|>", "label": None})
     # slime takes the whole answer for the reward.
-    assert (status, float(str(answer))) == (
-        200,
-        pytest.approx(expected(model, [("How?", "Turn it off.")]).mean(), rel=1e-6),
-    )
+    assert status == 200
+    assert float(str(answer)) == pytest.approx(expected(model, [("How?", "Turn it off.")]).mean(), rel=1e-6)
 
 
 BAD: dict[str, tuple[Any, int, str]] = {
