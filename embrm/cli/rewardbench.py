@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 @_options.seed
 @_options.json_output
 def command(file: str, models: tuple[str, ...], source: _options.SourceOptions, seed: int, as_json: bool) -> None:
-    """Score models on a local file of RewardBench 1 or 2, and say whether they differ from the first.
+    """Score models on a local file of RewardBench 1 or 2, RM-Bench or JudgeBench; say whether they differ.
 
-    FILE is JSON Lines or Parquet as published: prompt, chosen, rejected, subset; in version 2 chosen and rejected are
-    lists. The reward is the mean over members. Scores are in percent with 95 % intervals over prompts; the line length
-    prefers the longest response. Each further model is compared with the first on the same rows, by the bootstrap and
-    by McNemar's exact test.
+    FILE is as published, told by its columns: prompt, chosen, rejected, subset; in version 2 chosen and rejected are
+    lists, in RM-Bench lists of three styles with domain; JudgeBench has question, response_A, response_B, label. The
+    reward is the mean over members. Scores are in percent with 95 % intervals over prompts; the line length prefers the
+    longest response. Each further model is compared with the first on the same rows, by the bootstrap and by McNemar's
+    exact test.
 
     Example:
       embrm rewardbench rewardbench.jsonl --model model
@@ -48,7 +49,7 @@ def _text(report: BenchReport) -> str:
     names = list(report.scores[first])
     rows = [[name, *(_percent(scores[name]) for scores in report.scores.values())] for name in names]
     lines = [
-        f"RewardBench {report.version}: {report.rows} rows of {report.prompts} prompts",
+        f"{report.name}: {report.rows} rows of {report.prompts} prompts",
         _render.table(["%", *report.scores], rows),
         "",
         *(

@@ -22,6 +22,13 @@ from embrm.cli import _options, _render
 @click.option("--keep-system", is_flag=True, help="Keep system messages, which many chat templates put in themselves.")
 @click.option("--max-texts", type=click.IntRange(1), default=1024, show_default=True, help="Texts of a request.")
 @click.option("--max-bytes", type=click.IntRange(1), default=16 << 20, show_default=True, help="Bytes of a request.")
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that requests may call this server by, such as a node's.",
+)
 @_options.embedding
 @_options.no_seed
 @_options.json_output
@@ -35,14 +42,17 @@ def command(
     keep_system: bool,
     max_texts: int,
     max_bytes: int,
+    hosts: tuple[str, ...],
     source: _options.SourceOptions,
     as_json: bool,
 ) -> None:
-    """Answer OpenRLHF's POST /get_reward with the rewards of a model, until Ctrl-C or SIGTERM.
+    """Answer POST /get_reward with the rewards of a model, until Ctrl-C or SIGTERM.
 
-    A request is {"query": [...], "prompts": [...]}; chat-template tokens are stripped. OpenRLHF is given the address
-    that is printed, as --reward.remote_url; with a token http://user:TOKEN@HOST:PORT/get_reward. The token comes from
-    a file or the environment, never from the command line, which others on the machine can read.
+    OpenRLHF sends {"query": [...], "prompts": [...]}, slime {"prompt", "response", "label"}; chat-template tokens are
+    stripped. A sample that cannot be scored gets null and a reason, and the others their rewards. The address that is
+    printed is OpenRLHF's --reward.remote_url and slime's --rm-url; with a token http://user:TOKEN@HOST:PORT/get_reward.
+    The token comes from a file or the environment, never from the command line, which others on the machine can read.
+    GET /health tells that the server is up, GET /metrics what it has done, for Prometheus.
 
     Example:
       embrm serve model --port 5000 --selector worst_case
@@ -54,11 +64,11 @@ def command(
     rule = _options.recipe(selectors.registry, selector, options)
     fitted = load_model(model)
     server = reward_server(
-        fitted,
+        model,
         host=host,
         port=port,
         token=_token(token_file),
-        limits=ServerLimits(max_texts, max_bytes),
+        limits=ServerLimits(max_texts, max_bytes, hosts),
         embedder=source.embedder_of(fitted),
         rule=rule,
         keep_system=keep_system,

@@ -53,7 +53,7 @@ class Recorder(TrainerCallback):
         if self.on_step is not None:
             self.on_step(step)
         # The log is the same on every process, so that all of them stop.
-        if self.stop_on_alarm and logs.get("embrm/alarm"):
+        if self.stop_on_alarm and logs.get(f"embrm/{self.reward.__name__}/alarm"):
             control.should_training_stop = True
 
     def _step(self, number: int, logs: dict[str, Any]) -> Step:
@@ -68,7 +68,7 @@ class Recorder(TrainerCallback):
             step=number,
             kl=_number(logs["kl"]) * length,
             entropy=_number(logs["entropy"]) * length,
-            proxy=_number(logs["rewards/embrm/mean"]),
+            proxy=_number(logs[f"rewards/{self.reward.__name__}/mean"]),
             gold=_number(logs.get("rewards/gold/mean")),
             means={},
             logits=[],

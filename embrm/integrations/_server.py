@@ -1,16 +1,13 @@
-"""The HTTP server behind `embrm serve`: POST /get_reward in OpenRLHF's format, on Python's own server."""
+"""The HTTP server behind `embrm serve`: POST /get_reward, and pages for those who look after it."""
 
 from __future__ import annotations
 
-import base64
-import hmac
-import ipaddress
 import json
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,8 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from embrm.errors import DataError, EmbrmError, OptionError
+from embrm.integrations._access import Access
+from embrm.integrations._body import RefusedError, read_body, refusal
+from embrm.integrations._counters import FORMAT, Counters
 
 PATH = "/get_reward"
+PAGES = ("/", "/health", "/metrics")
 IDLE_SECONDS = 30.0  # that a connection may be silent
 LINGER_SECONDS = 10.0  # that a client may go on sending what is not read any more
 STOP_SECONDS = 30.0  # that requests under way get when the server stops
@@ -27,35 +28,43 @@ STOP_SECONDS = 30.0  # that requests under way get when the server stops
 log = logging.getLogger("embrm.serve")
 
 
-class RefusedError(DataError):
-    """A request that is not answered with rewards, and the HTTP status that says why."""
-
-    def __init__(self, status: HTTPStatus, message: str, *, header: tuple[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.header = header
-
-
-def too_large(message: str) -> RefusedError:
-    """Return the refusal of a request that asks for more than the server takes."""
-    return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-
-
 @dataclass(frozen=True)
 class ServerLimits:
-    """How much one request may ask of a reward server.
+    """What a reward server lets one request ask.
 
     Attributes:
         texts: queries of a request.
         size: bytes of a request's body.
+        hosts: names that requests may call the server by, further to this machine's own (the header Host).
     """
 
     texts: int = 1024
     size: int = 16 << 20
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RewardAnswer:
+    """What is sent back to a request for rewards, and what is counted of it.
+
+    Attributes:
+        body: what becomes JSON.
+        samples: how many rewards were asked for.
+        errors: how many samples got none.
+        cut: how many were longer than the embedder reads.
+    """
+
+    body: Any
+    samples: int
+    errors: int = 0
+    cut: int = 0
 
 
 class RewardServer(ThreadingHTTPServer):
-    """Answers POST /get_reward until `running` ends; every answer, also a refusal, is one JSON object.
+    """Answers POST /get_reward until `running` ends, and GET or HEAD of /, /health and /metrics.
+
+    Every answer but that of /metrics is JSON on one line, also a refusal. Without the token / and /health still answer,
+    the latter with the status alone, so that a probe needs no secret.
 
     Args:
         answer: the request's JSON object → what is sent back.
@@ -63,7 +72,8 @@ class RewardServer(ThreadingHTTPServer):
         port: 0 lets the system choose; `server_address` tells.
         token: what a request must bring: `Authorization: Bearer TOKEN`, or as the password of `http://user:TOKEN@…`,
             which is what a trainer can put into an address.
-        max_bytes: of a request's body.
+        limits: of a request.
+        about: what /health tells of the model.
 
     Raises:
         OptionError: the address cannot be listened at, or others can reach it and there is no token.
@@ -74,17 +84,16 @@ class RewardServer(ThreadingHTTPServer):
 
     def __init__(
         self,
-        answer: Callable[[dict[str, Any]], dict[str, Any]],
+        answer: Callable[[dict[str, Any]], RewardAnswer],
         *,
         host: str = "127.0.0.1",
         port: int = 0,
         token: str | None = None,
-        max_bytes: int = 16 << 20,
+        limits: ServerLimits | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> None:
-        if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
-            raise OptionError("the token must be printable ASCII without spaces, and not empty")
-        self.answer, self.max_bytes = answer, max_bytes
-        self.token = None if token is None else token.encode()
+        self.answer, self.limits, self.about = answer, limits or ServerLimits(), dict(about or {})
+        self.counters = Counters()
         self._under_way = 0
         self._idle = threading.Condition()
         try:
@@ -92,11 +101,7 @@ class RewardServer(ThreadingHTTPServer):
             self.address_family, _, _, _, address = socket.getaddrinfo(
                 host or "0.0.0.0", port, type=socket.SOCK_STREAM
             )[0]
-            if token is None and not ipaddress.ip_address(address[0]).is_loopback:
-                raise OptionError(
-                    f"{host or 'every address'} can be reached from other machines; give a token, or listen at "
-                    "127.0.0.1"
-                )
+            self.access = Access(str(address[0]), (*self.limits.hosts, *([host] if host else [])), token)
             super().__init__((str(address[0]), int(address[1])), _Handler)
         except (OSError, OverflowError) as error:
             raise OptionError(f"cannot listen at {host}, port {port}: {error}; choose another") from error
@@ -138,90 +143,113 @@ class _Handler(BaseHTTPRequestHandler):
     server: RewardServer
     server_version, sys_version = "embrm", ""
     timeout = IDLE_SECONDS
+    _started: float | None = None  # when a request for rewards began; pages are not counted
 
     def do_POST(self) -> None:
+        self._started = time.monotonic()
         try:
             self._check_request()
-            body = self._read()
+            body = read_body(self.rfile, self.headers, self.server.limits.size)
             with self.server.working():
-                self._send(HTTPStatus.OK, self._answer(body))
+                answer = self._answer(body)
+                self.server.counters.texts(answer.samples, errors=answer.errors, cut=answer.cut)
+                self._send(HTTPStatus.OK, answer.body)
         except RefusedError as refused:
-            self._send(refused.status, {"error": str(refused)}, refused.header)
-            self._linger()
+            self._refuse(refused)
 
-    def _check_request(self) -> None:
-        """Refuse what needs no look at the body: nothing of it is read before."""
-        if self.server.token is not None and not self._has_token():
-            raise RefusedError(
+    def do_GET(self) -> None:
+        page = self._path()
+        if page not in PAGES:
+            return self.do_POST()
+        try:
+            self._send_page(page)
+        except RefusedError as refused:
+            return self._refuse(refused)
+        if "Content-Length" in self.headers:
+            self._linger()
+        return None
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _send_page(self, page: str) -> None:
+        self._check_caller()
+        if page == "/metrics":
+            self._check_token()
+            self._send_content(HTTPStatus.OK, self.server.counters.page(), FORMAT)
+        elif page == "/health":
+            told = self.server.about if self.server.access.has_token(self._given()) else {}
+            self._send(HTTPStatus.OK, {"status": "ok", **told})
+        else:
+            self._send(HTTPStatus.OK, {"embrm": f"rewards are at POST {PATH}"})
+
+    def _path(self) -> str:
+        return self.path.partition("?")[0].rstrip("/") or "/"
+
+    def _given(self) -> str:
+        return str(self.headers.get("Authorization", ""))
+
+    def _check_caller(self) -> None:
+        """Refuse a page of the web that made a browser call: by a name of its own, or from its own origin."""
+        access, host = self.server.access, self.headers.get("Host")
+        if not access.knows(host):
+            raise refusal(
+                HTTPStatus.FORBIDDEN,
+                f"this server is not called {ascii(host)[:80]}; start it with --allow-host NAME if it is",
+            )
+        if not access.same_origin(self.headers.get("Origin"), host):
+            raise refusal(HTTPStatus.FORBIDDEN, "requests from web pages of another origin are refused")
+
+    def _check_token(self) -> None:
+        if not self.server.access.has_token(self._given()):
+            raise refusal(
                 HTTPStatus.UNAUTHORIZED,
                 "wrong token or none; send the header 'Authorization: Bearer TOKEN', or http://user:TOKEN@host:port",
                 header=("WWW-Authenticate", 'Bearer realm="embrm"'),
             )
-        if self.path.partition("?")[0].rstrip("/") != PATH:
-            raise RefusedError(HTTPStatus.NOT_FOUND, f"there is nothing here; rewards are at POST {PATH}")
+
+    def _check_request(self) -> None:
+        """Refuse what needs no look at the body: nothing of it is read before."""
+        self._check_caller()
+        self._check_token()
+        if self._path() != PATH:
+            raise refusal(
+                HTTPStatus.NOT_FOUND,
+                f"there is nothing here; rewards are at POST {PATH}, and GET takes {', '.join(PAGES)}",
+            )
         if self.command != "POST":
-            raise RefusedError(
+            raise refusal(
                 HTTPStatus.METHOD_NOT_ALLOWED, f"{PATH} takes POST, got {self.command[:20]}", header=("Allow", "POST")
             )
         if self.headers.get_content_type() != "application/json":
             # A web page cannot send this type to another site unasked, so it cannot make a browser use the server.
-            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON with Content-Type: application/json")
+            raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON with Content-Type: application/json")
 
-    def _has_token(self) -> bool:
-        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
-        given = b""
-        if scheme.lower() == "bearer":
-            given = value.strip().encode("utf-8", "replace")
-        elif scheme.lower() == "basic":
-            with suppress(ValueError):
-                given = base64.b64decode(value.strip()).partition(b":")[2]
-        return hmac.compare_digest(given, self.server.token or b"")
-
-    def _read(self) -> dict[str, Any]:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal():
-            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "send the body's length in the header Content-Length")
-        if len(length) > 15 or int(length) > self.server.max_bytes:
-            raise too_large(
-                f"the body has {length[:15]} bytes, and at most {self.server.max_bytes} are read; send fewer texts"
-            )
-        try:
-            raw = self.rfile.read(int(length))
-        except TimeoutError:
-            raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, f"nothing came for {IDLE_SECONDS:g} s") from None
-        if len(raw) < int(length):
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"the body ended after {len(raw)} of {length} bytes")
-        try:
-            body = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, f"the body is not JSON in UTF-8: {error}") from None
-        if not isinstance(body, dict):
-            raise RefusedError(
-                HTTPStatus.BAD_REQUEST,
-                f'the body must be an object such as {{"query": [...]}}, got {type(body).__name__}',
-            )
-        return body
-
-    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, body: dict[str, Any]) -> RewardAnswer:
         try:
             return self.server.answer(body)
         except RefusedError:
             raise
         except DataError as error:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+            raise refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
         except EmbrmError as error:
             log.error("scoring failed: %s", error)
-            raise RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, f"scoring failed: {error}") from error
+            raise refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"scoring failed: {error}") from error
         except Exception as error:  # of libraries below: one request fails, the server stays
             log.exception("scoring failed")
-            raise RefusedError(
+            raise refusal(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"scoring failed: {type(error).__name__}; the server's log says more"
             ) from error
 
-    def _send(self, status: HTTPStatus, data: dict[str, Any], header: tuple[str, str] | None = None) -> None:
-        content = json.dumps(data, allow_nan=False).encode()
+    def _send(self, status: HTTPStatus, data: Any, header: tuple[str, str] | None = None) -> None:
+        self._send_content(status, json.dumps(data, allow_nan=False), "application/json", header)
+
+    def _send_content(self, status: HTTPStatus, text: str, kind: str, header: tuple[str, str] | None = None) -> None:
+        if self._started is not None:
+            self.server.counters.request(status, time.monotonic() - self._started)
+        content = text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         if header:
             self.send_header(*header)
@@ -229,6 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
         self.close_connection = True
+
+    def _refuse(self, refused: RefusedError) -> None:
+        self._send(refused.status, {"error": str(refused)}, refused.header)
+        self._linger()
 
     def _linger(self) -> None:
         """Read on for a while what a refused client still sends: closing at once would destroy the answer under way."""

@@ -117,6 +117,8 @@ class GRPO:
         Warns:
             MemoryWarning: memory ran out in the first step, and a smaller micro-batch is used.
         """
+        if gold is not None and reward.__name__ == "gold":
+            raise OptionError("the logs call the gold reward 'gold'; give the reward another name: name=\"proxy\"")
         if stop_on_alarm and reward.alarm is None:
             raise OptionError("there is no alarm to stop on; give the reward one with watched_by")
         place = Checkpoint(str(model))

@@ -1,7 +1,8 @@
 """Heads as rewards of OpenRLHF: a `reward_func` for its file, and a server that answers its POST /get_reward.
 
 OpenRLHF's `--reward.remote_url` (older: `--remote_rm_url`) takes a Python file that defines `reward_func`, or an
-address. A file of two lines does:
+address. Its rewards are per sample; one that cannot be scored has none (NaN, over HTTP null) and a reason in `errors`,
+and the others keep theirs. A file of two lines does:
 
     from embrm.integrations.openrlhf import make_reward_func
     reward_func = make_reward_func("/where/the/model/is")
@@ -18,10 +19,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embrm.errors import DataError, OptionError
-from embrm.integrations._chat import split
-from embrm.integrations._scorer import Scored, TextScorer
-from embrm.integrations._server import RewardServer, ServerLimits, too_large
+from embrm.core.version import __version__
+from embrm.errors import OptionError
+from embrm.integrations._body import too_large
+from embrm.integrations._naming import model_name
+from embrm.integrations._samples import rewards_of, sample_of, samples_of, texts_of
+from embrm.integrations._scorer import TextScorer
+from embrm.integrations._server import RewardAnswer, RewardServer, ServerLimits
 
 if TYPE_CHECKING:
     from embrm.embedders import Embedder
@@ -62,7 +66,8 @@ def make_reward_func(
 
     `rewards` are the rule's values. `scores`, which OpenRLHF's dynamic filtering expects inside (0, 1), are
     probabilities to be preferred to a text of the training texts' mean reward. `extra_logs` has `uncertainty`, the
-    standard deviation over members or draws, and `truncated`, 1 where a text was longer than the embedder reads.
+    standard deviation over members or draws, and `truncated`, 1 where a text was longer than the embedder reads. Where
+    a sample cannot be scored its numbers are NaN, and `errors` lists a reason or None for each.
 
     Args:
         model: the folder of a saved model, or a fitted head.
@@ -71,7 +76,7 @@ def make_reward_func(
         keep_system: whether system messages stay in the prompts.
 
     Raises:
-        OptionError: see `TextScorer`.
+        OptionError: see `TextScorer`. The function raises DataError where no sample of a call can be scored.
     """
     scorer = TextScorer(model, embedder=embedder, rule=rule)
 
@@ -80,9 +85,12 @@ def make_reward_func(
     ) -> dict[str, Any]:
         import torch
 
-        found = _as_lists(_score(scorer, _texts(queries, "queries"), prompts, keep_system=keep_system))
-        logs = {name: torch.tensor(values) for name, values in found.pop("extra_logs").items()}
-        return {**{name: torch.tensor(values) for name, values in found.items()}, "extra_logs": logs}
+        asked = samples_of(texts_of(queries, "queries"), prompts, keep_system=keep_system)
+        found = rewards_of(scorer, asked)
+        nan = float("nan")
+        tensors = {name: torch.tensor([nan if v is None else v for v in values]) for name, values in found.items()}
+        rewards = {name: tensors.pop(name) for name in ("rewards", "scores")}
+        return {**rewards, "extra_logs": tensors} | ({"errors": asked.errors} if asked.failed else {})
 
     return reward
 
@@ -100,18 +108,23 @@ def reward_server(
 ) -> RewardServer:
     """Return a server that answers POST /get_reward inside `with server.running() as address`.
 
-    A request is `{"query": [...], "prompts": [...] or null, "labels": anything}`, the answer `{"rewards": [...],
-    "scores": [...], "extra_logs": {"uncertainty": [...], "truncated": [...]}}`, each with one number a query; see
-    `make_reward_func`. A refusal is `{"error": text}` with 400 (not JSON, or not such a request), 401 (token), 404,
-    405, 408 (the client fell silent), 411 (no length), 413 (too many bytes or texts), 415 (not declared as JSON) or 500
-    (scoring failed).
+    A request is OpenRLHF's `{"query": [...], "prompts": [...] or null, "labels": anything}`, the answer
+    `{"rewards": [...], "scores": [...], "extra_logs": {"uncertainty": [...], "truncated": [...]}}`, each with one
+    number a query; see `make_reward_func`. Where some queries cannot be scored their numbers are null, and
+    `"errors": [...]` has a reason or null for each. Or it is slime's
+    `{"prompt": text or messages, "response": text, "label": anything}`, and the answer is the reward, a bare number.
+
+    A refusal is `{"error": text}` with 400 (not JSON, not such a request, or nothing in it can be scored), 401 (token),
+    403 (a foreign host or origin), 404, 405, 408 (the client fell silent), 411 (no length), 413 (too many bytes or
+    texts), 415 (not declared as JSON) or 500 (scoring failed). GET / says where rewards are, /health the model's name
+    with the version of embrm, /metrics counts for Prometheus.
 
     Args:
         model: the folder of a saved model, or a fitted head.
         host: where to listen; where other machines can reach it, a token is required.
         port: 0 lets the system choose.
         token: what requests must bring, see `RewardServer`.
-        limits: of a request; None is `ServerLimits()`.
+        limits: of a request, and the names it may call the server by; None is `ServerLimits()`.
         embedder: see `make_reward_func`.
         rule: see `make_reward_func`.
         keep_system: see `make_reward_func`.
@@ -121,44 +134,25 @@ def reward_server(
     """
     most = limits or ServerLimits()
 
-    def answer(body: dict[str, Any]) -> dict[str, Any]:
-        queries, prompts = _texts(body.get("query"), "query"), body.get("prompts")
+    def answer(body: dict[str, Any]) -> RewardAnswer:
+        if "query" not in body and "response" in body:
+            asked = sample_of(body, keep_system=keep_system)
+            found = rewards_of(scorer, asked)
+            return RewardAnswer(found["rewards"][0], 1, cut=round(found["truncated"][0] or 0))
+        queries = texts_of(body.get("query"), "query", found=body)
         if len(queries) > most.texts:
             raise too_large(f"query has {len(queries)} texts, and at most {most.texts} are scored; split the request")
-        return _as_lists(_score(scorer, queries, prompts, keep_system=keep_system))
+        asked = samples_of(queries, body.get("prompts"), keep_system=keep_system)
+        found = rewards_of(scorer, asked)
+        logs = {name: found.pop(name) for name in ("uncertainty", "truncated")}
+        told = {**found, "extra_logs": logs} | ({"errors": asked.errors} if asked.failed else {})
+        return RewardAnswer(told, len(queries), errors=asked.failed, cut=sum(bool(cut) for cut in logs["truncated"]))
 
-    server = RewardServer(answer, host=host, port=port, token=token, max_bytes=most.size)
+    about = {"model": model_name(model), "version": __version__}
+    server = RewardServer(answer, host=host, port=port, token=token, limits=most, about=about)
     try:  # a missing token or a taken port shows before a large embedder is loaded
         scorer = TextScorer(model, embedder=embedder, rule=rule)
     except BaseException:
         server.server_close()
         raise
     return server
-
-
-def _score(scorer: TextScorer, queries: Sequence[str], prompts: Any, *, keep_system: bool) -> Scored:
-    if prompts is not None and len(_texts(prompts, "prompts")) != len(queries):
-        raise DataError(f"prompts must be as many as queries, got {len(prompts)} and {len(queries)}")
-    asked, responses = [], []
-    for i, query in enumerate(queries):
-        try:
-            prompt, response = split(query, None if prompts is None else prompts[i], keep_system=keep_system)
-        except DataError as error:
-            raise DataError(f"query {i}: {error}") from None
-        asked.append(prompt)
-        responses.append(response)
-    return scorer(responses, asked)
-
-
-def _texts(value: Any, name: str) -> list[str]:
-    if not isinstance(value, list | tuple) or not value:
-        raise DataError(f"{name} must be a list of at least one text, got {type(value).__name__}")
-    for i, text in enumerate(value):
-        if not isinstance(text, str):
-            raise DataError(f"{name} must be a list of texts, but number {i} is {type(text).__name__}")
-    return list(value)
-
-
-def _as_lists(scored: Scored) -> dict[str, Any]:
-    logs = {"uncertainty": scored.uncertainty.tolist(), "truncated": scored.cut.tolist()}
-    return {"rewards": scored.reward.tolist(), "scores": scored.score.tolist(), "extra_logs": logs}

@@ -1,4 +1,4 @@
-"""RewardBench on local files: section scores of several rewards, and whether they differ."""
+"""RewardBench, RM-Bench and JudgeBench on local files: section scores of several rewards, and whether they differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.errors import DataError
-from embrm.integrations._bench import DOMAINS, SECTIONS, Bench, outcome, read_bench, scores_of, unpaired
+from embrm.integrations._bench import ALL, CATEGORIES, DOMAINS, SECTIONS, Bench, outcome, scores_of, unpaired
+from embrm.integrations._bench_read import read_bench
 from embrm.metrics.intervals import Interval, bootstrap
 
 __all__ = ["Bench", "BenchReport", "Difference", "bench_report", "read_bench"]
@@ -34,10 +35,11 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class BenchReport:
-    """What rewards get on a file of RewardBench.
+    """What rewards get on a file of RewardBench or its kin.
 
     Attributes:
-        version: of RewardBench.
+        name: of the set, see `Bench`.
+        version: of RewardBench, None for other sets.
         rows, prompts: how many there were; rows of one prompt are resampled together.
         scores: reward → name of a score ("overall", the sections or domains, the subsets) → value in [0, 1] with its
             95 % interval; Ties may exceed 1 by its term for the margin.
@@ -45,7 +47,8 @@ class BenchReport:
         notes: what a reader must know before comparing with published figures.
     """
 
-    version: int
+    name: str
+    version: int | None
     rows: int
     prompts: int
     scores: Mapping[str, Mapping[str, Interval]]
@@ -54,13 +57,15 @@ class BenchReport:
 
 
 def bench_report(bench: Bench, rewards: Mapping[str, npt.ArrayLike], *, seed: int, draws: int = 2000) -> BenchReport:
-    """Score rewards by the rules of RewardBench 1 (2403.13787) or 2 (2506.01937).
+    """Score rewards by the rules of RewardBench 1 (2403.13787) or 2 (2506.01937), RM-Bench or JudgeBench.
 
     Version 1: accuracy of each subset, sections as averages of subsets weighted by their published sizes (math-prm as
     much as all code), overall the mean of the four sections, with the prior sets at half weight where they are in the
     file. Version 2: best-of-4 accuracy of each domain; for Ties 0.3 of each accuracy (reference and tied questions),
     0.2 for margins to the wrong answers that exceed the spread of the right ones, 0.2 where the reference's does too,
-    0.01 for by how much; overall the mean of the domains.
+    0.01 for by how much; overall the mean of the domains. RM-Bench (2410.16184): shares of right comparisons, easy,
+    normal and hard by the styles compared, as means over domains; overall the mean over domains of all levels.
+    JudgeBench (2410.12784): the share of pairs with the right order, overall and in each category.
 
     Args:
         bench: from `read_bench`.
@@ -95,6 +100,7 @@ def bench_report(bench: Bench, rewards: Mapping[str, npt.ArrayLike], *, seed: in
         p_value = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
         differences[name] = Difference(named(ahead), gained, lost, p_value)
     return BenchReport(
+        name=bench.name,
         version=bench.version,
         rows=len(bench),
         prompts=len(first.sums),
@@ -107,7 +113,17 @@ def bench_report(bench: Bench, rewards: Mapping[str, npt.ArrayLike], *, seed: in
 def _notes(bench: Bench) -> list[str]:
     present = set(bench.subsets)
     notes = []
-    if bench.version == 1:
+    if present == {ALL}:
+        return [f"no row names its subset; the scores are those of all {len(bench)} rows"]
+    if bench.name == "RM-Bench":
+        known = present
+        wanted = {"chat", "code", "math", "safety-refuse", "safety-response"}
+    elif bench.name == "JudgeBench":
+        known = {s for s in present if s.startswith(tuple(CATEGORIES.values()))}
+        wanted = known
+        if missing := [c for c, sign in CATEGORIES.items() if not any(s.startswith(sign) for s in present)]:
+            notes.append(f"the scores are not those of the whole benchmark: no rows of {', '.join(missing)}")
+    elif bench.version == 1:
         known = {subset for subsets in SECTIONS.values() for subset in subsets}
         wanted = known - set(SECTIONS["Prior Sets"])
         if present & set(SECTIONS["Prior Sets"]):
@@ -117,7 +133,8 @@ def _notes(bench: Bench) -> list[str]:
     if missing := sorted(wanted - present):
         notes.append(f"the scores are not those of the whole benchmark: no rows of {', '.join(missing)}")
     if others := sorted(present - known):
-        notes.append(f"no section has the subsets {', '.join(others)}; they do not count in the overall score")
+        count = "do not count" if bench.version and known & present else "count as rows"
+        notes.append(f"no section has the subsets {', '.join(others)}; they {count} in the overall score")
     if single := unpaired(bench):
         notes.append(f"{single} questions of Ties have only one of the rows ref and tied; they count in accuracy alone")
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
@@ -19,9 +20,14 @@ from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.penalty import LatentDistance, check_penalty
 from embrm.heads import FittedHead, load_model
+from embrm.integrations._naming import model_name
 from embrm.monitoring.alarm import Alarm
 from embrm.monitoring.rule import AlarmRule
 from embrm.selectors import Selector
+
+
+class SharedNameWarning(UserWarning):
+    """Several reward functions of a trainer have one name, and its logs keep one column for all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +60,11 @@ class RewardFunction:
     completion of None, or of messages without content and calls of tools, gets None, which TRL leaves out of the group;
     an empty completion is scored as an empty text, so that a policy can learn what silence is worth. What
     becomes of turns, thinking and calls is the rule of `embrm.data.chat`, as for the files that trained the head. TRL's
-    tables get the columns `uncertainty` and `penalty`, its metrics `embrm/uncertainty` (mean standard deviation over
-    draws), `embrm/penalty`, `embrm/cut` (share of texts longer than the embedder reads), and with an alarm
-    `embrm/statistic`, `embrm/p_value` where the detector has one, and `embrm/alarm` (1 from the batch at which it
-    fired on). With several processes each watches its own completions.
+    tables get the columns `NAME/uncertainty` and `NAME/penalty` beside its own `NAME`, and its metrics, beside its own
+    `rewards/NAME/mean`, are `embrm/NAME/uncertainty` (mean standard deviation over draws), `embrm/NAME/penalty`,
+    `embrm/NAME/cut` (share of texts longer than the embedder reads), and with an alarm `embrm/NAME/statistic`,
+    `embrm/NAME/p_value` where the detector has one, and `embrm/NAME/alarm` (1 from the batch at which it fired on).
+    NAME is `name`, so that several functions are told apart. With several processes each watches its own completions.
 
     Attributes:
         model: a fitted head, or the folder of a saved one.
@@ -68,6 +75,8 @@ class RewardFunction:
         seed: of rules that draw what they value by (thompson takes one draw of the head for each prompt); batch b uses
             `seed + b`.
         latents: whether to keep them in `seen` also where neither penalty nor alarm need them.
+        name: what TRL calls the function in its logs, to tell several apart; None takes the name of the model's folder,
+            or of the head where the model has none.
         seen: the last batch, or None before the first and where all its completions were None.
 
     Raises:
@@ -83,14 +92,25 @@ class RewardFunction:
     alarm: Alarm | None = None
     seed: int = 0
     latents: bool = False
+    name: str | None = None
     seen: Seen | None = field(default=None, init=False)
 
-    __name__ = "embrm"  # what TRL calls it in its logs
-
     def __post_init__(self) -> None:
+        if self.name == "":
+            raise OptionError("a reward function's name must not be empty; leave it out to take the model's")
         self._told = False  # that texts are cut is said once
+        self._named = False  # and so is that another function has the same name
         self.forget()
         check_penalty([self._rule], given=self.penalty is not None)
+
+    @property
+    def __name__(self) -> str:
+        """What TRL calls it in its logs."""
+        return model_name(self.model) if self.name is None else self.name
+
+    @__name__.setter  # noqa: A003
+    def __name__(self, name: str) -> None:
+        self.name = name
 
     def __call__(
         self,
@@ -119,12 +139,14 @@ class RewardFunction:
             return [None] * len(completions)
         self.seen = seen = self.score(asked, written, seed=self.seed + self._batches)
         self._batches += 1
+        own = self.__name__
+        self._check_name(own, log_metric)
         for name, value in self._metrics(seen).items():
             if log_metric is not None:
-                log_metric(f"embrm/{name}", value)
+                log_metric(f"embrm/{own}/{name}", value)
         for name, column in (("uncertainty", seen.uncertainty), ("penalty", seen.penalty)):
             if log_extra is not None and column is not None:
-                log_extra(name, spread(column, rows, len(completions)))
+                log_extra(f"{own}/{name}", spread(column, rows, len(completions)))
         return spread(seen.value, rows, len(completions))
 
     def forget(self) -> None:
@@ -179,6 +201,18 @@ class RewardFunction:
         """
         alarm = Alarm(detector, self.latent(reference), reference, rule=rule or AlarmRule(), seed=seed)
         return replace(self, alarm=alarm)
+
+    def _check_name(self, name: str, log_metric: object) -> None:
+        """Warn once where the trainer whose method `log_metric` is has another function of the same name."""
+        names = getattr(getattr(log_metric, "__self__", None), "reward_func_names", [])
+        if not self._named and names.count(name) > 1:
+            self._named = True
+            warnings.warn(
+                f"{names.count(name)} reward functions are called {name!r}, and the trainer's logs keep one column for "
+                "all of them; give each a name of its own: RewardFunction(…, name=…)",
+                SharedNameWarning,
+                stacklevel=3,
+            )
 
     def _metrics(self, seen: Seen) -> dict[str, float]:
         found = {"uncertainty": float(seen.uncertainty.mean()), "cut": float(seen.cut.mean())}

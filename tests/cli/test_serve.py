@@ -50,13 +50,20 @@ def test_it_serves_until_a_signal(
     scored = json.loads(embrm("score", "model", "texts.jsonl").out)
     (workspace / "token").write_text("of-the-file\n")
     monkeypatch.setenv("EMBRM_TOKEN", "of-the-environment")
-    process, address = start("--selector", "worst_case", *(["--token-file", "token"] if place == "file" else []))
+    process, address = start(
+        "--selector", "worst_case", "--allow-host", "node7", *(["--token-file", "token"] if place == "file" else [])
+    )
     query = {"query": [f"{row['prompt']}{row['response']}"], "prompts": [row["prompt"]], "labels": [""]}
     status, answer = ask(address, json.dumps(query).encode(), Authorization=f"Bearer of-the-{place}")
     assert status == 200
     assert answer["rewards"] == pytest.approx([min(scored["draws"])], rel=1e-5)
     assert ask(address, b"{", Authorization=f"Bearer of-the-{place}")[0] == 400
     assert ask(address, b"{}", Authorization="Bearer of-another-place")[0] == 401
+    for host, code in (("node7", 200), ("evil.example", 403)):
+        called = {"Authorization": f"Bearer of-the-{place}", "Host": host}
+        assert ask(address, json.dumps(query).encode(), **called)[0] == code
+    with urllib.request.urlopen(address.replace("/get_reward", "/health"), timeout=30) as health:
+        assert json.loads(health.read()) == {"status": "ok"}
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")

@@ -248,9 +248,67 @@ def test_options_that_trl_refuses_are_named(
         GRPO(steps=1, options=options, **TINY).train(lm, prompts, reward=RewardFunction(model, EMBEDDER), seed=0)
 
 
+CALL = {"id": "c", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+TOOLS = (
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{{ m['content'] or '' }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_two_reward_functions_log_two_columns_in_a_conversation_with_tools(
+    model: FittedHead, lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+    from datasets import Dataset
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    from tests.tiny_models import tokenizer
+
+    other = heads.get("mlp")(members=2, hidden=(8,), epochs=1).fit(read_pairs(PREFS, embedder=EMBEDDER), seed=1)
+    model.save(tmp_path / "style")
+    # TRL's printing of its table fails where a message's tool_calls are null, as Arrow fills them in.
+    monkeypatch.setattr("trl.trainer.grpo_trainer.is_rich_available", lambda: False)
+    functions = [RewardFunction(tmp_path / "style", EMBEDDER), RewardFunction(other, EMBEDDER, name="helpful")]
+    words = tokenizer()
+    words.chat_template = TOOLS
+    asked = [
+        {"role": "user", "content": "How should I clean a kettle?"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "a leaflet"},
+    ]
+    options: dict[str, Any] = {
+        "output_dir": str(tmp_path / "out"),
+        "per_device_train_batch_size": 4,
+        "num_generations": 2,
+    }
+    options |= {"max_completion_length": 8, "max_steps": 1, "logging_steps": 1, "report_to": "none"}
+    args = GRPOConfig(**options, use_cpu=True, log_completions=True, save_strategy="no", disable_tqdm=True, bf16=False)
+    data = Dataset.from_list([{"prompt": asked}] * 4)
+    told = {"reward_funcs": list[Any](functions), "processing_class": words}
+    trainer = GRPOTrainer(str(lm), args=args, train_dataset=data, **told)
+    assert trainer.reward_func_names == ["style", "helpful"]
+    trainer.train()
+    log = trainer.state.log_history[0]
+    table = pq.read_table(next((tmp_path / "out" / "completions").glob("*.parquet"))).to_pydict()
+    for function, head, name in zip(functions, (model, other), ("style", "helpful"), strict=True):
+        assert function.seen is not None
+        texts = zip(function.seen.prompts, function.seen.texts, strict=True)
+        reward = head.score(EMBEDDER.embed([f"{prompt}\n\n{text}" for prompt, text in texts]).vectors).centred()
+        assert all("How should I clean a kettle?" in prompt and "leaflet" in prompt for prompt in function.seen.prompts)
+        np.testing.assert_allclose(table[name], reward.mean, rtol=1e-4)
+        np.testing.assert_allclose(table[f"{name}/uncertainty"], reward.sd, rtol=1e-4)
+        np.testing.assert_allclose(log[f"rewards/{name}/mean"], reward.mean.mean(), rtol=1e-4)
+        np.testing.assert_allclose(log[f"embrm/{name}/uncertainty"], reward.sd.mean(), rtol=1e-4)
+    assert not np.allclose(table["style"], table["helpful"])
+
+
 def test_what_cannot_be_trained_is_refused(model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path) -> None:
     recipe, reward = GRPO(steps=1, **TINY), RewardFunction(model, EMBEDDER)
     messages = [[{"role": "user", "content": text}] for text in prompts]
+    named = RewardFunction(model, EMBEDDER, name="gold")
+    with pytest.raises(OptionError, match="call the gold reward 'gold'; give the reward another name"):
+        recipe.train(lm, prompts, reward=named, seed=0, gold=lambda p, t: np.zeros(1))
     with pytest.raises(OptionError, match="no alarm to stop on; give the reward one"):
         recipe.train(lm, prompts, reward=reward, seed=0, stop_on_alarm=True)
     with pytest.raises(OptionError, match="neither a folder that exists nor an id"):

@@ -20,6 +20,7 @@ import pytest
 import torch
 from scipy.special import expit
 
+import embrm
 from embrm import embedders, heads, read_pairs, selectors
 from embrm.core.data import Provenance
 from embrm.data.faults import RowRules
@@ -28,7 +29,9 @@ from embrm.embedders import Embedded, Embedder
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
 from embrm.integrations import _server, openrlhf
+from embrm.integrations._access import Access
 from embrm.integrations._chat import split
+from embrm.integrations._counters import Counters
 from embrm.integrations._scorer import TextScorer
 
 CHATML = "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
@@ -49,6 +52,17 @@ class Counting(Embedder):
         if self.broken:
             raise self.broken[0]
         return embedders.get("hashing")(dimension=64).embed(texts)
+
+
+@dataclass(frozen=True)
+class Cutting(Embedder):
+    """The hashing embedder, which says of some texts that they are longer than it reads."""
+
+    identity = "hashing dimension=64"
+
+    def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
+        found = embedders.get("hashing")(dimension=64).embed(texts)
+        return replace(found, cut=np.array(["long" in text for text in texts]))
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +220,8 @@ def test_the_function_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_trainer_should_not_pass(model: FittedHead) -> None:
     function = openrlhf.make_reward_func(model)
-    with pytest.raises(DataError, match="queries must be a list of texts, but number 1 is NoneType"):
-        function(["a", None], None, None)
+    with pytest.raises(DataError, match="query 0: query must be a list of texts, but number 0 is NoneType"):
+        function([None], None, None)
     with pytest.raises(DataError, match="queries must be a list of at least one text, got NoneType"):
         function(None, None, None)
     with pytest.raises(DataError, match="prompts must be a list of texts, but number 0 is NoneType"):
@@ -272,6 +286,37 @@ def test_the_server_speaks_openrlhf(model: FittedHead, address: str) -> None:
     assert send(address, {"query": queries, "prompts": None}, path="/get_reward/")[1] == found
 
 
+def test_a_bad_sample_spoils_no_other(model: FittedHead, address: str) -> None:
+    good, other = f"{CHATML}Turn it off.<|im_end|>", f"{CHATML}Never mind.<|im_end|>"
+    queries = [good, "So.", None, "\ud800", other]
+    prompts = [CHATML, "A question that the query has nothing of.", CHATML, "\ud800", CHATML]
+    status, found = send(address, {"query": queries, "prompts": prompts})
+    assert status == 200
+    draws = expected(model, [("How?", "Turn it off."), ("How?", "Never mind.")])
+    for name, values in (("rewards", draws.mean(0)), ("scores", expit(draws).mean(0)), ("uncertainty", draws.std(0))):
+        column = {**found, **found["extra_logs"]}[name]
+        assert column[1:4] == [None] * 3
+        np.testing.assert_allclose([column[0], column[4]], values, rtol=1e-6)
+    assert found["extra_logs"]["truncated"] == [0, None, None, None, 0]
+    assert [found["errors"][0], found["errors"][4]] == [None, None]
+    for row, message in ((1, "does not begin with its prompt"), (2, "number 2 is NoneType"), (3, "surrogate pair")):
+        assert message in found["errors"][row]
+    function = openrlhf.make_reward_func(model)(queries, prompts)
+    assert function["errors"] == found["errors"]
+    np.testing.assert_allclose(function["rewards"], np.array(found["rewards"], float), rtol=1e-5)  # None is NaN
+    np.testing.assert_array_equal(function["extra_logs"]["truncated"], [0, np.nan, np.nan, np.nan, 0])
+
+
+@pytest.mark.parametrize(
+    "prompt", [CHATML, "How?", [{"role": "user", "content": "How?"}]], ids=["chat", "text", "list"]
+)
+def test_the_server_speaks_slime(prompt: Any, model: FittedHead, address: str) -> None:
+    status, answer = send(address, {"prompt": prompt, "response": "Turn it off.<|im_end|>", "label": None})
+    # slime takes the whole answer for the reward.
+    assert status == 200
+    assert float(str(answer)) == pytest.approx(expected(model, [("How?", "Turn it off.")]).mean(), rel=1e-6)
+
+
 BAD: dict[str, tuple[Any, int, str]] = {
     "no JSON": (b"{", 400, "not JSON in UTF-8: Expecting property name"),
     "no UTF-8": (b'{"query": ["\xff"]}', 400, "not JSON in UTF-8"),
@@ -281,7 +326,17 @@ BAD: dict[str, tuple[Any, int, str]] = {
     "no query": ({"prompts": ["a"]}, 400, "query must be a list of at least one text, got NoneType"),
     "no texts": ({"query": []}, 400, "query must be a list of at least one text"),
     "text": ({"query": "a"}, 400, "query must be a list of at least one text, got str"),
-    "numbers": ({"query": ["a", 1]}, 400, "query must be a list of texts, but number 1 is int"),
+    "number": ({"query": [1]}, 400, "query must be a list of texts, but number 0 is int"),
+    "nothing to score": ({"query": [1, 2, 3, 4, 5]}, 400, "number 2 is int; and 2 more"),
+    "another form": (
+        {"queries": ["a"]},
+        400,
+        'slime {"prompt": text, "response": text, "label": …}; found: \'queries\'',
+    ),
+    "no form": ({}, 400, "found: nothing"),
+    "response alone": ({"response": "a"}, 400, 'a request with a response needs its prompt; OpenRLHF sends {"query"'),
+    "responses": ({"prompt": "a", "response": ["b"]}, 400, "response must be text, got list; OpenRLHF sends"),
+    "a prompt of numbers": ({"prompt": 1, "response": "b"}, 400, "prompt must be text or a list of messages, got 1"),
     "null": ({"query": [None]}, 400, "number 0 is NoneType"),
     "fewer prompts": ({"query": ["a", "b"], "prompts": ["a"]}, 400, "prompts must be as many as queries, got 1 and 2"),
     "prompts of numbers": ({"query": ["a"], "prompts": [1]}, 400, "prompts must be a list of texts"),
@@ -309,6 +364,7 @@ def test_bad_requests_have_clear_answers(name: str, address: str) -> None:
         ("PUT", "/get_reward", 405, "takes POST"),
         ("BREW", "/get_reward", 405, "takes POST, got BREW"),
         ("POST", "/", 404, "rewards are at POST /get_reward"),
+        ("POST", "/metrics", 404, "GET takes /, /health, /metrics"),
         ("GET", "/../etc/passwd", 404, "there is nothing here"),
     ],
 )
@@ -378,6 +434,118 @@ def test_a_token_is_asked_for(model: FittedHead) -> None:
         # An address http://user:s3cret@host is sent like this, by aiohttp and by requests.
         basic = "Basic " + base64.b64encode(b"user:s3cret").decode()
         assert send(address, body, Authorization=basic)[0] == 200
+
+
+def page(address: str, path: str, *, method: str = "GET", **headers: str) -> tuple[int, str, str]:
+    connection = http.client.HTTPConnection(address.split("/")[2], timeout=30)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    found = answer.status, answer.getheader("Content-Type", ""), answer.read().decode()
+    connection.close()
+    return found
+
+
+def test_probes_are_answered(model: FittedHead, tmp_path: Path) -> None:
+    model.save(tmp_path / "proxy")
+    embedder = embedders.get("hashing")(dimension=64)
+    with openrlhf.reward_server(tmp_path / "proxy", port=0, embedder=embedder).running() as address:
+        status, kind, body = page(address, "/health")
+        assert (status, kind) == (200, "application/json")
+        assert json.loads(body) == {"status": "ok", "model": "proxy", "version": embrm.__version__}
+        assert page(address, "/") == (200, "application/json", '{"embrm": "rewards are at POST /get_reward"}')
+        for path in ("/", "/health", "/metrics"):
+            assert page(address, path, method="HEAD")[::2] == (200, "")
+        assert page(address, "/get_reward", method="HEAD")[::2] == (405, "")
+        assert page(address, "/healthz")[0] == 404
+        # A body that nobody reads does not destroy the answer.
+        assert send(address, b" " * (4 << 20), method="GET", path="/health")[0] == 200
+    with openrlhf.reward_server(model, port=0, token="s3cret").running() as address:
+        assert json.loads(page(address, "/health")[2]) == {"status": "ok"}
+        told = json.loads(page(address, "/health", Authorization="Bearer s3cret")[2])
+        assert told == {"status": "ok", "model": "linear", "version": embrm.__version__}
+        assert page(address, "/")[0] == 200
+        assert page(address, "/metrics")[0] == 401
+        assert page(address, "/metrics", Authorization="Bearer s3cret")[0] == 200
+
+
+def test_what_was_done_is_counted(model: FittedHead) -> None:
+    with openrlhf.reward_server(model, port=0, embedder=Cutting()).running() as address:
+        send(address, {"query": ["a", "b long", None]})
+        send(address, {"prompt": "How?", "response": "long"})
+        send(address, b"{")
+        send(address, {}, path="/elsewhere")
+        page(address, "/health")
+        status, kind, text = page(address, "/metrics")
+    assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    for name in ("requests_total", "samples_total", "sample_errors_total", "cut_texts_total", "request_seconds"):
+        assert f"# HELP embrm_{name} " in text
+        assert f"# TYPE embrm_{name} " in text
+    rows = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    counts = {name: float(value) for name, value in rows}
+    assert len(counts) == len(rows)
+    assert {name: value for name, value in counts.items() if "seconds" not in name} == {
+        'embrm_requests_total{status="200"}': 2,
+        'embrm_requests_total{status="400"}': 1,
+        'embrm_requests_total{status="404"}': 1,
+        "embrm_samples_total": 4,
+        "embrm_sample_errors_total": 1,
+        "embrm_cut_texts_total": 2,
+    }
+    buckets = [value for name, value in counts.items() if "_bucket" in name]
+    assert buckets == sorted(buckets)
+    assert counts["embrm_request_seconds_count"] == counts['embrm_request_seconds_bucket{le="+Inf"}'] == 4
+    assert 0 < counts["embrm_request_seconds_sum"] < 60
+
+
+def test_a_histogram_counts_each_request_once() -> None:
+    counters = Counters()
+    for seconds in (0.001, 0.005, 0.3, 100.0):
+        counters.request(200, seconds)
+    text = counters.page()
+    for line in ('{le="0.005"} 2', '{le="0.25"} 2', '{le="0.5"} 3', '{le="60.0"} 3', '{le="+Inf"} 4'):
+        assert f"embrm_request_seconds_bucket{line}\n" in text
+    assert "embrm_request_seconds_sum 100.306000\nembrm_request_seconds_count 4\n" in text
+
+
+def test_a_page_of_the_web_cannot_use_the_server(model: FittedHead) -> None:
+    limits = openrlhf.ServerLimits(hosts=("Node7.example",))
+    with openrlhf.reward_server(model, port=0, limits=limits).running() as address:
+        host = address.split("/")[2]
+        body = {"query": ["a"]}
+        # A name that its owner pointed at this machine (DNS rebinding).
+        for name in ("evil.example", "evil.example:5000", "127.0.0.1.evil.example", "192.0.2.7", "", "[", "[::1"):
+            status, answer = send(address, body, Host=name)
+            assert (status, "this server is not called" in answer["error"]) == (403, True), name
+            assert page(address, "/health", Host=name)[0] == 403
+        for name in ("localhost", "LOCALHOST:99", "localhost.", "127.0.0.1", "[::1]:80", "node7.example:5000", host):
+            assert send(address, body, Host=name)[0] == 200, name
+        for origin in ("http://evil.example", "null", "http://localhost:3000", "", f"http://{host}.evil.example"):
+            status, answer = send(address, body, Origin=origin)
+            assert (status, "another origin" in answer["error"]) == (403, True), origin
+            assert page(address, "/metrics", Origin=origin)[0] == 403
+        assert send(address, body, Origin=f"http://{host}")[0] == 200
+
+
+def test_a_server_of_all_addresses_goes_by_addresses_and_its_machine_s_name() -> None:
+    access = Access("0.0.0.0", ("given",), "t")
+    for name in ("192.0.2.7:5000", "[2001:db8::1]", socket.gethostname(), "given", "localhost", None):
+        assert access.knows(name), name
+    assert not access.knows("evil.example")
+    assert Access("192.0.2.7", token="t").knows("192.0.2.7:80")
+    assert not Access("192.0.2.7", token="t").knows("192.0.2.8:80")
+
+
+def test_the_token_is_in_no_log(model: FittedHead, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    with openrlhf.reward_server(model, port=0, token="s3cret").running() as address:
+        for given in ("Bearer s3cret", "Bearer s3cret2", "Basic " + base64.b64encode(b"user:s3cret").decode()):
+            status, answer = send(address, {"query": ["a"]}, Authorization=given)
+            assert status in (200, 401)
+            assert "s3cret" not in json.dumps(answer)
+            send(address, b"{", Authorization=given)
+    assert "POST /get_reward" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert base64.b64encode(b"user:s3cret").decode() not in caplog.text
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])

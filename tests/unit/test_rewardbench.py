@@ -236,8 +236,137 @@ def test_rows_of_a_prompt_are_resampled_together(tmp_path: Path) -> None:
     np.testing.assert_allclose((line.high - line.low) / (2 * 1.96), 0.5 / math.sqrt(10), rtol=0.15)
 
 
+def styles(domain: str) -> dict[str, Any]:
+    """A row of RM-Bench."""
+    levels = ("plain", "long", "rich")
+    return {
+        "id": domain,
+        "prompt": f"{domain}?",
+        "chosen": [f"right {level}" for level in levels],
+        "rejected": [f"wrong {level}" for level in levels],
+        "domain": domain,
+    }
+
+
+def test_rm_bench_by_hand(tmp_path: Path) -> None:
+    data = [styles("chat"), styles("chat"), styles("math"), styles("safety-refuse"), styles("safety-response")]
+    bench = read_bench(write(tmp_path / "bench.jsonl", data))
+    assert (bench.name, bench.version, len(bench), len(bench.texts)) == ("RM-Bench", None, 5, 30)
+    reward = [
+        *[4, 5, 6, 1, 2, 3],  # all nine right
+        *[1, 2, 3, 1.5, 2.5, 3.5],  # richer is better: 3 of 3 easy (2 > 1.5, 3 > 1.5, 3 > 2.5), no other
+        *[3, 2, 1, 0, 2, 4],  # easy: 2 > 0, 1 > 0, 1 < 2; normal: 3 > 0, 2 = 2, 1 < 4; hard: 3 > 2, 3 < 4, 2 < 4
+        *[1, 1, 1, 1, 1, 1],  # equal is not right
+        *[9, 9, 9, 0, 0, 0],
+    ]
+    found = bench_report(bench, {"a": reward}, seed=0)
+    assert (found.name, found.version) == ("RM-Bench", None)
+    scores = {name: float(line.estimate) for name, line in found.scores["a"].items()}
+    chat, math_, safety = (1.0, 0.5, 0.5), (2 / 3, 1 / 3, 1 / 3), (0.5, 0.5, 0.5)
+    domains = {"chat": np.mean(chat), "math": np.mean(math_), "safety": np.mean(safety)}
+    easy, normal, hard = np.mean([chat, math_, safety], axis=0)
+    want = {"overall": np.mean(list(domains.values())), "easy": easy, "normal": normal, "hard": hard, **domains}
+    assert list(scores)[:7] == list(want)
+    np.testing.assert_allclose([scores[name] for name in want], list(want.values()), rtol=1e-12)
+    assert (scores["chat: hard"], scores["safety-response: easy"], scores["safety-refuse: easy"]) == (0.5, 1, 0)
+    assert found.notes == ("the scores are not those of the whole benchmark: no rows of code",)
+
+
+def test_rm_bench_against_its_published_rule(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    bench = read_bench(write(tmp_path / "bench.jsonl", [styles("math") | {"prompt": f"{i}?"} for i in range(50)]))
+    reward = rng.normal(size=(50, 2, 3)) + np.array([0.5, 0.0])[:, None]
+    found = bench_report(bench, {"a": reward.ravel()}, seed=0, draws=10).scores["a"]
+    share = (reward[:, 0, :, None] > reward[:, 1, None, :]).mean(axis=0)  # the matrix of the paper's Section 4
+    np.testing.assert_allclose(found["hard"].estimate, np.triu(share, 1).sum() / 3, rtol=1e-12)
+    np.testing.assert_allclose(found["normal"].estimate, np.diag(share).mean(), rtol=1e-12)
+    np.testing.assert_allclose(found["easy"].estimate, np.tril(share, -1).sum() / 3, rtol=1e-12)
+
+
+def judged(source: str, label: str) -> dict[str, Any]:
+    """A row of JudgeBench."""
+    return {
+        "pair_id": source,
+        "source": source,
+        "question": f"{source} {label}?",
+        "response_A": "first",
+        "response_B": "second",
+        "label": label,
+    }
+
+
+def test_judge_bench_by_hand(tmp_path: Path) -> None:
+    data = [
+        judged("mmlu-pro-law", "A>B"),
+        judged("mmlu-pro-math", "B>A"),
+        judged("mmlu-pro-math", "A>B"),
+        judged("livebench-math", "B>A"),
+        judged("another", "A>B"),
+    ]
+    bench = read_bench(write(tmp_path / "bench.jsonl", data))
+    assert bench.name == "JudgeBench"
+    assert bench.texts.responses[:4] == ["first", "second", "second", "first"]
+    assert bench.texts.prompts[0] == "mmlu-pro-law A>B?"
+    found = bench_report(bench, {"a": [2, 1, 2, 1, 1, 2, 1, 1, 5, 4]}, seed=0)
+    scores = {name: float(line.estimate) for name, line in found.scores["a"].items()}
+    assert scores == {
+        "overall": pytest.approx(3 / 5),
+        "Knowledge": pytest.approx(2 / 3),
+        "Math": 0,
+        "mmlu-pro-law": 1,
+        "mmlu-pro-math": 0.5,
+        "livebench-math": 0,
+        "another": 1,
+    }
+    assert found.notes == (
+        "the scores are not those of the whole benchmark: no rows of Reasoning, Coding",
+        "no section has the subsets another; they count as rows in the overall score",
+    )
+
+
+CONVERSATION = [{"role": "user", "content": "How?"}, {"role": "assistant", "content": "So."}]
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_prompts_that_are_the_beginning_of_both_conversations(chat: bool, tmp_path: Path) -> None:
+    other = [CONVERSATION[0], {"role": "assistant", "content": "Never mind."}]
+    row: dict[str, Any] = {"chosen": CONVERSATION, "rejected": other}
+    if not chat:
+        row = {"chosen": "\n\nHuman: How?\n\nAssistant: So.", "rejected": "\n\nHuman: How?\n\nAssistant: Never mind."}
+    bench = read_bench(write(tmp_path / "bench.jsonl", [row]))
+    assert bench.texts.responses == ["So.", "Never mind."]
+    assert "How?" in bench.texts.prompts[0]
+    assert "So." not in bench.texts.prompts[0]
+
+
+@pytest.mark.parametrize("form", ["pairs", "lists"])
+def test_rows_without_a_subset_are_all_of_one(form: str, tmp_path: Path) -> None:
+    rows = first("", 4) if form == "pairs" else [second("", rejected=1, name=str(i)) for i in range(4)]
+    for row in rows:
+        del row["subset"]
+    bench = read_bench(write(tmp_path / "bench.jsonl", rows))
+    found = bench_report(bench, {"a": [1, 0, 1, 0, 1, 0, 0, 1]}, seed=0)
+    assert {name: float(line.estimate) for name, line in found.scores["a"].items()} == {"overall": 0.75, "all": 0.75}
+    assert found.notes == ("no row names its subset; the scores are those of all 4 rows",)
+    assert found.name == ("RewardBench 1" if form == "pairs" else "RewardBench 2")
+
+
 BAD: dict[str, tuple[list[dict[str, Any]], str]] = {
-    "no subset": ([{"prompt": "a", "chosen": "b", "rejected": "c"}], "line 1 has no 'subset'; RewardBench's rows"),
+    "no subset": (
+        [*first("shp", 1), {"prompt": "a", "chosen": "b", "rejected": "c"}],
+        "line 2 has no 'subset', and other rows have one; RewardBench's rows",
+    ),
+    "no chosen": ([{"prompt": "a", "rejected": "c"}], "line 1 has no 'chosen'; RewardBench's rows have prompt, chosen"),
+    "no label": ([{"question": "a", "response_A": "b", "response_B": "c"}], "line 1 has no 'label'; RewardBench's"),
+    "label": ([judged("a", "A=B")], "line 1: label must be A>B or B>A, got 'A=B'"),
+    "styles": (
+        [styles("math"), styles("math") | {"chosen": ["a", "b"]}],
+        "line 2: chosen must hold 3 styles, plain to rich, as in RM-Bench; got 2",
+    ),
+    "another prompt": (
+        [{"prompt": "x", "chosen": CONVERSATION, "rejected": CONVERSATION, "subset": "shp"}],
+        "line 1: prompt is not how the conversations",
+    ),
     "no prompt": ([{"chosen": "b", "rejected": "c", "subset": "shp"}], "line 1 has no 'prompt'"),
     "a number": ([{"prompt": 3, "chosen": "b", "rejected": "c", "subset": "shp"}], "prompt must be text or a list"),
     "two chosen": ([second("Math", chosen=2)], "a row outside Ties has one chosen response, got 2"),

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from embrm.embedders import provenance_of
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.scorer import Scorer
 from embrm.heads import FittedHead
-from embrm.integrations.trl import RewardFunction
+from embrm.integrations.trl import RewardFunction, SharedNameWarning
 from embrm.monitoring import Alarm, AlarmRule, AlarmWarning, watch_run
 from tests.tiny_model import LIMIT, make_tiny_model
 
@@ -94,8 +94,8 @@ def test_the_penalty_is_the_weighted_mahalanobis_distance_in_the_latent(model: F
     np.testing.assert_allclose(
         np.array(plain(PROMPTS, ANSWERS), float) - np.array(paid, float), 0.5 * np.array(distance), rtol=1e-3
     )
-    np.testing.assert_allclose(logged["penalty"], distance, rtol=1e-3)
-    np.testing.assert_allclose(logged["embrm/penalty"], np.mean(distance), rtol=1e-3)
+    np.testing.assert_allclose(logged["mlp/penalty"], distance, rtol=1e-3)
+    np.testing.assert_allclose(logged["embrm/mlp/penalty"], np.mean(distance), rtol=1e-3)
 
 
 def test_messages_count_as_their_text(model: FittedHead) -> None:
@@ -114,7 +114,7 @@ def test_none_gives_none_and_an_empty_completion_the_reward_of_an_empty_text(mod
     assert found[2] is None
     said = np.array(reward(["Why?"] * 2, ["", "Air."]), float)
     np.testing.assert_allclose(np.array([found[1], found[3]], float), said, rtol=1e-5)
-    assert [value is None for value in extra["uncertainty"]] == [True, False, True, False]
+    assert [value is None for value in extra["mlp/uncertainty"]] == [True, False, True, False]
     assert reward(["Why?"] * 2, [None, None]) == [None, None]
     assert reward.seen is None
 
@@ -126,8 +126,40 @@ def test_uncertainty_is_logged_as_trl_logs(model: FittedHead) -> None:
         prompts=PROMPTS, completions=ANSWERS, log_metric=metrics.__setitem__, log_extra=columns.__setitem__, **more
     )
     sd = model.score(vectors(PROMPTS, ANSWERS)).centred().sd
-    np.testing.assert_allclose(columns["uncertainty"], sd, rtol=1e-5)
-    assert metrics == {"embrm/uncertainty": pytest.approx(sd.mean(), rel=1e-5), "embrm/cut": 0.0}
+    np.testing.assert_allclose(columns["mlp/uncertainty"], sd, rtol=1e-5)
+    assert metrics == {"embrm/mlp/uncertainty": pytest.approx(sd.mean(), rel=1e-5), "embrm/mlp/cut": 0.0}
+
+
+def test_a_name_is_given_or_is_that_of_the_folder_or_the_head(model: FittedHead, tmp_path: Path) -> None:
+    model.save(tmp_path / "style")
+    assert RewardFunction(tmp_path / "style").__name__ == "style"
+    assert RewardFunction(f"{tmp_path}/style/").__name__ == "style"
+    assert RewardFunction(model).__name__ == "mlp"
+    named = RewardFunction(model, EMBEDDER, name="helpful")
+    for reward in (
+        named,
+        pickle.loads(pickle.dumps(named)),
+        named.watched_by(detectors.get("csi")(), read_texts(PREFS)),
+    ):
+        assert reward.__name__ == "helpful"
+    named.__name__ = "other"  # as one names any function for TRL
+    assert (named.name, named.__name__) == ("other", "other")
+    with pytest.raises(OptionError, match="name must not be empty"):
+        RewardFunction(model, name="")
+
+
+def test_one_name_for_two_functions_of_a_trainer_is_told_once(model: FittedHead) -> None:
+    class Trainer:
+        reward_func_names: ClassVar[list[str]] = ["mlp", "style", "mlp"]
+
+        def log_metric(self, name: str, value: float) -> None:
+            pass
+
+    reward = RewardFunction(model, EMBEDDER)
+    with pytest.warns(SharedNameWarning, match="2 reward functions are called 'mlp', .* give each a name of its own"):
+        reward(PROMPTS, ANSWERS, log_metric=Trainer().log_metric)
+    reward(PROMPTS, ANSWERS, log_metric=Trainer().log_metric)
+    RewardFunction(model, EMBEDDER, name="style")(PROMPTS, ANSWERS, log_metric=Trainer().log_metric)
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -217,7 +249,7 @@ def test_an_alarm_is_logged_from_where_it_fired_on(model: FittedHead, reference:
     metrics: list[tuple[str, float]] = []
     for texts in ([f"zzz {i} " * 9 for i in range(6)], reference.responses[:6], [f"zzz {i} " * 9 for i in range(6)]):
         reward(["new"] * 6, texts, log_metric=lambda *pair: metrics.append(pair))
-    statistic, alarm = ([v for n, v in metrics if n == f"embrm/{name}"] for name in ("statistic", "alarm"))
+    statistic, alarm = ([v for n, v in metrics if n == f"embrm/mlp/{name}"] for name in ("statistic", "alarm"))
     assert [value > -0.1 for value in statistic] == [False, True, False]
     assert alarm == [0.0, 1.0, 1.0]
     assert reward.alarm.fired == 1
@@ -246,7 +278,7 @@ def test_texts_that_are_cut_are_counted_always_and_told_once(tmp_path: Path, mon
     reward, cut = RewardFunction(heads.get("linear")().fit(pairs, seed=0), reader), list[float]()
 
     def log(name: str, value: float) -> None:
-        if name == "embrm/cut":
+        if name == "embrm/linear/cut":
             cut.append(value)
 
     reward(["a"], ["b"], log_metric=log)
