@@ -173,6 +173,11 @@ class Pairs:
             tie=None if self.tie is None else self.tie[i],
         )
 
+    @property
+    def rows(self) -> IntArray:
+        """The distinct rows of the features that the pairs use, sorted."""
+        return np.unique(np.concatenate([self.chosen, self.rejected]))
+
     def compact(self) -> Pairs:
         """Return the pairs over the texts that they use alone (a copy of these), in the order of their rows."""
         rows, place = np.unique(np.concatenate([self.chosen, self.rejected]), return_inverse=True)

@@ -15,7 +15,7 @@ from embrm.core.results import State
 from embrm.errors import OptionError
 from embrm.heads._forest import Forest
 from embrm.heads._head import FittedHead, Head
-from embrm.heads.gradient.split import bootstrap_prompts, hold_out, rows_of, targets
+from embrm.heads.gradient.split import bootstrap_prompts, hold_out, targets
 
 
 @register
@@ -91,7 +91,7 @@ class Boosting(Head):
             head=self,
             width=x.shape[1],
             embedder=problem.pairs.features.embedder,
-            reference=np.array([forest(x[rows_of(train)]).mean() for forest in forests]),
+            reference=np.array([forest(x[train.rows]).mean() for forest in forests]),
             record=record,
             forests=forests,
         )

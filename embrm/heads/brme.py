@@ -34,7 +34,7 @@ from embrm.heads.gradient.diversity import Bootstraps, Diversity
 from embrm.heads.gradient.head import FittedNet
 from embrm.heads.gradient.layers import tensor
 from embrm.heads.gradient.rows import RowSource
-from embrm.heads.gradient.split import hold_out, rows_of
+from embrm.heads.gradient.split import hold_out
 from embrm.heads.gradient.training import JOINT
 from embrm.heads.mlp import Mlp
 
@@ -155,7 +155,7 @@ class Brme(Head):
         if isinstance(self.stage2, MarginalBt):
             sigma = self.stage2.prior
         else:
-            target = problem.pairs.features.matrix("target")[rows_of(problem.pairs)]
+            target = problem.pairs.features.matrix("target")[problem.pairs.rows]
             ratio = float(target[:, 0].std()) / net.record["sd"][0]
             sigma = max(float(np.sqrt(target[:, 1].mean())), 1e-2)
             readout, shift = readout * ratio, -float(net.reference[0]) * ratio
@@ -255,7 +255,7 @@ class FittedBrme(FittedHead):
         """
         if not 0 < level < 1:
             raise OptionError(f"level must be inside (0, 1), got {level}")
-        rows = rows_of(pairs)
+        rows = pairs.rows
         features = pairs.features.take(rows)
         scored = self.score(features).centred()
         assert scored.sigma is not None

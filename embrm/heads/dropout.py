@@ -21,7 +21,6 @@ from embrm.heads._head import FittedHead
 from embrm.heads.gradient.head import FittedNet, GradientHead
 from embrm.heads.gradient.latent import Latent
 from embrm.heads.gradient.layers import Init, Params, affine, dense, tensor
-from embrm.heads.gradient.split import rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +96,7 @@ class Dropout(GradientHead):
         kept = rng.random((self.members, self.passes, self.latent_dim)) >= self.rate
         masks = (kept / (1 - self.rate)).astype(np.float32)
         model = FittedDropout.upon(net, reference=np.zeros(self.members * self.passes), masks=masks)
-        used = problem.pairs.features.take(rows_of(problem.pairs))
+        used = problem.pairs.features.take(problem.pairs.rows)
         return replace(model, reference=model.score(used).draws.mean(axis=1))
 
     def restore(self, state: State) -> FittedHead:

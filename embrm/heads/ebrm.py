@@ -20,7 +20,6 @@ from embrm.heads._energy import BASE, Energy
 from embrm.heads._head import FittedHead, Head
 from embrm.heads.gradient.head import FittedNet
 from embrm.heads.gradient.layers import tensor
-from embrm.heads.gradient.split import rows_of
 
 SD = 4.0  # to which the base rewards are brought, as released
 POINTS = 241  # of the grid, on ± 3 spreads
@@ -121,13 +120,13 @@ class Ebrm(Head):
             record = {"base": base.record, **net.record}
             known: dict[str, Any] = {"head": self, "width": net.width, "embedder": net.embedder, "record": record}
             model = FittedEbrm(**known, reference=np.zeros(1), base=base, scale=scale, params=net.params)
-            used = problem.pairs.features.take(rows_of(problem.pairs))
+            used = problem.pairs.features.take(problem.pairs.rows)
             out.append(replace(model, reference=model.score(used).draws.mean(axis=1)))
         return out
 
     @staticmethod
     def _scale(problem: Problem, base: FittedHead) -> Array:
-        reward = base.score(problem.pairs.features.take(rows_of(problem.pairs))).centred().mean
+        reward = base.score(problem.pairs.features.take(problem.pairs.rows)).centred().mean
         return np.array([reward.mean(), max(float(reward.std()), 1e-12) / SD])
 
     def restore(self, state: State) -> FittedHead:

@@ -22,7 +22,7 @@ from embrm.core.results import Kind, State
 from embrm.errors import ConvergenceError, OptionError
 from embrm.heads import _evidence, _newton
 from embrm.heads._head import FittedHead, Head
-from embrm.heads.gradient.split import moments, rows_of
+from embrm.heads.gradient.split import moments
 
 R_HAT = 1.05
 
@@ -115,8 +115,8 @@ class Hmc(Head):
     def _fit(self, problem: Problem) -> FittedHmc:
         pairs = problem.pairs
         x = pairs.features.matrix(self.view)
-        mean, scale = moments(x, rows_of(pairs))
-        basis = self._basis(x[rows_of(pairs)], mean, scale)
+        mean, scale = moments(x, pairs.rows)
+        basis = self._basis(x[pairs.rows], mean, scale)
         data = _newton.Data.of(x, pairs, scale=scale)
         posterior = _Posterior.of(data._replace(d=data.d.astype(np.float64) @ basis), self.prior_precision)
         u = posterior.sample(chains=self.chains, warmup=self.warmup, draws=self.draws, seed=problem.seed)

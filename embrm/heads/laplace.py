@@ -16,7 +16,7 @@ from embrm.core.results import Kind, State
 from embrm.errors import OptionError
 from embrm.heads import _evidence, _newton
 from embrm.heads._head import FittedHead, Head
-from embrm.heads.gradient.split import moments, rows_of
+from embrm.heads.gradient.split import moments
 
 
 @register
@@ -65,7 +65,7 @@ class Laplace(Head):
                 "Laplace in an ensemble"
             )
         z = features.matrix(self.view) if base is None else base.latent(features)
-        used = rows_of(problem.pairs)
+        used = problem.pairs.rows
         mean, scale = moments(z, used)
         data, basis = _newton.Data.of(z, problem.pairs, scale=scale).spanned()
         record: dict[str, Any] = {"pairs": len(problem.pairs)}

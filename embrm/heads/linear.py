@@ -15,7 +15,7 @@ from embrm.core.results import State
 from embrm.errors import OptionError
 from embrm.heads import _newton
 from embrm.heads._head import FittedHead, Head
-from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments, rows_of
+from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments
 
 GRID = tuple(float(v) for v in np.logspace(4, 0, 9))  # strong to weak, so that each start is close to its solution
 
@@ -50,7 +50,7 @@ class Linear(Head):
 
     def _fit(self, problem: Problem) -> FittedLinear:
         x = problem.pairs.features.matrix(self.view)
-        mean, scale = moments(x, rows_of(problem.pairs))
+        mean, scale = moments(x, problem.pairs.rows)
         precision = self.prior_precision
         trials: list[dict[str, float]] = []
         if precision is None:

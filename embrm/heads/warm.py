@@ -19,7 +19,7 @@ from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
 from embrm.heads.dropout import Dropout
 from embrm.heads.gradient.head import FittedNet, GradientHead
-from embrm.heads.gradient.split import hold_out, rows_of
+from embrm.heads.gradient.split import hold_out
 
 
 @register
@@ -115,7 +115,7 @@ class Warm(Head):
             record={},
             params={name: a.mean(axis=0, keepdims=True) for name, a in stacked.items()},
         )
-        rewards = average.score(problem.pairs.features).draws[:, rows_of(problem.pairs)]
+        rewards = average.score(problem.pairs.features).draws[:, problem.pairs.rows]
         average = dataclasses.replace(average, reference=rewards.mean(axis=1))
         return FittedWarm(
             head=self,

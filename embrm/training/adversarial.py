@@ -183,7 +183,7 @@ def _search(
     """Return for each prompt the best text that fools the model, the row of the chosen text it beats, its vectors."""
     prompts, responses = texts
     known = _scored(model, pairs.features)
-    used = np.unique(np.concatenate([pairs.chosen, pairs.rejected]))
+    used = pairs.rows
     spread = (float(known.sd[used].mean()), max(float(known.sd[used].std()), 1e-12))
     seen = {(prompts[i], responses[i]) for i in used}
     # Of each prompt the chosen text with the largest reward: what beats it, beats them all.

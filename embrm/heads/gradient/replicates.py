@@ -16,7 +16,7 @@ from embrm.errors import DataError
 from embrm.heads.gradient.layers import Batch, Init
 from embrm.heads.gradient.network import Network
 from embrm.heads.gradient.rows import Crossed, Matrices, RowSource
-from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments, rows_of, targets
+from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments, targets
 
 
 def floats(x: Array) -> Tensor:
@@ -118,7 +118,7 @@ class Prepared:
         pairs, validation = problem.pairs, None
         if head.patience:
             pairs, validation = hold_out(problem, fraction=head.validation_fraction, view=head.view)
-        source, used = RowSource.of(pairs.features, head.view, matrices), rows_of(pairs)
+        source, used = RowSource.of(pairs.features, head.view, matrices), pairs.rows
         mean, scale = moments(source, used)
         train = PairRows.of(head, pairs)
         if head.augment == "rrm" and isinstance(source, Crossed):

@@ -12,11 +12,6 @@ from embrm.errors import DataError
 from embrm.heads.gradient.rows import RowSource
 
 
-def rows_of(pairs: Pairs) -> IntArray:
-    """Return the distinct rows of the features that the pairs use, sorted."""
-    return np.unique(np.concatenate([pairs.chosen, pairs.rejected]))
-
-
 def hold_out(problem: Problem, *, fraction: float, view: str) -> tuple[Pairs, Pairs | None]:
     """Return training and validation pairs of other prompts, or no validation where there is but one prompt.
 
@@ -43,8 +38,8 @@ def hold_out(problem: Problem, *, fraction: float, view: str) -> tuple[Pairs, Pa
 
 def _shared_texts(train: Pairs, validation: Pairs, view: str) -> int:
     x, y = RowSource.of(train.features, view), RowSource.of(validation.features, view)
-    seen = {hash(x[i].tobytes()) for i in rows_of(train)}  # hashes: the vectors themselves would be a second copy
-    return sum(hash(y[i].tobytes()) in seen for i in rows_of(validation))
+    seen = {hash(x[i].tobytes()) for i in train.rows}  # hashes: the vectors themselves would be a second copy
+    return sum(hash(y[i].tobytes()) in seen for i in validation.rows)
 
 
 def targets(pairs: Pairs) -> tuple[Array, Array, Array]:

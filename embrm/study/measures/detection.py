@@ -167,7 +167,7 @@ def _width(model: FittedHead, side: _Side) -> int:
 
 def texts_of(training: Pairs) -> IntArray:
     """Return rows of the training texts, a fixed sample where there are many."""
-    rows = np.unique(np.concatenate([training.chosen, training.rejected]))
+    rows = training.rows
     if len(rows) > REFERENCE:
         rows = np.sort(np.random.default_rng(0).choice(rows, size=REFERENCE, replace=False))
     return rows
