@@ -49,7 +49,7 @@ def section(dataset: str, found: Sequence[Finding]) -> str:
     """Return a data set's table, and below it what each verdict rests on."""
     counts = Counter(finding.verdict for finding in found)
     tally = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
-    head = "| | claim | source | effect, 95 % | could have found | n × seeds | verdict | after Holm |"
+    head = "| | claim | source | effect, 95 % | minimum detectable effect | n × seeds | verdict | after Holm |"
     rows = [head, "|---" * 8 + "|", *map(row, found)]
     reasons = [f"- **{finding.id}** {finding.verdict}. {finding.reason}" for finding in found]
     folded = ["<details><summary>What each verdict rests on</summary>", "", *reasons, "", "</details>"]

@@ -54,7 +54,7 @@ LM = (
 @click.option(
     "--selector", metavar="NAME[:OPTION=VALUE,…]", help="Of causal_lm: whose value is the reward; mean unless given."
 )
-@click.option("--reference", metavar="FILE", help="Of causal_lm: usual texts, for the latent penalty and the alarm.")
+@click.option("--reference", metavar="FILE", help="Of causal_lm: reference texts, for the latent penalty and the alarm.")
 @click.option(
     "--detector",
     metavar="NAME[:OPTION=VALUE,…]",
@@ -206,7 +206,7 @@ def _reward(
     if not (latent_penalty or watched):
         return reward
     if reference is None:
-        raise OptionError("a latent penalty and an alarm compare with usual texts; give them as --reference FILE")
+        raise OptionError("a latent penalty and an alarm compare with reference texts; give them as --reference FILE")
     if latent_penalty and rule is not None:
         raise OptionError("--latent-penalty is subtracted from the mean; leave --selector out")
     texts = read_texts(reference)

@@ -191,7 +191,7 @@ class RewardFunction:
 
         Args:
             detector: a recipe.
-            reference: usual texts.
+            reference: reference texts.
             rule: when there is an alarm; its window counts batches. None is `AlarmRule()`.
             seed: of the detector's splits.
 

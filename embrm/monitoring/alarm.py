@@ -1,4 +1,4 @@
-"""An alarm on a policy in training, which sees the latents of each batch and knows those of usual texts."""
+"""An alarm on a policy in training, which sees the latents of each batch and knows those of reference texts."""
 
 from __future__ import annotations
 

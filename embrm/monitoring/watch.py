@@ -82,7 +82,7 @@ def check_outputs(
     Args:
         recipes: name → detector.
         scorer: turns texts into vectors.
-        reference: usual texts.
+        reference: reference texts.
         outputs: those in question.
         spaces: see `both_sides`.
         member: whose latents.
@@ -124,7 +124,7 @@ def watch_run(
     Args:
         recipes: name → detector.
         scorer: turns texts into vectors.
-        reference: usual texts.
+        reference: reference texts.
         folder: of the run.
         spaces: see `both_sides`.
         member: whose latents; recorded ones are those of member 0.

@@ -51,7 +51,7 @@ def title(found: HeadComparison) -> str:
 def cells(found: HeadComparison) -> tuple[list[str], list[list[str]]]:
     """Return header and rows by rank; p-values are those after Holm's correction."""
     minus = f"minus {found.baseline}, 95 %"
-    header = ["rank", "head", "accuracy, 95 %", "NLL", "ECE", "s a fit"]
+    header = ["rank", "head", "accuracy, 95 %", "NLL", "ECE", "seconds per fit"]
     header += [f"accuracy {minus}", "p (Holm)", f"NLL {minus}", "p (Holm)"]
     rows = []
     for rank, name in enumerate(found.ranked, start=1):

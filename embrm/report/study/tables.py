@@ -46,7 +46,7 @@ def heads_table(results: Results, setting: TableSetting) -> Table:
         f"gold, best of {largest}",
         "gold gain at its peak",
         "lost after it",
-        "s a fit",
+        "seconds per fit",
     ]
     rows = [_head(results, setting, head, splits) for head in _shown(results)]
     rows += [_control(results, setting.dataset, name, splits) for name in CONTROLS]
@@ -161,7 +161,7 @@ def cost_table(results: Results) -> Table:
         if found:
             seconds = sum(sum(row.seconds.values()) for row in found)
             rows.append([name, *[""] * 5, number(seconds, 1)])
-    headings = ["head", "fits", "members trained", "s fitting", "s a fit", "fits a second", "s in all"]
+    headings = ["head", "fits", "members trained", "s fitting", "seconds per fit", "fits a second", "s in all"]
     return Table(
         "Cost of every head", headings, rows, "Seconds in all count scoring, exact curves and detectors as well."
     )
