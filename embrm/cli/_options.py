@@ -132,7 +132,7 @@ def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--reference",
             metavar="FILE",
-            help="Reference texts (pairs, pools or texts) that the penalty's detector learns, by class where rows of both "
+            help="Reference texts (pairs, pools or texts) that the penalty's detector learns, by class where both "
             "files have one.",
         ),
         click.option(

@@ -54,7 +54,9 @@ LM = (
 @click.option(
     "--selector", metavar="NAME[:OPTION=VALUE,…]", help="Of causal_lm: whose value is the reward; mean unless given."
 )
-@click.option("--reference", metavar="FILE", help="Of causal_lm: reference texts, for the latent penalty and the alarm.")
+@click.option(
+    "--reference", metavar="FILE", help="Of causal_lm: reference texts, for the latent penalty and the alarm."
+)
 @click.option(
     "--detector",
     metavar="NAME[:OPTION=VALUE,…]",
