@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from embrm.metrics.intervals import bootstrap
 from embrm.report import study
 from embrm.report.study import claims, curves, detection, settings, tables, trajectory
 from embrm.report.study.page import page
+from embrm.study.claims import ClaimVerdict
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row, validation
 from tests.simulated_study import HOSTILE, config, findings, gold, results
@@ -221,7 +223,14 @@ def test_claims_keep_their_order_and_verdicts() -> None:
     assert (shown[3].effect, shown[3].n, shown[3].holm, shown[3].bar) == ("", "", "", None)
     low, effect, high, zero = shown[1].bar or (0, 0, 0, 0)
     assert 4 == low < effect < high < zero == 96  # all of the interval is on the wrong side
-    assert [n for _, _, n in claims.tally(findings())] == [2, 2, 2, 2]
+    assert [n for _, _, n in claims.tally(findings())] == [2, 2, 0, 2, 2]
+
+
+def test_every_verdict_has_a_sign_and_a_style() -> None:
+    assert set(claims.SIGNS) == set(get_args(ClaimVerdict))
+    style = (Path(claims.__file__).parent / "page.css").read_text(encoding="utf-8")
+    for verdict in claims.SIGNS:
+        assert f".{verdict.replace(' ', '-')} {{ --v:" in style
 
 
 def test_the_answer_counts_the_heads_that_lose_gold(simulated: Results) -> None:

@@ -17,7 +17,7 @@ from embrm.study.results import Results
 if TYPE_CHECKING:
     from embrm.study.claims import Finding
 
-SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not run": "–"}
+SIGNS = {"supported": "✓", "contradicted": "✗", "negligible": "≈", "inconclusive": "?", "not run": "–"}
 
 
 @dataclass(frozen=True)
