@@ -107,10 +107,11 @@ from embrm.study.config import load_config
 from embrm.study.runner.run import run
 
 def kill_a_worker(folder):
-    # When a row is there and workers stand on both nodes.
+    # When a row is there. A node whose worker starts late may not have one yet: where cores are busy, the first is done
+    # with a study of seconds before the second stands.
     actors = []
-    while not list((folder / "cells").glob("*.npz")) or len({a["Address"]["NodeID"] for a in actors}) < 2:
-        time.sleep(0.05)
+    while not list((folder / "cells").glob("*.npz")) or not actors:
+        time.sleep(0.02)
         actors = [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]
     os.kill(actors[0]["Pid"], signal.SIGKILL)
     print("killed", actors[0]["Pid"], flush=True)
