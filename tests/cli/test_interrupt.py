@@ -33,6 +33,9 @@ def test_an_interrupted_command_exits_with_130_and_leaves_nothing(command: str, 
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # tests in the background inherit that it is ignored
     )
     assert process.stdin is not None
     row = json.dumps({"prompt": "p", "response": "r" * 1000, "chosen": "a", "rejected": "b", "responses": ["a", "b"]})
