@@ -96,7 +96,7 @@ class PoolData(Dataset):
 def _sampled(pools: Sequence[IntArray], utility: Sequence[Array], *, each: int, seed: int) -> IntArray:
     """Return `each` pairs `(n, 2)` of every pool, the better response first; ties are drawn again."""
     rng = np.random.default_rng(seed)
-    out = [np.empty((0, 2), dtype=np.int64)]
+    out: list[IntArray] = [np.empty((0, 2), dtype=np.int64)]
     for rows, u in zip(pools, utility, strict=True):
         drawn = rng.integers(len(rows), size=(20 * each, 2))
         drawn = drawn[u[drawn[:, 0]] > u[drawn[:, 1]]][:each]
