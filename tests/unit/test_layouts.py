@@ -228,3 +228,13 @@ def test_missing_numbers_stand_for_nothing_in_whatever_way_they_are_missing(tmp_
     )
     pairs = read_pairs(tmp_path / "x.jsonl", embedder=embedder("hashing")(dimension=64))
     np.testing.assert_array_equal(pairs.margin, [0, 0, 0, 0.5, 0])
+
+
+def test_a_misspelt_prompt_is_told_and_never_ignored(tmp_path: Path) -> None:
+    rows = [{"promt": f"Why {i}?", "chosen": f"So {i}.", "rejected": f"No {i}."} for i in range(3)]
+    file = tmp_path / "prefs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(DataError, match="has no column 'prompt', and 'promt' looks like it; say so by --columns"):
+        read_texts(file)
+    read = read_texts(file, rules=RowRules(columns={"prompt": "promt"}))
+    assert read.prompts == [f"Why {i}?" for i in range(3) for _ in range(2)]

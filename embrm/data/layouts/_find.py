@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 
 from embrm.core.files import Rows
@@ -22,7 +23,8 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
         kind: what is wanted, "pairs", "pools" or "texts", or None for whatever it gives.
 
     Raises:
-        DataError: no layout knows the columns, several do, or it does not give what is wanted.
+        DataError: no layout knows the columns, several do, it does not give what is wanted, or the column of prompts
+            seems to be misspelt.
         UnknownNameError: there is no layout of that name.
     """
     columns = Columns.of(rows)
@@ -48,7 +50,22 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
             f"{rows.name} has no column '{missing}', which {kind} need; {found_columns(columns.names, missing)} (read "
             f"as {name}, which gives {' or '.join(layout.kinds)})"
         )
+    near = _misspelt_prompt(columns)
+    if near is not None:
+        raise DataError(
+            f"{rows.name} has no column 'prompt', and '{near}' looks like it; say so by --columns prompt={near} (in "
+            f"Python columns={{'prompt': '{near}'}}), or take the column out where it is something else"
+        )
     return name, layout
+
+
+def _misspelt_prompt(columns: Columns) -> str | None:
+    """Return the column of text that a misspelt prompt may be in, where rows of text have none; it would be ignored."""
+    if columns.any("prompt", *ASKS) or not any(columns.are(name, str) for name in ("chosen", "response", "completion")):
+        return None
+    texts = {n.lower(): n for n in columns.names if columns.are(n, str) and not n.lower().endswith("id")}
+    near = difflib.get_close_matches("prompt", texts, n=1, cutoff=0.8)
+    return texts[near[0]] if near else None
 
 
 def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
