@@ -19,7 +19,7 @@ types:
 
 # The default tests: README's command.
 test *arguments:
-    pytest "$@"
+    pytest -n 2 "$@"
 
 # The tests that take more than a few seconds.
 slow *arguments:

@@ -79,7 +79,7 @@ def test_the_walk_ends_in_the_report() -> None:
 def test_ci_calls_recipes_that_exist_and_the_tests_by_readmes_command() -> None:
     done = subprocess.run([just(), "--dump", "--dump-format", "json"], cwd=ROOT, capture_output=True, text=True)
     recipes = json.loads(done.stdout)["recipes"]
-    assert recipes["test"]["body"] == [['pytest "$@"']]  # nothing is added to what README says
+    assert recipes["test"]["body"] == [['pytest -n 2 "$@"']]  # nothing is added to what README says
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     called = [word for line in re.findall(r"(?<!\w)just ([a-z ]+)", script) for word in line.split()]
     assert called == ["lint", "types", "test", "slow", "browser", "study"]
