@@ -49,7 +49,7 @@ def test_the_install_commands_are_those_of_ci() -> None:
     assert "pip install -c constraints.txt '.[offline]' && embrm study" in SHELL
     assert "pip install -c constraints.txt -e '.[dev]' && pytest -n 2" in SHELL
     recipes = (ROOT / "justfile").read_text(encoding="utf-8")  # tests/test_repository.py: .ci/run calls `just test`
-    assert re.search(r'^test \*arguments:\n    pytest "\$@"$', recipes, flags=re.MULTILINE)
+    assert re.search(r'^test \*arguments:\n    pytest -n 2 "\$@"$', recipes, flags=re.MULTILINE)
     torch = re.search(r"`pip install (torch==\S+) --index-url https://download\.pytorch\.org/whl/cpu`", README)
     assert torch
     assert torch[1] in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
