@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from embrm.errors import OptionError, UnknownNameError
+from embrm.core.yaml_files import read_yaml
+from embrm.errors import DataError, OptionError, UnknownNameError
 
 CONFIGS = Path(__file__).parent / "configs"
 TITLED = ("heads", "rules")  # lists that may be written as mappings, by their titles
@@ -55,8 +54,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         way = " extends ".join(str(file) for file in (*above, path))
         raise OptionError(f"{way}: a configuration cannot extend itself; take 'extends' out of one of these files")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path.read_text(encoding="utf-8"), name=str(path))
+    except (DataError, UnicodeDecodeError) as error:
         raise OptionError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise OptionError(f"{path} must hold keys and values such as `seeds: [0, 1]`, got {type(values).__name__}")

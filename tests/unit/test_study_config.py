@@ -107,3 +107,10 @@ def test_a_file_serves_as_well_as_a_name(tmp_path: Path) -> None:
         load_config(str(path))
     with pytest.raises(UnknownNameError, match="no configuration named 'laptob'"):
         load_config("laptob")
+
+
+def test_a_configuration_nested_without_end_is_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "deep.yaml"
+    file.write_text("seeds: " + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(OptionError, match="nested more than 50 deep"):
+        load_config(str(file))
