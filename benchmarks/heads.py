@@ -38,7 +38,7 @@ from embrm.heads import Head
 from embrm.metrics.calibration import calibration_report, tempered
 from embrm.metrics.intervals import Interval, bootstrap
 from embrm.training.tuning import tune
-from embrm.world import shipped
+from embrm.world import Mechanism, shipped
 
 SEEDS = 5
 PUBLISHED = "mlp as published"
@@ -85,7 +85,7 @@ world = functools.cache(shipped.load)
 def split_world(seed: int) -> Split:
     """The shipped world: 4 000 pairs with bias 1 and 25 % flips; tests on topics held out of training."""
     data = world()
-    train = data.preferences(bias=1.0, flips=0.25, seed=seed)
+    train = data.preferences(Mechanism(bias=1.0), flips=0.25, seed=seed)
     return Split(train, data.test_pairs("topics"), data.pools(data.layout.held_out))
 
 

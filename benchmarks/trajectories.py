@@ -29,6 +29,7 @@ from embrm.monitoring import AlarmRule, alarm_report, follow, gold_onset, princi
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
 from embrm.policies.training import PolicyGradient
+from embrm.world import Mechanism
 from embrm.world.shipped import Shipped, load
 from embrm.world.world import World
 
@@ -89,7 +90,7 @@ def make(folder: Path, *, seeds: int, responses: bool) -> None:
     world = data.world
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / f"model-{seeds - 1}").exists():
-        problems = [Problem(data.preferences(bias=BIAS, flips=FLIPS, seed=s), seed=s) for s in range(seeds)]
+        problems = [Problem(data.preferences(Mechanism(bias=BIAS), flips=FLIPS, seed=s), seed=s) for s in range(seeds)]
         for seed, model in enumerate(heads.get("inform")(members=3).fit_many(problems)):
             model.save(folder / f"model-{seed}")
     for name, n, seed in (("reference", REFERENCE, 10_000), ("clean", CLEAN, 10_001)):

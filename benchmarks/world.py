@@ -25,6 +25,7 @@ from embrm.core.data import Problem
 from embrm.heads import FittedHead
 from embrm.metrics.intervals import bootstrap
 from embrm.policies.training import PolicyGradient
+from embrm.world import Mechanism
 from embrm.world.runs import rewarded_by
 from embrm.world.shipped import Shipped, load
 
@@ -67,7 +68,7 @@ def lost_share(gain: Sequence[float], drop: Sequence[float]) -> str:
 
 def fit(data: Shipped, name: str, *, bias: float, flips: float, seeds: int) -> list[FittedHead]:
     """Fit a head on labels of several seeds, all at once."""
-    problems = [Problem(data.preferences(bias=bias, flips=flips, seed=s), seed=s) for s in range(seeds)]
+    problems = [Problem(data.preferences(Mechanism(bias=bias), flips=flips, seed=s), seed=s) for s in range(seeds)]
     return list(heads.get(name)().fit_many(problems))
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 import embrm
-from embrm.world import shipped
+from embrm.world import Mechanism, shipped
 
 # The simulated world knows the gold reward of every text. Its annotators do not follow it exactly: with bias 1 they
 # also like flattery, overconfidence and padding, and a quarter of their labels is flipped.
 data = shipped.load("minilm")
-pairs = data.preferences(bias=1.0, flips=0.25, seed=0)
+pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, seed=0)
 first = data.responses["pairs"]
 print(f"{len(pairs)} pairs, {pairs.features.matrix('joint').shape[1]} numbers a text. One of them:\n")
 print(f"  {first.prompts[pairs.chosen[0]]}")

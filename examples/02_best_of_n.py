@@ -7,10 +7,10 @@ import numpy as np
 
 import embrm
 from embrm.metrics import bootstrap
-from embrm.world import shipped
+from embrm.world import Mechanism, shipped
 
 data = shipped.load("minilm")
-pairs = data.preferences(bias=1.0, flips=0.25, pairs=1000, seed=0)
+pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, pairs=1000, seed=0)
 pools = data.pools()  # 128 responses of the reference policy to each prompt, with gold
 assert pools.gold is not None
 assert pools.features.length is not None

@@ -6,10 +6,10 @@ Run: python examples/03_watch_it_being_hacked.py
 import numpy as np
 
 import embrm
-from embrm.world import shipped
+from embrm.world import Mechanism, shipped
 
 data = shipped.load("minilm")
-pairs = data.preferences(bias=1.0, flips=0.25, seed=0)  # annotators who fall for flattery and confidence
+pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, seed=0)  # annotators who fall for flattery and confidence
 model = embrm.heads.get("mlp")().fit(pairs, seed=0)
 
 # The policy that KL-regularised RL would reach at each strength β is π_ref·exp(reward/β): on a pool of texts it is

@@ -16,7 +16,7 @@ from embrm.evaluation.rules import GoldPools, compare
 from embrm.metrics import bootstrap
 from embrm.report.figures import paper, rules, save
 from embrm.report.path import along_kl
-from embrm.world import shipped
+from embrm.world import Mechanism, shipped
 from embrm.world.penalty import LatentPenalty
 from embrm.world.runs import path_rows
 
@@ -28,7 +28,7 @@ names = data.world.attributes
 # %% 1. A preference pair
 # An annotator reads two answers and says which is better. Ours fall for flattery and confidence, and a quarter of
 # their labels is flipped.
-pairs = data.preferences(bias=1.0, flips=0.25, seed=0)
+pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, seed=0)
 texts = data.responses["pairs"]
 chosen, rejected = int(pairs.chosen[3]), int(pairs.rejected[3])
 gold = data.world.gold(texts.counts)

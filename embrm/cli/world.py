@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from embrm.cli import _options, _render
@@ -17,27 +19,34 @@ def command() -> None:
 @click.option("--pairs", is_flag=True, help="Preference pairs instead of single responses.")
 @click.option("--bias", default=0.0, show_default=True, help="How far annotators follow their likings; for --pairs.")
 @click.option("--flips", default=0.0, show_default=True, help="Label noise: share of labels flipped; for --pairs.")
+@click.option(
+    "--confounding", default=0.0, show_default=True, help="How far texts have style where they have quality; likewise."
+)
+@click.option("--coverage", default=1.0, show_default=True, help="Share of the topics the pairs are about; likewise.")
+@click.option("--unseen", multiple=True, metavar="STYLE", help="A style no text has any use of; repeatable; likewise.")
 @click.option("--world", "path", metavar="FILE", help="Another world.yaml.")
 @_options.to_rows
 @_options.seed
 @_options.json_output
-def sample(
-    count: int, pairs: bool, bias: float, flips: float, path: str | None, output: str, seed: int, as_json: bool
-) -> None:
+def sample(count: int, pairs: bool, path: str | None, output: str, seed: int, as_json: bool, **typed: Any) -> None:
     """Draw responses of the reference policy with their gold, or preference pairs to train on.
 
     Examples:
       embrm world sample -n 3
       embrm world sample -n 500 --pairs --bias 1 --flips 0.25 -o prefs.jsonl
+      embrm world sample -n 500 --pairs --confounding 2 -o confounded.jsonl
     """
     from embrm.core.files import check_output
-    from embrm.world import World
+    from embrm.world import Mechanism, World
     from embrm.world.sampling import pair_rows, response_rows
 
     check_output(output)
     world = World.load(path)
-    if pairs:
-        rows = pair_rows(world, count, bias=bias, flips=flips, seed=seed)
-    else:
-        rows = response_rows(world, count, seed=seed)
+    if not pairs:
+        _render.emit_rows(response_rows(world, count, seed=seed), output, as_json=as_json)
+        return
+    flips = typed.pop("flips")
+    rows, found = pair_rows(world, count, mechanism=Mechanism(**typed), flips=flips, seed=seed)
     _render.emit_rows(rows, output, as_json=as_json)
+    said = f"of {found.available} possible pairs; {found.seen_share:.1%} of the reference policy's texts could be seen"
+    click.echo(f"{said}; correlation of style and quality {found.correlation:.2f}", err=True)

@@ -3,7 +3,8 @@
 Policies that write its texts are `embrm.policies`; what a study measures on it is `embrm.study.datasets.world`.
 """
 
+from embrm.world.mechanism import Mechanism
 from embrm.world.preferences import prefer
 from embrm.world.world import Responses, World
 
-__all__ = ["Responses", "World", "prefer"]
+__all__ = ["Mechanism", "Responses", "World", "prefer"]

@@ -13,7 +13,7 @@ from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal
 from embrm.world.world import Responses, World
 
-PAIRS = 4000  # training pairs
+PAIRS = 4000  # training pairs that are drawn unless others are asked for
 POOL = 128  # texts of π_ref for each prompt
 HELD_OUT = slice(5, None, 6)  # topics that no training pair is about
 PAIR_WORDINGS = 2  # the pairs ask in the first wordings only, so that the last one is always a new paraphrase

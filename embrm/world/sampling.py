@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from embrm.world.collect import Collected, collect, texts_of
+from embrm.world.mechanism import Mechanism
 from embrm.world.preferences import prefer
 from embrm.world.world import World
+
+STOCK = 16  # texts of π_ref for each pair that is asked for, which the mechanism then chooses from
 
 
 def response_rows(world: World, n: int, *, seed: int) -> list[dict[str, Any]]:
@@ -27,18 +31,33 @@ def response_rows(world: World, n: int, *, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def pair_rows(world: World, n: int, *, bias: float, flips: float, seed: int) -> list[dict[str, Any]]:
-    """Return `n` preference pairs: prompt, chosen, rejected, and the gold of both."""
+def pair_rows(
+    world: World, n: int, *, mechanism: Mechanism, flips: float, seed: int
+) -> tuple[list[dict[str, Any]], Collected]:
+    """Return `n` preference pairs, prompt, chosen, rejected, and the gold of both; and how they were collected.
+
+    Raises:
+        DataError: the mechanism leaves fewer pairs than `n`.
+        UnknownNameError: an unseen style does not exist.
+    """
     rng = np.random.default_rng(seed)
-    topic = rng.integers(len(world.topics), size=n)
-    question = [int(rng.integers(len(world.spec.topics[t].questions))) for t in topic]
-    counts = world.draw(2 * n, rng=rng)
-    drawn = world.respond(np.repeat(topic, 2), counts, rng=rng, question=np.repeat(question, 2))
-    utility, gold = world.utility(counts, bias=bias), world.gold(counts)
+    asked = np.array([(t, q) for t, topic in enumerate(world.spec.topics) for q in range(len(topic.questions))])
+    each = max(STOCK * n // len(asked), 8)
+    counts = world.draw(each * len(asked), rng=rng)
+    prompt = np.repeat(np.arange(len(asked)), each)
+    found = collect(
+        texts_of(world, counts, prompt=prompt, topic=asked[prompt, 0], mechanism=mechanism),
+        mechanism,
+        pairs=n,
+        seed=seed,
+    )
+    kept = found.rows.ravel()
+    drawn = world.respond(asked[prompt[kept], 0], counts[kept], rng=rng, question=asked[prompt[kept], 1])
+    utility, gold = world.utility(drawn.counts, bias=mechanism.bias), world.gold(drawn.counts)
     first = prefer(utility[::2], utility[1::2], seed=seed, flips=flips)
     rows = []
     for i, won in enumerate(first.tolist()):
         chosen, rejected = (2 * i, 2 * i + 1) if won else (2 * i + 1, 2 * i)
         texts = {"prompt": drawn.prompts[chosen], "chosen": drawn.texts[chosen], "rejected": drawn.texts[rejected]}
         rows.append(texts | {"gold_chosen": float(gold[chosen]), "gold_rejected": float(gold[rejected])})
-    return rows
+    return rows, found

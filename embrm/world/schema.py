@@ -48,12 +48,20 @@ class Reference(_Strict):
     counts: dict[str, Annotated[tuple[Probability, ...], Field(min_length=2)]]
 
 
+class Confounded(_Strict):
+    """What `Mechanism.confounding` ties together: attributes of quality, by their gold, and of style, by their uses."""
+
+    quality: Annotated[tuple[str, ...], Field(min_length=1)]
+    style: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class WorldSpec(_Strict):
     """All of `world.yaml`. The attributes, in order, are the keys of `reference.counts`."""
 
     reference: Reference
     gold: dict[str, Effect]
     annotators: dict[str, Effect]
+    confounded: Confounded
     styles: dict[str, tuple[Text, ...]]
     topics: Annotated[tuple[Topic, ...], Field(min_length=1)]
 
@@ -113,10 +121,12 @@ def _faults(spec: WorldSpec) -> Iterator[tuple[Place, str]]:
     for name in sorted(names ^ expected):
         side = "styles" if name in names else "reference.counts"
         yield ("reference", "counts", name), f"attribute '{name}' is not in {side}; add it there or remove it here"
-    for table in ("gold", "annotators"):
-        for name in getattr(spec, table):
-            if name not in names:
-                yield (table, name), f"no attribute is called '{name}'; there are {', '.join(spec.attributes)}"
+    named = [((table, name), name) for table in ("gold", "annotators") for name in getattr(spec, table)]
+    for side in ("quality", "style"):
+        named += [(("confounded", side), name) for name in getattr(spec.confounded, side)]
+    for place, name in named:
+        if name not in names:
+            yield place, f"no attribute is called '{name}'; there are {', '.join(spec.attributes)}"
     for name in sorted(names - set(spec.gold)):
         yield ("gold",), f"the gold does not know the attribute '{name}'; add it, with zeros if it is worth nothing"
     for name, chances in spec.reference.counts.items():

@@ -19,11 +19,14 @@ from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, UnknownNameError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import ProposalPool
+from embrm.world.collect import Collected, collect, texts_of
 from embrm.world.data_folder import data_folder
-from embrm.world.layout import Layout
+from embrm.world.layout import PAIRS, Layout
+from embrm.world.mechanism import Mechanism
 from embrm.world.preferences import prefer
 from embrm.world.world import Responses, World
 
+FAIR = Mechanism()
 SPLITS = ("pairs", "pools", "proposals")
 EMBEDDERS: Mapping[str, Mapping[str, Any]] = {  # name → options; whether bfloat16 would round alike need not be tried
     "minilm": {"precision": "float32"},
@@ -115,22 +118,40 @@ class Shipped:
         return out
 
     def preferences(
-        self, *, bias: float, flips: float = 0.0, temperature: float = 0.0, pairs: int | None = None, seed: int
+        self,
+        mechanism: Mechanism = FAIR,
+        *,
+        flips: float = 0.0,
+        temperature: float = 0.0,
+        pairs: int = PAIRS,
+        seed: int,
     ) -> Pairs:
-        """Return training pairs as labelled by annotators; the first `pairs` of a random order, all where None.
+        """Return training pairs as they are collected under a mechanism and labelled by its annotators.
 
         Args:
-            bias: how much the annotators follow their likings beyond the gold (0 or 1 in the study).
+            mechanism: bias, confounding, coverage and unseen styles.
             flips: label noise, the share of labels that are flipped.
             temperature: Bradley–Terry noise, see `prefer`.
             pairs: how many.
-            seed: determines the labels and which pairs are taken.
+            seed: determines which texts are compared, and the labels.
 
         Raises:
-            DataError: there are fewer than `pairs`.
+            DataError: the mechanism leaves fewer than `pairs`.
+            UnknownNameError: an unseen style does not exist.
         """
-        utility = self.world.utility(self.responses["pairs"].counts, bias=bias)
-        return self._labelled(utility, np.arange(len(utility)).reshape(-1, 2), flips, temperature, pairs, seed)
+        rows = self.collected(mechanism, pairs=pairs, seed=seed).rows
+        utility = self.world.utility(self.responses["pairs"].counts, bias=mechanism.bias)
+        first = prefer(utility[rows[:, 0]], utility[rows[:, 1]], seed=seed, flips=flips, temperature=temperature)
+        ordered = np.where(first[:, None], rows, rows[:, ::-1])
+        return Pairs(self.features["pairs"], ordered[:, 0], ordered[:, 1])
+
+    def collected(self, mechanism: Mechanism = FAIR, *, pairs: int = PAIRS, seed: int) -> Collected:
+        """Return the pairs of `preferences`, not labelled yet, with what was made of them; see `collect`."""
+        written = self.responses["pairs"]
+        texts = texts_of(
+            self.world, written.counts, prompt=self._prompt(written), topic=written.topic, mechanism=mechanism
+        )
+        return collect(texts, mechanism, pairs=pairs, seed=seed)
 
     def test_pairs(self, split: Literal["in", "topics", "counts"], *, seed: int = 0) -> Pairs:
         """Return pairs labelled by the gold, without noise, on prompts that no training pair has.
@@ -219,16 +240,6 @@ class Shipped:
     def _prompt(self, written: Responses) -> IntArray:
         wordings = max(len(topic.questions) for topic in self.world.spec.topics)
         return written.topic * wordings + written.question
-
-    def _labelled(
-        self, utility: Array, rows: IntArray, flips: float, temperature: float, pairs: int | None, seed: int
-    ) -> Pairs:
-        if pairs is not None and pairs > len(rows):
-            raise DataError(f"asked for {pairs} pairs, but {len(rows)} are shipped; ask for fewer")
-        first = prefer(utility[rows[:, 0]], utility[rows[:, 1]], seed=seed, flips=flips, temperature=temperature)
-        ordered = np.where(first[:, None], rows, rows[:, ::-1])
-        taken = ordered if pairs is None else ordered[np.random.default_rng([seed, 1]).permutation(len(rows))[:pairs]]
-        return Pairs(self.features["pairs"], taken[:, 0], taken[:, 1])
 
     @staticmethod
     def _test(features: Features, gold: Array, rows: IntArray, seed: int) -> Pairs:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, IntArray
-from embrm.errors import DataError, OptionError
+from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.names import suggestion
+from embrm.errors import DataError, OptionError, UnknownNameError
 from embrm.world.schema import Effect, WorldSpec, fragments, load_spec
 
 
@@ -85,6 +86,26 @@ class World:
             liking = self.spec.annotators.get(name, Effect(first=0, beyond=0))
             out.append(_value(self.spec.gold[name], uses) + bias * _value(liking, uses))
         return tuple(out)
+
+    def quality(self, counts: npt.ArrayLike) -> Array:
+        """Return what the gold says of the attributes of quality `(n,)`, standardised by its moments under π_ref."""
+        return self._standard(counts, {name: self.spec.gold[name] for name in self.spec.confounded.quality})
+
+    def style(self, counts: npt.ArrayLike) -> Array:
+        """Return how often the attributes of style are used `(n,)`, standardised by its moments under π_ref."""
+        return self._standard(counts, dict.fromkeys(self.spec.confounded.style, Effect(first=1, beyond=1)))
+
+    def uses(self, counts: npt.ArrayLike, names: Sequence[str]) -> BoolArray:
+        """Return `(n,)` whether any of the named styles is used.
+
+        Raises:
+            UnknownNameError: there is no such style.
+        """
+        for name in names:
+            if name not in self.spec.styles:
+                raise UnknownNameError(f"no style named '{name}'. {suggestion(name, list(self.spec.styles))}")
+        columns = [self.attributes.index(name) for name in names]
+        return np.asarray((self._check(counts)[:, columns] > 0).any(axis=1))
 
     def draw(self, n: int, *, rng: np.random.Generator, probabilities: Sequence[Array] | None = None) -> IntArray:
         """Draw attribute counts `(n, a)`, independently for each attribute, from π_ref or the given probabilities."""
@@ -176,6 +197,14 @@ class World:
         rows = self._check(counts)
         columns = [(effects[name], rows[:, i]) for i, name in enumerate(self.attributes) if name in effects]
         return np.asarray(sum((_value(effect, uses) for effect, uses in columns), np.zeros(len(rows))))
+
+    def _standard(self, counts: npt.ArrayLike, effects: dict[str, Effect]) -> Array:
+        moments = np.zeros(2)
+        for name, effect in effects.items():
+            p = self.reference[self.attributes.index(name)]
+            value = _value(effect, np.arange(len(p)))
+            moments += p @ value, p @ value**2 - (p @ value) ** 2
+        return np.asarray((self._worth(effects, counts) - moments[0]) / np.sqrt(moments[1]))
 
     def _check(self, counts: npt.ArrayLike) -> IntArray:
         rows = np.asarray(counts)

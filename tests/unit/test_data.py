@@ -12,7 +12,7 @@ from embrm import embedders, heads
 from embrm.core.data import Provenance
 from embrm.data.encode import embedder_of, encode
 from embrm.errors import DataError, UnknownNameError
-from embrm.world import World, build, layout, shipped
+from embrm.world import Mechanism, World, build, layout, shipped
 from embrm.world.build import joint, verify
 from embrm.world.data_folder import data_folder
 from embrm.world.layout import draw_pairs, tilted_to
@@ -62,23 +62,32 @@ def test_labels_follow_the_annotators(data: Shipped) -> None:
     counts = data.responses["pairs"].counts
     for bias in (0.0, 1.0):
         utility = data.world.utility(counts, bias=bias)
-        clean = data.preferences(bias=bias, seed=0)
+        clean = data.preferences(Mechanism(bias=bias), seed=0)
         assert (utility[clean.chosen] >= utility[clean.rejected]).all()
-    noisy = data.preferences(bias=1, flips=0.25, seed=0)
+    noisy = data.preferences(Mechanism(bias=1), flips=0.25, seed=0)
     differ = np.abs(utility[noisy.chosen] - utility[noisy.rejected]) > 0
     wrong = utility[noisy.chosen] < utility[noisy.rejected]
     np.testing.assert_allclose(wrong[differ].mean(), 0.25, atol=0.03)
-    few = data.preferences(bias=1, flips=0.25, pairs=500, seed=0)
+    few = data.preferences(Mechanism(bias=1), flips=0.25, pairs=500, seed=0)
     assert len(few) == 500
-    as_sets = {frozenset(p) for p in zip(noisy.chosen.tolist(), noisy.rejected.tolist(), strict=True)}
-    assert {frozenset(p) for p in zip(few.chosen.tolist(), few.rejected.tolist(), strict=True)} <= as_sets
+    assert (few.features.prompt[few.chosen] == few.features.prompt[few.rejected]).all()
+
+
+def test_confounded_pairs_are_chosen_among_the_shipped_texts(data: Shipped) -> None:
+    confounded = Mechanism(confounding=2.0)
+    found = data.collected(confounded, seed=0)
+    assert found.correlation > 0.5
+    assert found.available >= len(found.rows) == 4000
+    gold = data.world.gold(data.responses["pairs"].counts)
+    pairs = data.preferences(confounded, seed=0)
+    assert (gold[pairs.chosen] >= gold[pairs.rejected]).all()
 
 
 @pytest.mark.parametrize("name", ["minilm", "hashing"])
 def test_a_model_fitted_on_shipped_vectors_knows_their_embedder(name: str) -> None:
     """The stored vectors are rounded, so that fresh ones give nearly the same scores; those of another are refused."""
     shipped_data = load(name)
-    pairs = shipped_data.preferences(bias=0.0, pairs=300, seed=0)
+    pairs = shipped_data.preferences(Mechanism(bias=0.0), pairs=300, seed=0)
     model = heads.get("linear")(prior_precision=1.0).fit(pairs, seed=0)
     embedder = embedder_of(model)
     assert embedders.registry.name_of(embedder) == name
@@ -178,7 +187,7 @@ def test_build_then_verify_then_notice_changes(small: Path) -> None:
     assert first == again  # equal bytes, hashes and all
     assert build.build(small, seed=4)["files"]["pairs.jsonl.gz"] != first["files"]["pairs.jsonl.gz"]
     opened = load(folder=small)
-    assert len(opened.preferences(bias=1, seed=0)) == 6
+    assert len(opened.preferences(Mechanism(bias=1), pairs=3, seed=0)) == 3
     assert opened.proposals().gold is not None
 
     world = (small / "world.yaml").read_text(encoding="utf-8")
@@ -221,8 +230,8 @@ def test_vectors_must_fit_their_texts(tmp_path: Path, data: Shipped) -> None:
 
 
 def test_bad_requests(data: Shipped) -> None:
-    with pytest.raises(DataError, match="asked for 99999 pairs, but 4000 are shipped; ask for fewer"):
-        data.preferences(bias=0, pairs=99999, seed=0)
+    with pytest.raises(DataError, match="asked for 9999999 pairs, but 8000 texts of 88 prompts make only"):
+        data.preferences(Mechanism(bias=0), pairs=9999999, seed=0)
     with pytest.raises(UnknownNameError, match=r"no test split 'out'\. There are: in, topics, counts"):
         data.test_pairs("out")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"proxy must have shape \(\d+,\) for the rows of proposals\(\)"):

@@ -14,6 +14,7 @@ from embrm import embedders, heads
 from embrm.data.encode import encode
 from embrm.errors import OptionError
 from embrm.heads import FittedHead
+from embrm.world import Mechanism
 from embrm.world.penalty import LatentPenalty
 from embrm.world.runs import rewarded_by, scored_pool
 from embrm.world.shipped import Shipped, load
@@ -26,7 +27,7 @@ def data() -> Shipped:
 
 @pytest.fixture(scope="module")
 def model(data: Shipped) -> FittedHead:
-    pairs = data.preferences(bias=1, flips=0.25, pairs=400, seed=0)
+    pairs = data.preferences(Mechanism(bias=1), flips=0.25, pairs=400, seed=0)
     return heads.get("mlp")(hidden=(16, 6), epochs=2).fit(pairs, seed=0)
 
 

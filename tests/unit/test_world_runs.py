@@ -8,7 +8,7 @@ import pytest
 from embrm import embedders, heads
 from embrm.errors import DataError
 from embrm.heads import FittedHead
-from embrm.world import World
+from embrm.world import Mechanism, World
 from embrm.world.runs import path_rows, rewarded_by, scored_pool
 from embrm.world.sampling import pair_rows, response_rows
 from embrm.world.shipped import Shipped, load
@@ -23,7 +23,7 @@ class Setting:
 @pytest.fixture(scope="module")
 def setting() -> Setting:
     data = load("hashing")
-    return Setting(data, heads.get("linear")().fit(data.preferences(bias=1, pairs=500, seed=0), seed=0))
+    return Setting(data, heads.get("linear")().fit(data.preferences(Mechanism(bias=1), pairs=500, seed=0), seed=0))
 
 
 def test_reward_of_fresh_texts_is_that_of_the_stored_ones(setting: Setting) -> None:
@@ -58,8 +58,8 @@ def test_rows_for_files_tell_the_truth() -> None:
         counts = world.read(row["response"])
         assert row["counts"] == {n: int(c) for n, c in zip(world.attributes, counts, strict=True) if c}
         assert row["gold"] == pytest.approx(world.gold(counts[None])[0])
-    fair = pair_rows(world, 200, bias=0, flips=0, seed=0)
+    fair, _ = pair_rows(world, 200, mechanism=Mechanism(), flips=0, seed=0)
     assert all(row["gold_chosen"] >= row["gold_rejected"] for row in fair)
-    flipped = pair_rows(world, 200, bias=0, flips=0.25, seed=0)
+    flipped, _ = pair_rows(world, 200, mechanism=Mechanism(), flips=0.25, seed=0)
     turned = [a["chosen"] != b["chosen"] for a, b in zip(fair, flipped, strict=True)]
     assert 0.15 < np.mean(turned) < 0.35

@@ -31,11 +31,12 @@ topics:
     wrong:
       - "Add glue."
 """
+CONFOUNDED = "confounded: {quality: [correct, wrong], style: [praise]}\n"  # at the end, behind all lines with numbers
 
 
 def load(tmp_path: Path, text: str) -> World:
     path = tmp_path / "world.yaml"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text + CONFOUNDED if "confounded:" not in text else text, encoding="utf-8")
     return World.load(path)
 
 
@@ -64,6 +65,11 @@ FAULTS = {
         "  praise: {first: 1,",
         "  prase: {first: 1,",
         r"line 12, annotators\.prase: no attribute",
+    ),
+    "confounded names another": (
+        "style: [praise]",
+        "style: [prase]",
+        r"line 25, confounded\.style: no attribute .*'prase'",
     ),
     "probabilities": ("[0.5, 0.3, 0.2]", "[0.5, 0.3, 0.3]", r"line 4, .*must sum to 1, got 1\.1; rescale"),
     "zero probability": ("[0.9, 0.1]", "[1, 0]", r"line 5, .*a probability is 0.*; shorten"),

@@ -13,7 +13,7 @@ from embrm.embedders import Embedder
 from embrm.study.datasets._base import Dataset
 from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
-from embrm.world import shipped
+from embrm.world import Mechanism, shipped
 from embrm.world.build import MANIFEST
 from embrm.world.data_folder import data_folder
 
@@ -74,8 +74,8 @@ class WorldData(Dataset):
         )
 
     def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
-        """Return the first pairs of a random order, labelled by the simulated annotators."""
-        drawn = self.world.preferences(bias=bias, flips=flips, pairs=pairs, seed=seed)
+        """Return pairs of the training texts, labelled by the simulated annotators."""
+        drawn = self.world.preferences(Mechanism(bias=bias), flips=flips, pairs=pairs, seed=seed)
         return replace(drawn, features=self.texts)
 
     def embedder(self) -> Embedder:
