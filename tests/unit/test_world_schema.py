@@ -21,6 +21,7 @@ annotators:
 styles:
   praise:
     - "Well asked."
+confounded: {quality: [correct, wrong], style: [praise]}
 topics:
   - id: tea
     class: kitchen
@@ -31,12 +32,11 @@ topics:
     wrong:
       - "Add glue."
 """
-CONFOUNDED = "confounded: {quality: [correct, wrong], style: [praise]}\n"  # at the end, behind all lines with numbers
 
 
 def load(tmp_path: Path, text: str) -> World:
     path = tmp_path / "world.yaml"
-    path.write_text(text + CONFOUNDED if "confounded:" not in text else text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return World.load(path)
 
 
@@ -50,11 +50,11 @@ FAULTS = {
     "no wrong statements": (
         '    wrong:\n      - "Add glue."\n',
         "    wrong: []\n",
-        r"line 23, .*at least 1 entries, got 0",
+        r"line 24, .*at least 1 entries, got 0",
     ),
-    "wrong is absent": ('    wrong:\n      - "Add glue."\n', "", r"line 17, topics\.0\.wrong: .*absent; add it"),
+    "wrong is absent": ('    wrong:\n      - "Add glue."\n', "", r"line 18, topics\.0\.wrong: .*absent; add it"),
     "duplicate statement": ('"Add glue."', '"Boil water."', r"line 2\d, .*'Boil water\.' appears twice; word"),
-    "prefix": ('"Add glue."', '"Boil water. Twice."', r"line 24, .*begins with another fragment.*; word"),
+    "prefix": ('"Add glue."', '"Boil water. Twice."', r"line 25, .*begins with another fragment.*; word"),
     "gold lacks an attribute": ("  praise: {first: 0.5, beyond: -1}\n", "", r"line 7, gold: .*'praise'; add it"),
     "gold names another": (
         "  wrong: {first: -1",
@@ -66,11 +66,7 @@ FAULTS = {
         "  prase: {first: 1,",
         r"line 12, annotators\.prase: no attribute",
     ),
-    "confounded names another": (
-        "style: [praise]",
-        "style: [prase]",
-        r"line 25, confounded\.style: no attribute .*'prase'",
-    ),
+    "confounded names another": ("style: [praise]", "style: [prase]", r"line 16, confounded\.style\b.*: no attribute"),
     "probabilities": ("[0.5, 0.3, 0.2]", "[0.5, 0.3, 0.3]", r"line 4, .*must sum to 1, got 1\.1; rescale"),
     "zero probability": ("[0.9, 0.1]", "[1, 0]", r"line 5, .*a probability is 0.*; shorten"),
     "negative probability": ("[0.9, 0.1]", "[1.1, -0.1]", r"line 5, .*less than or equal to 1.*correct the value"),
@@ -80,9 +76,9 @@ FAULTS = {
         "praise: [0.5, 0.3, 0.2]",
         r"line 14, .*may use 2 .* got 1; add some",
     ),
-    "misspelt key": ("    class:", "    clas:", r"line 18, .*clas: no such key exists; remove it or correct"),
-    "blank at the end": ('"Boil water."', '"Boil water. "', r"line 21, .*blanks at an end"),
-    "line break": ('"Boil water."', '"Boil\\nwater."', r"line 21, .*a line break"),
+    "misspelt key": ("    class:", "    clas:", r"line 19, .*clas: no such key exists; remove it or correct"),
+    "blank at the end": ('"Boil water."', '"Boil water. "', r"line 22, .*blanks at an end"),
+    "line break": ('"Boil water."', '"Boil\\nwater."', r"line 22, .*a line break"),
     "not YAML": ("gold:", "gold: [", r"not valid YAML: .*line 7; quote texts"),
     "empty file": (SMALL, "", r"line 1, file: .*correct the value"),
 }
@@ -98,7 +94,7 @@ def test_fault_names_the_line_and_the_fix(tmp_path: Path, name: str) -> None:
 
 def test_repeated_topic_is_named(tmp_path: Path) -> None:
     topic = SMALL[SMALL.index("  - id: tea") :]
-    with pytest.raises(DataError, match=r"line 25, topics\.1\.id: the topic 'tea' was defined before; rename"):
+    with pytest.raises(DataError, match=r"line 26, topics\.1\.id: the topic 'tea' was defined before; rename"):
         load(tmp_path, SMALL + topic.replace("water", "milk").replace("pot", "cup").replace("glue", "ink"))
 
 
