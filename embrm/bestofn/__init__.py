@@ -3,7 +3,7 @@
 Arrays in, curves out; which rule values the responses belongs to `embrm.selectors`.
 """
 
-from embrm.bestofn.curves import Curve, pool_kl
+from embrm.bestofn.curves import Curve, believable, pool_kl
 from embrm.bestofn.exact import curve, kl_bound, kl_estimate, oracle_fraction, win_score
 from embrm.bestofn.ranks import Convention
 from embrm.bestofn.sampled import sampled
@@ -20,6 +20,7 @@ __all__ = [
     "PathRule",
     "Peak",
     "TiltPath",
+    "believable",
     "curve",
     "extrapolate",
     "fit_gao",

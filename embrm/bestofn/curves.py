@@ -15,7 +15,21 @@ from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.threads import one_thread
 from embrm.errors import OptionError
 
-RELIABLE_ESS = 100  # rows that a reweighted pool must be worth before what it says is believed
+TOLERANCE = 0.05  # error of a mean over prompts that is tolerated, in standard deviations under the reference policy
+
+
+def believable(effective_size: Array, bias: Array) -> BoolArray:
+    """Return `(k,)` whether to believe means over prompts of pools that are importance samples of a policy.
+
+    Their standard error, at most one over the root of the *summed* effective sample size, and their bias must both be
+    within 0.05 standard deviations of the reward under the reference policy. Few rows a prompt do where there are many
+    prompts: errors average out over them, and what is left is the bias of each.
+
+    Args:
+        effective_size: `(k, prompts)` of each pool, `1/Σp²`.
+        bias: `(k,)` in those standard deviations.
+    """
+    return np.asarray((effective_size.sum(axis=1) >= TOLERANCE**-2) & (bias <= TOLERANCE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +44,8 @@ class Curve:
         pool_mean, pool_sd: `(prompts,)` of gold over each pool (sd with ddof 0).
         standard_error: `(k,)` Monte Carlo error of `gold`, or None where it is exact.
         effective_size: `(prompts, k)` rows that a reweighted pool is worth, `1/Σp²`, or None for a rule of ranks.
+        bias: `(k,)` of the means over prompts, as halves of the pools show it (see `embrm.bestofn.believable`), or None
+            where it was not examined.
     """
 
     sizes: Array
@@ -40,6 +56,7 @@ class Curve:
     pool_sd: Array
     standard_error: Array | None = None
     effective_size: Array | None = None
+    bias: Array | None = None
 
     @property
     def proxy(self) -> Array:
@@ -53,10 +70,10 @@ class Curve:
 
     @property
     def reliable(self) -> BoolArray:
-        """Whether the median pool, as an importance sample, is worth 100 rows at each strength, `(k,)`."""
+        """Whether the pools together say enough of the reference policy at each strength, `(k,)`; see `believable`."""
         if self.effective_size is None:
             return np.ones(len(self.sizes), dtype=bool)
-        return np.asarray(np.median(self.effective_size, axis=0) >= RELIABLE_ESS)
+        return believable(self.effective_size.T, np.zeros(len(self.sizes)) if self.bias is None else self.bias)
 
     @property
     def gain_per_prompt(self) -> Array:

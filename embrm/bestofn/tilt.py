@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from embrm.bestofn.curves import RELIABLE_ESS, Curve
+from embrm.bestofn.curves import Curve, believable
 from embrm.bestofn.ranks import as_pools, by_size
 from embrm.core.arrays import Array, BoolArray, IntArray, positive
 from embrm.errors import DataError, OptionError
@@ -28,6 +28,8 @@ class TiltPath:
         proxy: `(b, prompts)` expected proxy reward.
         gold: `(b, prompts)` expected gold reward.
         ess: `(b, prompts)` effective sample size.
+        bias: `(b,)` of the mean gold or proxy at the point's KL, whichever is larger, in standard deviations under
+            π_ref; as halves of the pools show it (see `tilt_path`).
     """
 
     inverse_beta: Array
@@ -35,20 +37,17 @@ class TiltPath:
     proxy: Array
     gold: Array
     ess: Array
+    bias: Array
 
     @property
     def reliable(self) -> BoolArray:
-        """`(b,)` False where the median effective sample size over prompts is below 100."""
-        return np.asarray(np.median(self.ess, axis=1) >= RELIABLE_ESS)
+        """`(b,)` whether the summed effective sample size and the bias say that a point can be believed."""
+        return believable(self.ess, self.bias)
 
     @property
     def end(self) -> int:
         """Index of the last point before the first unreliable one (0 where none but π_ref could be reliable)."""
-        return self.believed() - 1
-
-    def believed(self, least: float = RELIABLE_ESS) -> int:
-        """Return how many points come before the first whose median effective sample size is below that, 1 or more."""
-        return int(np.argmin(np.append(np.median(self.ess, axis=1) >= least, False))) or 1
+        return (int(np.argmin(np.append(self.reliable, False))) or 1) - 1
 
 
 def tilted(log_weight: Array, proxy: Array, inverse_beta: float) -> Array:
@@ -89,10 +88,13 @@ def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt
     """Return the path of optima of E[r] − β·KL(π‖π_ref), normalised within each prompt.
 
     Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref) = E[r]/β − log(Z_β/Z_∞), and
-    ESS = 1/Σw².
+    ESS = 1/Σw². Such means are biased by about c/n for n texts a prompt, however many prompts there are. The bias is
+    measured: every other text of each prompt makes a half of the pool, biased by 2c/n, so that the two halves' path is
+    off the whole's, at the same KL, by the whole's own bias (the jackknife's reasoning; Owen, Monte Carlo theory, 2013,
+    chapter 9).
 
     Args:
-        log_weight: see `tilted`.
+        log_weight: see `tilted`; texts of one stratum stand together, so that each half has half of them.
         proxy: `(prompts, n)`.
         gold: `(prompts, n)`.
         inverse_beta: rising values of 1/β from 0; None: 40, to 8 over the proxy's standard deviation under π_ref.
@@ -117,13 +119,19 @@ def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt
     eta = np.asarray(inverse_beta, dtype=np.float64)
     if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
         raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
-    return TiltPath(eta, *_points(log_weight, proxy, gold, eta))
+    whole = _points(log_weight, proxy, gold, eta)
+    spread = np.stack([_variance(log_weight, x) for x in (proxy, gold)])
+    bias = _bias(eta, whole, _halves(log_weight, proxy, gold, eta, whole), spread)
+    return TiltPath(eta, *whole[:4], bias=bias)
 
 
-def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> tuple[Array, Array, Array, Array]:
-    """Return KL, proxy, gold and effective sample size, `(b, prompts)` each, at some values of 1/β."""
-    points, zero = [], logsumexp(log_weight, axis=1)
-    for value in inverse_beta.tolist():
+def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> Array:
+    """Return KL, proxy, gold, effective sample size, variance of the proxy and its covariance with gold, all at 1/β.
+
+    The shape is `(6, b, prompts)`.
+    """
+    out, zero = np.empty((6, len(inverse_beta), len(proxy))), logsumexp(log_weight, axis=1)
+    for i, value in enumerate(inverse_beta.tolist()):
         log_w = log_weight + value * proxy
         top = log_w.max(axis=1)
         w = np.exp(log_w - top[:, None])
@@ -132,9 +140,51 @@ def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -
         mean, mean_gold, squares = (np.einsum("ij,ij->i", w, x) for x in (proxy, gold, w))
         # Σ w log(w/w_ref) without a logarithm for each text; rounding may leave it below 0.
         kl = np.maximum(value * mean - (np.log(total) + top - zero), 0.0)
-        points.append([kl, mean, mean_gold, squares])
-    kl, mean, mean_gold, squares = np.stack(points, axis=1)
-    return kl, mean, mean_gold, 1 / squares
+        off = proxy - mean[:, None]
+        moments = (np.einsum("ij,ij,ij->i", w, off, x) for x in (off, gold))
+        out[:, i] = (kl, mean, mean_gold, 1 / squares, *moments)
+    return out
+
+
+def _halves(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array, whole: Array) -> Array:
+    """Return what `_points` returns of the one half of each pool and of the other, averaged.
+
+    A half without a text that π_ref would write says nothing, and counts as the whole.
+    """
+    out = np.zeros_like(whole)
+    for start in (0, 1):
+        part = [x[:, start::2] for x in (log_weight, proxy, gold)]
+        able = np.isfinite(part[0]).any(axis=1)
+        if able.any():
+            out[:, :, able] += _points(*(x[able] for x in part), inverse_beta) / 2
+        out[:, :, ~able] += whole[:, :, ~able] / 2
+    return out
+
+
+def _bias(inverse_beta: Array, whole: Array, halves: Array, variance: Array) -> Array:
+    """Return `(b,)` the larger of proxy's and gold's bias at one KL, in standard deviations within prompts.
+
+    Args:
+        inverse_beta: `(b,)`.
+        whole: see `_points`.
+        halves: likewise.
+        variance: `(2, prompts)` of proxy and gold under π_ref.
+    """
+    kl, proxy, gold, _, var, cov = whole.mean(axis=2)
+    off_kl, *off = halves.mean(axis=2)[:3] - (kl, proxy, gold)
+    # Along the path dKL = η var(r) dη and dE[g] = cov(r, g) dη: back to the whole's KL.
+    climb = inverse_beta * var
+    back = np.divide(off_kl, climb, out=np.zeros_like(climb), where=climb > 0)
+    sd = np.sqrt(variance.mean(axis=1))
+    bias = [np.abs(x - back * slope) / s if s > 0 else 0 * kl for x, slope, s in zip(off, (var, cov), sd, strict=True)]
+    return np.maximum(*bias)
+
+
+def _variance(log_weight: Array, value: Array) -> Array:
+    """Return the variance `(prompts,)` of a value under π_ref."""
+    start = tilted(log_weight, value, 0.0)
+    mean = (start * value).sum(axis=1, keepdims=True)
+    return np.asarray((start * (value - mean) ** 2).sum(axis=1))
 
 
 def reference_sd(log_weight: Array, proxy: Array) -> float:
@@ -148,9 +198,7 @@ def reference_sd(log_weight: Array, proxy: Array) -> float:
         >>> reference_sd(np.zeros((2, 2)), np.array([[0.0, 2.0], [5.0, 7.0]]))
         1.0
     """
-    start = tilted(log_weight, proxy, 0.0)
-    mean = (start * proxy).sum(axis=1, keepdims=True)
-    sd = float(np.sqrt((start * (proxy - mean) ** 2).sum(axis=1).mean()))
+    sd = float(np.sqrt(_variance(log_weight, proxy).mean()))
     if sd == 0:
         raise DataError("the proxy is constant within every prompt, so there is no path; check the reward")
     return sd
@@ -197,17 +245,19 @@ def tilt_curve(
         raise DataError(f"reference must have a positive sum in every pool; pool {np.argmin(total)} has {total.min()}")
     prior = weight / np.repeat(total, counts)
     sizes = positive("betas", betas)
-    kl, reward, worth, size = (np.empty((len(counts), len(sizes))) for _ in range(4))
-    mean, sd = np.empty(len(counts)), np.empty(len(counts))
+    out, half = np.empty((2, 6, len(sizes), len(counts)))
+    mean, sd, spread = np.empty(len(counts)), np.empty(len(counts)), np.empty((2, len(counts)))
     for pools, rows in by_size(bounds):
         r, value, w = p[rows], g[rows], prior[rows]
         # The best that the reference can choose is the origin, so that a small β loses no digits.
         top = np.where(w > 0, r, -np.inf).max(axis=1, keepdims=True)
         log_w = np.log(w, where=w > 0, out=np.full(w.shape, -np.inf))
-        found = _points(log_w, r - top, value, 1 / sizes)
-        kl[pools], reward[pools], worth[pools], size[pools] = (x.T for x in found)
-        reward[pools] += top
+        whole = _points(log_w, r - top, value, 1 / sizes)
+        for to, found in ((out, whole), (half, _halves(log_w, r - top, value, 1 / sizes, whole))):
+            to[:, :, pools] = found
+            to[1][:, pools] += top.T
         mean[pools] = (w * value).sum(axis=1)
-        variance = (w * (value - mean[pools, None]) ** 2).sum(axis=1)
-        sd[pools] = np.where(np.ptp(value, axis=1) > 0, np.sqrt(variance), 0)
-    return Curve(sizes, kl.mean(axis=0), reward, worth, mean, sd, effective_size=size)
+        spread[:, pools] = _variance(log_w, r - top), _variance(log_w, value)
+        sd[pools] = np.where(np.ptp(value, axis=1) > 0, np.sqrt(spread[1, pools]), 0)
+    bias = _bias(1 / sizes, out, half, spread)
+    return Curve(sizes, out[0].mean(axis=1), out[1].T, out[2].T, mean, sd, effective_size=out[3].T, bias=bias)

@@ -29,7 +29,8 @@ def command(
     """Follow what a model's reward would make of a policy in the simulated world, from π_ref to full pressure.
 
     Each row is the optimum under a KL penalty, computed on the shipped stratified pool: what reinforcement learning
-    could at best reach. Rows whose median effective sample size is below 100 are unreliable; `--refine` adds texts.
+    could at best reach. A row is unreliable where its effective sample size, summed over prompts, is below 400, or its
+    bias, measured on halves of the pool, above 0.05 standard deviations of the reward; `--refine` adds texts.
 
     Examples:
       embrm tilt model
@@ -54,5 +55,5 @@ def command(
     rows = path_rows(pool.path())
     if figure:
         figures.save(along_kl(rows), figure)
-    columns = ("kl", "proxy", "gold", "ess", "reliable")
+    columns = ("kl", "proxy", "gold", "ess", "bias", "reliable")
     _render.emit({"path": rows}, _render.table(columns, [[row[c] for c in columns] for row in rows]), as_json=as_json)

@@ -84,13 +84,14 @@ def scored_pool(
 
 
 def path_rows(path: TiltPath) -> list[dict[str, float | bool]]:
-    """Return a path as rows: means over prompts of KL, proxy and gold, the median ESS, and whether to believe them."""
+    """Return a path as rows: means over prompts of KL, proxy and gold; summed ESS, bias, whether to believe them."""
     return [
         {
             "kl": float(path.kl[i].mean()),
             "proxy": float(path.proxy[i].mean()),
             "gold": float(path.gold[i].mean()),
-            "ess": float(np.median(path.ess[i])),
+            "ess": float(path.ess[i].sum()),
+            "bias": float(path.bias[i]),
             "reliable": bool(path.reliable[i]),
         }
         for i in range(len(path.inverse_beta))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from embrm.bestofn.tilt import tilt_curve
+from embrm.bestofn.tilt import tilt_curve, tilt_path
 from embrm.errors import DataError, OptionError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal, ProposalPool
@@ -92,11 +92,35 @@ def test_balance_heuristic_weights_average_to_one(world: World) -> None:
 
 def test_unreliable_points_are_marked(world: World) -> None:
     path = pool(world, prompts=3, sizes=(300,)).path()
-    ess = np.median(path.ess, axis=1)
-    np.testing.assert_array_equal(path.reliable, ess >= 100)
+    total = path.ess.sum(axis=1)
+    np.testing.assert_array_equal(path.reliable, (total >= 400) & (path.bias <= 0.05))
     assert path.reliable[0]
     assert not path.reliable[-1]
-    assert ess[path.end] >= 100 > ess[path.end + 1]
+    assert path.reliable[path.end] > path.reliable[path.end + 1]
+    many = pool(world, prompts=60, sizes=(300,)).path()  # errors average out over prompts, and the bias does not
+    assert many.kl[many.end].mean() > path.kl[path.end].mean()
+    assert many.ess[many.end].mean() < 100
+    assert not many.reliable[-1]
+    assert many.ess[-1].sum() < 400 or many.bias[-1] > 0.05
+
+
+def test_halves_show_the_bias_of_a_path_whose_truth_is_known() -> None:
+    """Of r ~ N(0, 1) the optimum is N(η, 1): its KL is η²/2, so that E[r] = √(2 KL)."""
+    texts, prompts, eta = 64, 4000, np.array([0, 1, 1.5, 2.0, 2.3])
+    r = np.random.default_rng(0).normal(size=(prompts, texts))
+    g = -r + 0.1 * np.random.default_rng(1).normal(size=r.shape)
+    path = tilt_path(np.zeros_like(r), r, g, inverse_beta=eta)
+    truth = np.sqrt(2 * path.kl.mean(axis=1)) - path.proxy.mean(axis=1)
+    assert 0.005 < truth[1] < 0.02 < 0.08 < truth[-1]
+    np.testing.assert_allclose(path.bias, truth, rtol=0.35, atol=0.003)
+    np.testing.assert_array_equal(path.reliable, path.bias <= 0.05)
+    assert 0 < path.end < len(eta) - 1
+    # The same, ragged, as a curve: a pool of one text has no halves, and changes nothing but the mean.
+    one = tilt_curve(np.append(r.ravel(), 0), np.append(g.ravel(), 0), 1 / eta[1:][::-1],
+                     offsets=np.append(np.arange(0, r.size + 1, texts), r.size + 1))  # fmt: skip
+    assert one.bias is not None
+    np.testing.assert_allclose(one.bias[::-1], path.bias[1:], rtol=0.01)
+    np.testing.assert_array_equal(one.reliable[::-1], path.reliable[1:])
 
 
 def test_refining_reaches_further(world: World) -> None:

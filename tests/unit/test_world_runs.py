@@ -42,7 +42,7 @@ def test_refining_a_shipped_pool_extends_its_reach(setting: Setting) -> None:
     np.testing.assert_allclose(more.gold, setting.data.world.gold(more.counts.reshape(-1, 8)).reshape(more.gold.shape))
     rows = path_rows(first.path())
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-9)
-    assert [row["reliable"] for row in rows] == [row["ess"] >= 100 for row in rows]
+    assert [row["reliable"] for row in rows] == [row["ess"] >= 400 and row["bias"] <= 0.05 for row in rows]
 
 
 def test_refining_needs_an_embedder(setting: Setting) -> None:

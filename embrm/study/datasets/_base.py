@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from embrm.bestofn.curves import RELIABLE_ESS
+from embrm.bestofn.tilt import TiltPath
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Features, Pairs
 from embrm.embedders import Embedder
@@ -63,10 +63,9 @@ class Dataset(ABC):
     def embedder(self) -> Embedder:
         """Return what embeds new texts as the features were."""
 
-    @property
-    def reliable_ess(self) -> float:
-        """Effective sample size below which the path is not believed."""
-        return 0.0 if self.exact else RELIABLE_ESS
+    def believed(self, path: TiltPath) -> int:
+        """Return how many points of a path over `path_rows` to believe, 1 or more: of a pool that is π_ref, all."""
+        return len(path.inverse_beta) if self.exact else path.end + 1
 
     def classes(self, features: Features) -> list[str] | None:
         """Return the class of each row's prompt, for distances to what is usual there, or None where there are none."""

@@ -79,7 +79,7 @@ def path_detection(
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     path = tilt_path(data.log_weight, r, g)
-    axis = path.kl[: path.believed(data.reliable_ess)].mean(axis=1)
+    axis = path.kl[: data.believed(path)].mean(axis=1)
     kl = np.linspace(0, axis[-1], config.points)
     eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])
     rng = np.random.default_rng([seed, 4])

@@ -158,7 +158,7 @@ def optimum_path(config: StudyConfig, data: Dataset, value: Array) -> OptimumPat
     sd = reference_sd(data.log_weight, proxy)
     points, end = STEPS[data.exact]
     path = tilt_path(data.log_weight, proxy, gold, inverse_beta=np.linspace(0, np.sqrt(end), points) ** 2 / sd)
-    last = path.believed(data.reliable_ess)
+    last = data.believed(path)
     axis = path.kl[:last].mean(axis=1)
     at = np.linspace(0, config.kl_end, config.kl_points)
     level = path.proxy[:last].mean(axis=1)
