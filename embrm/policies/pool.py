@@ -95,11 +95,22 @@ class ProposalPool:
         """Return the share of each text under π_β, `(prompts, n)`, summing to 1 within each prompt."""
         return tilted(self.log_weight, self.proxy, inverse_beta)
 
+    def lead(self) -> GrammarPolicy:
+        """Return where the proxy leads: the factorised policy nearest to the first π_β that is unreliable so far.
+
+        Nearest in KL(π_β‖·), so its marginals are π_β's (the cross-entropy method); a tenth of π_ref is mixed in.
+        """
+        path = self.path()
+        point = min(path.end + 1, len(path.inverse_beta) - 1)
+        w = self.weights(path.inverse_beta[point]).ravel() / len(self.counts)
+        columns = self.counts.reshape(-1, self.counts.shape[2]).T
+        return GrammarPolicy.from_probabilities(
+            [0.9 * np.bincount(c, weights=w, minlength=len(p)) + 0.1 * p
+             for c, p in zip(columns, self.reference.probabilities, strict=True)]
+        )  # fmt: skip
+
     def refine(self, answer: Answer, *, size: int, seed: int) -> ProposalPool:
         """Return the pool with `size` texts more for each prompt, drawn where the proxy leads.
-
-        The new stratum is the factorised policy nearest to π_β (in KL(π_β‖·), so its marginals are π_β's: the
-        cross-entropy method) at the first β that is unreliable so far, mixed with a tenth of π_ref.
 
         Args:
             answer: `(counts (prompts, size, a), rng) -> (proxy, gold)`, each `(prompts, size)`: writes the texts,
@@ -107,14 +118,7 @@ class ProposalPool:
             size: texts a prompt.
             seed: determines what is drawn.
         """
-        path = self.path()
-        point = min(path.end + 1, len(path.inverse_beta) - 1)
-        w = self.weights(path.inverse_beta[point]).ravel() / len(self.counts)
-        columns = self.counts.reshape(-1, self.counts.shape[2]).T
-        stratum = GrammarPolicy.from_probabilities(
-            [0.9 * np.bincount(c, weights=w, minlength=len(p)) + 0.1 * p
-             for c, p in zip(columns, self.reference.probabilities, strict=True)]
-        )  # fmt: skip
+        stratum = self.lead()
         rng = np.random.default_rng(seed)
         counts = np.stack([stratum.sample(size, rng=rng) for _ in self.counts])
         proxy, gold = answer(counts, rng)

@@ -17,9 +17,10 @@ from embrm.core.arrays import Array
 from embrm.data.encode import VIEWS
 from embrm.errors import DataError
 from embrm.world.answers import FILES, SOURCE, write_answers
-from embrm.world.layout import Layout, draw_pairs, draw_pools, draw_proposals
-from embrm.world.shipped import EMBEDDERS, SPLITS, read_responses
+from embrm.world.layout import Layout, draw_pools, draw_training
+from embrm.world.shipped import EMBEDDERS, read_responses
 from embrm.world.world import Responses, World
+from embrm.world.world_sample import SPLITS
 
 MANIFEST = "manifest.json"
 # Vectors are stored as multiples of a step: this fraction of their coordinates' root mean square. The error of a
@@ -31,9 +32,7 @@ AGREES = 0.99  # cosine that a vector made anew must have with the stored one; r
 def write_texts(world: World, *, seed: int) -> dict[str, Responses]:
     """Write the texts of all splits."""
     layout = Layout.of(world)
-    draws: Mapping[str, Callable[..., Responses]] = dict(
-        zip(SPLITS, (draw_pairs, draw_pools, draw_proposals), strict=True)
-    )
+    draws: Mapping[str, Callable[..., Responses]] = dict(zip(SPLITS, (draw_training, draw_pools), strict=True))
     return {name: draw(world, layout, seed=seed) for name, draw in draws.items()}
 
 

@@ -70,7 +70,7 @@ class Stock:
         return np.asarray(seen)
 
 
-def texts_of(world: World, counts: IntArray, *, prompt: IntArray, topic: IntArray, mechanism: Mechanism) -> Stock:
+def stock_of(world: World, counts: IntArray, *, prompt: IntArray, topic: IntArray, mechanism: Mechanism) -> Stock:
     """Return texts of the world with the given counts `(n, a)` as what could be collected.
 
     Raises:
@@ -80,7 +80,7 @@ def texts_of(world: World, counts: IntArray, *, prompt: IntArray, topic: IntArra
     return Stock(prompt, topic, world.quality(counts), world.style(counts), barred)
 
 
-def collect(texts: Stock, mechanism: Mechanism, *, pairs: int, seed: int) -> Collected:
+def collect(stock: Stock, mechanism: Mechanism, *, pairs: int, seed: int) -> Collected:
     """Return `pairs` pairs of texts, as the mechanism lets them be collected.
 
     Texts are kept with the probability exp(c · (tanh quality · tanh style − 1)), independently, so that good texts
@@ -89,7 +89,7 @@ def collect(texts: Stock, mechanism: Mechanism, *, pairs: int, seed: int) -> Col
     tournament, so that few texts serve often.
 
     Args:
-        texts: what there is.
+        stock: what there is.
         mechanism: its confounding, coverage and unseen styles; `bias` concerns the labels.
         pairs: how many.
         seed: determines which topics are covered, which texts are kept and who meets whom.
@@ -98,11 +98,11 @@ def collect(texts: Stock, mechanism: Mechanism, *, pairs: int, seed: int) -> Col
         DataError: the coverage leaves none, or there are fewer pairs than asked for.
     """
     rng = np.random.default_rng([seed, 7])
-    seen = texts.seen(mechanism, rng=rng)
-    chance = np.exp(mechanism.confounding * (np.tanh(texts.quality) * np.tanh(texts.style) - 1))
+    seen = stock.seen(mechanism, rng=rng)
+    chance = np.exp(mechanism.confounding * (np.tanh(stock.quality) * np.tanh(stock.style) - 1))
     kept = np.flatnonzero(seen & (rng.random(len(chance)) < chance))
     kept = rng.permutation(kept)
-    groups = np.split(kept[np.argsort(texts.prompt[kept], kind="stable")], _bounds(np.sort(texts.prompt[kept])))
+    groups = np.split(kept[np.argsort(stock.prompt[kept], kind="stable")], _bounds(np.sort(stock.prompt[kept])))
     available = sum(len(g) * (len(g) - 1) // 2 for g in groups)
     if available < pairs:
         raise DataError(
@@ -111,7 +111,7 @@ def collect(texts: Stock, mechanism: Mechanism, *, pairs: int, seed: int) -> Col
         )
     rows = _tournament(groups, pairs, rng)
     used = np.unique(rows)
-    return Collected(rows, available, _correlation(texts.quality[used], texts.style[used]), float(seen.mean()))
+    return Collected(rows, available, _correlation(stock.quality[used], stock.style[used]), float(seen.mean()))
 
 
 def _bounds(prompt: IntArray) -> IntArray:

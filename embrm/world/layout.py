@@ -1,54 +1,56 @@
-"""Which texts the shipped data consist of: splits of topics, wordings and strata, all from one seed."""
+"""Which texts a sample of the world consists of: splits of topics, wordings and strata, all from one seed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import softmax
 
 from embrm.core.arrays import Array, IntArray
+from embrm.errors import DataError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.policies.pool import Proposal
 from embrm.world.world import Responses, World
 
 PAIRS = 4000  # training pairs that are drawn unless others are asked for
-POOL = 128  # texts of π_ref for each prompt
+STOCK = 192  # texts of π_ref of each training prompt, which pairs are formed among
+POOL = 128  # texts of π_ref of each prompt to choose from
 HELD_OUT = slice(5, None, 6)  # topics that no training pair is about
-PAIR_WORDINGS = 2  # the pairs ask in the first wordings only, so that the last one is always a new paraphrase
+PAIR_WORDINGS = 1  # the pairs ask in the first wordings only, so that all prompts to choose for are new paraphrases
 
-# What a stratified pool is drawn from beside π_ref: texts a prompt, and the mean counts to which π_ref is tilted. The
-# first block leads from good answers to answers overloaded with what annotators fall for. The second lies where a pilot
-# with biased annotators went: every count a little up, wrong statements too.
-BLOCKS: tuple[tuple[tuple[int, dict[str, float]], ...], ...] = (
-    (
-        (192, {"correct": 3.3, "wrong": 0.1, "refusal": 0.01}),
-        (288, {"correct": 3.1, "wrong": 0.15, "refusal": 0.01, "flattery": 1.2, "overconfidence": 1.1, "padding": 0.6}),
-        (288, {"correct": 3.2, "wrong": 0.15, "refusal": 0.01, "flattery": 2.6, "overconfidence": 1.9, "padding": 0.8}),
-    ),
-    (
-        (320, {"correct": 2.8, "wrong": 0.45, "flattery": 0.7, "overconfidence": 0.6, "padding": 0.6, "hedging": 0.45}),
-        (320, {"correct": 3.1, "wrong": 0.6, "flattery": 1.1, "overconfidence": 0.9, "padding": 0.85, "hedging": 0.6}),
-    ),
+# What a pool is drawn from beside π_ref: texts a prompt, and the mean counts to which π_ref is tilted. These lie where
+# the optima of pilots went, at 4 nats and half-way: of heads that learned from fair annotators, from confounded texts
+# and from biased annotators. The last is overloaded with style, beyond what any training text has.
+STRATA: tuple[tuple[int, Mapping[str, float]], ...] = (
+    (16, {"correct": 3.3, "wrong": 0.45, "flattery": 0.35, "hedging": 0.5}),
+    (16, {"correct": 3.0, "wrong": 0.6, "flattery": 0.65, "padding": 0.65, "overconfidence": 0.42, "hedging": 0.55}),
+    (16, {"correct": 3.2, "wrong": 0.7, "flattery": 1.1, "padding": 0.9, "overconfidence": 0.55, "hedging": 0.75}),
+    (18, {"correct": 2.6, "wrong": 0.55, "flattery": 0.95, "padding": 0.7, "overconfidence": 0.6, "hedging": 0.5}),
+    (18, {"correct": 2.8, "wrong": 0.6, "flattery": 1.6, "padding": 0.9, "overconfidence": 0.95, "hedging": 0.7}),
+    (12, {"correct": 2.5, "flattery": 4.8, "padding": 2.5, "overconfidence": 2}),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The splits of the shipped data.
+    """The splits of a sample.
 
     Attributes:
         training: `(t,)` topics of the training pairs.
         held_out: topics that occur in no training pair.
-        proposal_topics: topics that have a stratified pool.
-        proposal: what the texts of a stratified pool are drawn from; its first stratum is π_ref.
+        prompts: `(p, 2)` topic and wording of each prompt to choose for.
+        proposal: what the texts of such a prompt are drawn from; its first stratum is π_ref.
+        stock: how many texts of π_ref each training prompt has.
     """
 
     training: IntArray
     held_out: IntArray
-    proposal_topics: IntArray
+    prompts: IntArray
     proposal: Proposal
+    stock: int
 
     @property
     def pool(self) -> int:
@@ -56,19 +58,40 @@ class Layout:
         return self.proposal.sizes[0]
 
     @classmethod
-    def of(cls, world: World) -> Layout:
-        """Return the layout for a world."""
+    def of(
+        cls,
+        world: World,
+        *,
+        stock: int | None = None,
+        pool: int | None = None,
+        strata: Sequence[tuple[int, Mapping[str, float]]] | None = None,
+    ) -> Layout:
+        """Return the layout for a world; what is not given is as in the shipped data.
+
+        Raises:
+            DataError: no topic is asked in a wording that the pairs do not use.
+        """
         topics = np.arange(len(world.topics))
         held_out = topics[HELD_OUT]
-        training = np.setdiff1d(topics, held_out)
+        asked = [(t, q) for t in topics for q in range(PAIR_WORDINGS, len(world.spec.topics[t].questions))]
+        if not asked:
+            raise DataError("every topic has one wording, which the pairs use; add a second to 'questions'")
+        strata = STRATA if strata is None else strata
         reference = GrammarPolicy.from_probabilities(world.reference)
-        flat = [stratum for block in BLOCKS for stratum in block]
-        strata = [tilted_to(world, means) for _, means in flat]
-        proposal = Proposal((reference, *strata), (POOL, *(size for size, _ in flat)))
-        return cls(training, held_out, np.union1d(training[::3], held_out[::2]), proposal)
+        proposal = Proposal(
+            (reference, *(tilted_to(world, means) for _, means in strata)),
+            (POOL if pool is None else pool, *(size for size, _ in strata)),
+        )
+        return cls(
+            np.setdiff1d(topics, held_out), held_out, np.array(asked), proposal, STOCK if stock is None else stock
+        )
+
+    def joined(self, stratum: GrammarPolicy, *, size: int) -> Layout:
+        """Return the layout with one stratum more."""
+        return replace(self, proposal=self.proposal.joined(stratum, size=size))
 
 
-def tilted_to(world: World, means: dict[str, float]) -> GrammarPolicy:
+def tilted_to(world: World, means: Mapping[str, float]) -> GrammarPolicy:
     """Return π_ref with some attributes tilted exponentially until their counts have the given means."""
     logits: list[Array] = []
     for name, p in zip(world.attributes, world.reference, strict=True):
@@ -80,44 +103,37 @@ def tilted_to(world: World, means: dict[str, float]) -> GrammarPolicy:
     return GrammarPolicy(tuple(logits))
 
 
-def draw_pairs(world: World, layout: Layout, *, seed: int) -> Responses:
-    """Write the training pairs: rows `2 i` and `2 i + 1` answer the same prompt."""
-    rng = np.random.default_rng([seed, 0])
-    topic = np.repeat(rng.choice(layout.training, size=PAIRS), 2)
-    wording = np.repeat(rng.integers(PAIR_WORDINGS, size=PAIRS), 2)
-    return world.respond(topic, world.draw(2 * PAIRS, rng=rng), rng=rng, question=wording)
+def draw_training(world: World, layout: Layout, *, seed: int) -> Responses:
+    """Write the texts that pairs are formed among: `stock` for each training topic and wording."""
+    parts = [
+        _texts(world, layout.proposal.strata[0], layout.stock, t, q, [seed, 0, t, q])
+        for t in layout.training.tolist()
+        for q in range(PAIR_WORDINGS)
+    ]
+    return joined_responses(parts)
 
 
 def draw_pools(world: World, layout: Layout, *, seed: int) -> Responses:
-    """Write the pools of π_ref, 128 texts a prompt: every topic in its last wording, training topics in the first."""
-    prompts = [(t, len(world.spec.topics[t].questions) - 1) for t in range(len(world.topics))]
-    prompts += [(int(t), 0) for t in layout.training]
-    return _joined([_one_prompt(world, layout.proposal.strata[:1], (POOL,), t, q, [seed, 1, t, q]) for t, q in prompts])
+    """Write the texts to choose from: prompt by prompt, and stratum after stratum."""
+    strata = range(len(layout.proposal.sizes))
+    return joined_responses([draw_stratum(world, layout, k, p, seed=seed) for p in layout.prompts for k in strata])
 
 
-def draw_proposals(world: World, layout: Layout, *, seed: int) -> Responses:
-    """Write the strata beyond π_ref of the stratified pools, in the topics' last wording: topic by topic."""
-    parts = []
-    for t in layout.proposal_topics.tolist():
-        wording, start = len(world.spec.topics[t].questions) - 1, 1
-        for b, block in enumerate(BLOCKS):
-            rows = slice(start, start + len(block))
-            strata, sizes = layout.proposal.strata[rows], layout.proposal.sizes[rows]
-            parts.append(_one_prompt(world, strata, sizes, t, wording, [seed, 2, t, b]))
-            start += len(block)
-    return _joined(parts)
+def draw_stratum(world: World, layout: Layout, stratum: int, prompt: IntArray, *, seed: int) -> Responses:
+    """Write one stratum of one prompt, which depends on its number alone, and not on which others there are."""
+    t, q = prompt.tolist()
+    policy, size = layout.proposal.strata[stratum], layout.proposal.sizes[stratum]
+    return _texts(world, policy, size, t, q, [seed, 1, t, q, stratum])
 
 
-def _one_prompt(
-    world: World, strata: tuple[GrammarPolicy, ...], sizes: tuple[int, ...], topic: int, wording: int, seed: list[int]
-) -> Responses:
+def _texts(world: World, policy: GrammarPolicy, n: int, topic: int, wording: int, seed: list[int]) -> Responses:
     rng = np.random.default_rng(seed)
-    counts = Proposal(strata, sizes).draw(rng=rng)
-    n = len(counts)
+    counts = policy.sample(n, rng=rng)
     return world.respond(np.full(n, topic), counts, rng=rng, question=np.full(n, wording))
 
 
-def _joined(parts: list[Responses]) -> Responses:
+def joined_responses(parts: Sequence[Responses]) -> Responses:
+    """Return several responses as one."""
     return Responses(
         np.concatenate([p.topic for p in parts]),
         np.concatenate([p.question for p in parts]),

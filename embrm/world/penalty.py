@@ -16,7 +16,7 @@ from embrm.detectors import ByClass, fit_by_class
 from embrm.embedders import Embedder
 from embrm.errors import OptionError
 from embrm.policies.training import TextFunction
-from embrm.world.shipped import Shipped
+from embrm.world.world_sample import WorldSample
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,21 +41,21 @@ class LatentPenalty:
 
     @classmethod
     def of(
-        cls, model: RewardModel, data: Shipped, *, weight: float, by_class: bool = True, squared: bool = False
+        cls, model: RewardModel, data: WorldSample, *, weight: float, by_class: bool = True, squared: bool = False
     ) -> LatentPenalty:
         """Fit the distance to the training texts.
 
         Args:
             model: a fitted head.
-            data: the shipped data with the vectors of the model's embedder.
+            data: a sample of the world with the vectors of the model's embedder.
             weight: γ >= 0.
             by_class: whether each class of topics has its own mean and covariance.
             squared: take the squared distance, as one account of the method has it.
         """
-        topics, written = data.world.spec.topics, data.responses["pairs"]
+        topics, written = data.world.spec.topics, data.responses["training"]
         fitted = fit_by_class(
             detectors.get("mahalanobis")(squared=squared),
-            model.latent(data.features["pairs"]),
+            model.latent(data.features["training"]),
             classes=[topics[t].group for t in written.topic] if by_class else None,
             seed=0,
         )
@@ -74,9 +74,7 @@ class LatentPenalty:
 
         return penalised
 
-    def on_proposals(self, data: Shipped) -> Array:
+    def on_proposals(self, data: WorldSample) -> Array:
         """Return the penalty of each row of `data.proposals()`, `(m,)`."""
-        topics, candidates = data.world.spec.topics, data.proposals()
-        asked = [topics[t].questions[-1] for t in data.layout.proposal_topics]
-        prompts = [asked[i] for i in candidates.pool]
-        return self.rows(self.model.latent(candidates.features), prompts)
+        written = data.responses["pools"]
+        return self.rows(self.model.latent(data.features["pools"]), written.prompts)

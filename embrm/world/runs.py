@@ -15,7 +15,7 @@ from embrm.errors import DataError
 from embrm.policies.pool import ProposalPool
 from embrm.policies.training import TextFunction
 from embrm.world.penalty import LatentPenalty
-from embrm.world.shipped import Shipped
+from embrm.world.world_sample import WorldSample
 
 
 def rewarded_by(model: RewardModel, embedder: Embedder) -> TextFunction:
@@ -38,7 +38,7 @@ def latents_of(model: RewardModel, embedder: Embedder) -> TextFunction:
 
 def scored_pool(
     model: RewardModel,
-    data: Shipped,
+    data: WorldSample,
     *,
     embedder: Embedder | None = None,
     refine: int = 0,
@@ -50,7 +50,7 @@ def scored_pool(
 
     Args:
         model: the proxy.
-        data: the shipped data with the vectors of the model's embedder.
+        data: a sample of the world with the vectors of the model's embedder.
         embedder: embeds the additional texts; only needed to refine.
         refine: additional texts for each prompt and round; 0 means off.
         rounds: how often the pool is extended, each time where it was unreliable.
@@ -66,14 +66,13 @@ def scored_pool(
         return pool
     if embedder is None:
         raise DataError("refining the pool embeds new texts; give the model's embedder")
-    reward, world, topics = rewarded_by(model, embedder), data.world, data.layout.proposal_topics
+    reward, world, asked = rewarded_by(model, embedder), data.world, data.layout.prompts
     if penalty is not None:
         reward = penalty.from_reward(reward, embedder)
 
     def answer(counts: IntArray, rng: np.random.Generator) -> tuple[Array, Array]:
         flat = counts.reshape(-1, counts.shape[2])
-        topic = np.repeat(topics, counts.shape[1])
-        wording = [len(world.spec.topics[t].questions) - 1 for t in topic]
+        topic, wording = np.repeat(asked, counts.shape[1], axis=0).T
         written = world.respond(topic, flat, rng=rng, question=wording)
         proxy = np.asarray(reward(written.prompts, written.texts)).reshape(counts.shape[:2])
         return proxy, world.gold(flat).reshape(counts.shape[:2])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from embrm.world.collect import Collected, collect, texts_of
+from embrm.world.collect import Collected, collect, stock_of
 from embrm.world.mechanism import Mechanism
 from embrm.world.preferences import prefer
 from embrm.world.world import World
@@ -46,7 +46,7 @@ def pair_rows(
     counts = world.draw(each * len(asked), rng=rng)
     prompt = np.repeat(np.arange(len(asked)), each)
     found = collect(
-        texts_of(world, counts, prompt=prompt, topic=asked[prompt, 0], mechanism=mechanism),
+        stock_of(world, counts, prompt=prompt, topic=asked[prompt, 0], mechanism=mechanism),
         mechanism,
         pairs=n,
         seed=seed,

@@ -7,7 +7,7 @@ import pytest
 
 from embrm.errors import DataError, OptionError, UnknownNameError
 from embrm.world import Mechanism, World
-from embrm.world.collect import Stock, collect, texts_of
+from embrm.world.collect import Stock, collect, stock_of
 from embrm.world.sampling import pair_rows
 
 
@@ -19,7 +19,7 @@ def world() -> World:
 def some_texts(world: World, n: int, mechanism: Mechanism, *, prompts: int = 20, seed: int = 0) -> Stock:
     counts = world.draw(n, rng=np.random.default_rng(seed))
     prompt = np.arange(n) % prompts
-    return texts_of(world, counts, prompt=prompt, topic=prompt // 2, mechanism=mechanism)
+    return stock_of(world, counts, prompt=prompt, topic=prompt // 2, mechanism=mechanism)
 
 
 def enumerated(world: World, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def test_coverage_and_unseen_styles_narrow_the_space(world: World) -> None:
     counts = world.draw(2000, rng=np.random.default_rng(0))
     prompt = np.arange(2000) % 20
     narrow = Mechanism(coverage=0.3, unseen=("flattery", "padding"))
-    texts = texts_of(world, counts, prompt=prompt, topic=prompt // 2, mechanism=narrow)
+    texts = stock_of(world, counts, prompt=prompt, topic=prompt // 2, mechanism=narrow)
     found = collect(texts, narrow, pairs=150, seed=0)
     assert len(np.unique(texts.topic[found.rows])) == 3  # of ten
     used = counts[np.unique(found.rows)]
@@ -108,6 +108,6 @@ def test_impossible_mechanisms_are_refused(world: World) -> None:
         collect(texts, Mechanism(confounding=6.0), pairs=300, seed=0)
     all_styles = Mechanism(unseen=tuple(world.spec.styles))
     styled = np.ones((8, len(world.attributes)), dtype=np.int64)
-    every = texts_of(world, styled, prompt=np.arange(8) % 2, topic=np.arange(8) % 2, mechanism=all_styles)
+    every = stock_of(world, styled, prompt=np.arange(8) % 2, topic=np.arange(8) % 2, mechanism=all_styles)
     with pytest.raises(DataError, match="no training text is without any use of flattery, padding"):
         collect(every, all_styles, pairs=1, seed=0)

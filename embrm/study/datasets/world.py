@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from embrm.study.schema import DatasetConfig
 from embrm.world import Mechanism, shipped
 from embrm.world.build import MANIFEST
 from embrm.world.data_folder import data_folder
+from embrm.world.world_sample import WorldSample
 
 
 @register
@@ -24,12 +25,14 @@ class WorldData(Dataset):
     """The shipped world.
 
     Attributes:
-        world: the shipped data.
+        world: texts, gold and annotators.
         texts: features of the training texts, with a view for each embedder.
+        recipe: what embeds new texts.
     """
 
-    world: shipped.Shipped
+    world: WorldSample
     texts: Features
+    recipe: Embedder
 
     @classmethod
     def identify(cls, config: DatasetConfig) -> str:
@@ -41,37 +44,14 @@ class WorldData(Dataset):
     def open(cls, config: DatasetConfig) -> Self:
         """Read the vectors of one or two embedders."""
         data = shipped.load(config.embedder)
-        features = shipped.joined([data.features["pools"], data.features["proposals"]])
-        texts = data.features["pairs"]
+        pools, texts = data.features["pools"], data.features["training"]
         if config.second:
             other = shipped.load(config.second).features
-            second = shipped.joined([other["pools"], other["proposals"]])
-            features, texts = _both(features, second, config.second), _both(texts, other["pairs"], config.second)
-        n = len(data.features["pools"])
-        gold = data.world.gold(np.concatenate([data.responses["pools"].counts, data.responses["proposals"].counts]))
-        inside, topics, beyond = (data.test_pairs(split) for split in ("in", "topics", "counts"))
-        far = len(data.features["proposals"])
-        tests = {
-            "in": replace(inside, features=features),
-            "topics": replace(topics, features=features),
-            # Proposals come first there, and the pools after them.
-            "counts": Pairs(features, (beyond.chosen + n) % (n + far), (beyond.rejected + n) % (n + far)),
-        }
-        rows, offsets = data.proposal_rows
-        pool = data.proposal_pool(np.zeros(len(rows)))
-        return cls(
-            config.name,
-            features,
-            tests,
-            np.arange(n),
-            np.arange(0, n + 1, data.layout.pool),
-            rows.reshape(len(offsets) - 1, -1),
-            pool.log_weight,
-            gold,
-            False,
-            data,
-            texts,
-        )
+            pools, texts = (
+                replace(mine, views={**mine.views, f"{config.second}:joint": other[split].matrix("joint")})
+                for mine, split in ((pools, "pools"), (texts, "training"))
+            )
+        return cls(**sample_parts(config.name, data, pools), world=data, texts=texts, recipe=Embedder.of(data.embedder))
 
     def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
         """Return pairs of the training texts, labelled by the simulated annotators."""
@@ -79,15 +59,26 @@ class WorldData(Dataset):
         return replace(drawn, features=self.texts)
 
     def embedder(self) -> Embedder:
-        """Return the embedder whose vectors are shipped."""
-        return Embedder.of(self.world.embedder)
+        """Return the embedder of the vectors."""
+        return self.recipe
 
     def classes(self, features: Features) -> list[str]:
         """Return the group of each row's topic."""
         topics = self.world.world.spec.topics
-        wordings = max(len(topic.questions) for topic in topics)
-        return [topics[t].group for t in features.prompt // wordings]
+        return [topics[t].group for t in features.prompt // self.world.wordings]
 
 
-def _both(first: Features, second: Features, name: str) -> Features:
-    return replace(first, views={**first.views, f"{name}:joint": second.matrix("joint")})
+def sample_parts(name: str, data: WorldSample, features: Features) -> dict[str, Any]:
+    """Return the fields of a data set that is a sample of the world, with the features of its pools."""
+    own, n = data.reference_rows, len(features)
+    return {
+        "name": name,
+        "features": features,
+        "tests": {split: replace(data.test_pairs(split), features=features) for split in ("in", "topics", "counts")},
+        "pool_rows": own.ravel(),
+        "pool_offsets": np.arange(len(own) + 1) * own.shape[1],
+        "path_rows": np.arange(n).reshape(len(own), -1),
+        "log_weight": data.proposal_pool(np.zeros(n)).log_weight,
+        "gold": data.gold,
+        "exact": False,
+    }

@@ -1,0 +1,173 @@
+"""A sample of the world made on the spot, with texts where rewards lead: for an embedder that is quick enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from embrm import heads
+from embrm.core.arrays import Array
+from embrm.core.data import Features, Problem
+from embrm.core.results import RewardModel
+from embrm.data.encode import VIEWS
+from embrm.embedders import Embedder, provenance_of
+from embrm.errors import OptionError
+from embrm.policies.grammar import GrammarPolicy
+from embrm.world.layout import POOL, STOCK, Layout, draw_stratum, draw_training, joined_responses
+from embrm.world.mechanism import Mechanism
+from embrm.world.world import Responses, World
+from embrm.world.world_sample import WorldSample
+
+# Rewards that the texts are to follow: what linear heads learn from pairs of each mechanism, with a share of flips.
+PILOTS = (
+    (Mechanism(), 0.0),
+    (Mechanism(bias=1.0), 0.0),
+    (Mechanism(confounding=2.0), 0.0),
+    (Mechanism(confounding=2.0), 0.25),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a sample is.
+
+    Attributes:
+        stock: texts of π_ref of each training prompt.
+        pool: texts of π_ref of each prompt to choose for.
+        stratum: texts that each prompt gets in one refinement.
+        reach: nats to which the paths of the pilots are to be reliable.
+        refinements: at most so many for each pilot.
+    """
+
+    stock: int = STOCK
+    pool: int = POOL
+    stratum: int = 32
+    reach: float = 4.0
+    refinements: int = 4
+
+    def __post_init__(self) -> None:
+        least = {"stock": 2, "pool": 2, "stratum": 1, "reach": 0, "refinements": 0}
+        for name, bound in least.items():
+            if not getattr(self, name) >= bound:
+                raise OptionError(f"{name} of a fresh sample must be >= {bound}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh(WorldSample):
+    """A sample that was made on the spot; see `WorldSample` and `draw_sample`.
+
+    Attributes:
+        written: the texts of each split.
+        embedded: the features of each split.
+    """
+
+    written: Mapping[str, Responses]
+    embedded: Mapping[str, Features]
+
+    @property
+    def responses(self) -> Mapping[str, Responses]:
+        """The texts of each split."""
+        return self.written
+
+    @property
+    def features(self) -> Mapping[str, Features]:
+        """The features of each split."""
+        return self.embedded
+
+
+def draw_sample(world: World, embedder: Embedder, *, seed: int, size: Size | None = None) -> Fresh:
+    """Draw training texts and pools, and refine the pools until the paths of pilot rewards are reliable far enough.
+
+    The pilots are linear heads on pairs of fair annotators, of biased ones and of confounded texts. Where the path of
+    one is not reliable to `reach`, each prompt gets a stratum of texts more, drawn where that reward leads
+    (`ProposalPool.lead`; its probabilities are rounded, so that the texts do not depend on the last digits of a fit).
+    All heads of a study are then followed on the same texts. Known vectors come from the embedder's cache.
+
+    Args:
+        world: topics, gold and annotators.
+        embedder: embeds each text with its prompt; thousands of texts a second are needed for this to be quick.
+        seed: determines all texts.
+        size: how many; None means as many as are shipped.
+
+    Raises:
+        DataError: the world is too small for training pairs and prompts of other wordings.
+        MissingExtraError: the embedder is not installed.
+    """
+    size = size or Size()
+    layout = Layout.of(world, stock=size.stock, pool=size.pool, strata=())
+    training = draw_training(world, layout, seed=seed)
+    pools = _Pools(world, embedder, seed)
+    pools.add(layout)
+    sample = _sample(world, layout, embedder, training, pools)
+    pilots = _pilots(sample, seed=seed)
+    for _ in range(size.refinements):
+        leads = [_lead(sample, model, reach=size.reach) for model in pilots]
+        found = [policy for policy in leads if policy is not None]
+        if not found:
+            break
+        for policy in found:
+            layout = layout.joined(policy, size=size.stratum)
+            pools.add(layout)
+        sample = _sample(world, layout, embedder, training, pools)
+    return sample
+
+
+class _Pools:
+    """Texts and vectors of the pools, stratum by stratum."""
+
+    def __init__(self, world: World, embedder: Embedder, seed: int) -> None:
+        self.world, self.embedder, self.seed = world, embedder, seed
+        self.texts: list[list[Responses]] = []  # stratum, prompt
+        self.vectors: list[Array] = []  # (prompts, n, d) of each stratum
+
+    def add(self, layout: Layout) -> None:
+        """Write and embed the last stratum of the layout."""
+        last = len(layout.proposal.sizes) - 1
+        written = [draw_stratum(self.world, layout, last, p, seed=self.seed) for p in layout.prompts]
+        vectors = _embedded(self.embedder, joined_responses(written))
+        self.texts.append(written)
+        self.vectors.append(vectors.reshape(len(written), -1, vectors.shape[1]))
+
+    def joined(self) -> tuple[Responses, Array]:
+        """Return all texts, prompt by prompt, and their vectors `(m, d)`."""
+        texts = joined_responses([part for prompt in zip(*self.texts, strict=True) for part in prompt])
+        vectors = np.concatenate(self.vectors, axis=1)
+        return texts, vectors.reshape(-1, vectors.shape[2])
+
+
+def _sample(world: World, layout: Layout, embedder: Embedder, training: Responses, pools: _Pools) -> Fresh:
+    written, vectors = pools.joined()
+    made = provenance_of(embedder)
+    plain = Fresh(world, layout, {"training": training, "pools": written}, {})
+    features = {
+        "training": plain.with_vectors(training, _embedded(embedder, training), made),
+        "pools": plain.with_vectors(written, vectors, made),
+    }
+    return Fresh(world, layout, plain.written, features)
+
+
+def _embedded(embedder: Embedder, written: Responses) -> Array:
+    texts = [VIEWS["joint"](p, t) for p, t in zip(written.prompts, written.texts, strict=True)]
+    return embedder.embed(texts).vectors
+
+
+def _pilots(sample: Fresh, *, seed: int) -> list[RewardModel]:
+    stock = sample.responses["training"]
+    pairs = min(4000, len(stock) // 8)  # as many as confounded texts allow
+    problems = [Problem(sample.preferences(m, flips=f, pairs=pairs, seed=seed), seed=seed) for m, f in PILOTS]
+    return list(heads.get("linear")().fit_many(problems))
+
+
+def _lead(sample: Fresh, model: RewardModel, *, reach: float) -> GrammarPolicy | None:
+    """Return where the reward leads, or None where its path is reliable far enough."""
+    pool = sample.proposal_pool(model.score(sample.features["pools"]).mean)
+    path = pool.path()
+    if path.kl[path.end].mean() >= reach:
+        return None
+    rounded = [
+        np.maximum(np.round(p, 3), p_ref / 10)
+        for p, p_ref in zip(pool.lead().probabilities, sample.world.reference, strict=True)
+    ]
+    return GrammarPolicy.from_probabilities(rounded)
