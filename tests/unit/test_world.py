@@ -1,39 +1,13 @@
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from embrm.errors import DataError, OptionError
 from embrm.world import World, prefer
-from embrm.world.schema import fragments
-
-NEAR_DUPLICATE = 0.65  # cosine of character 3- to 5-grams; the nearest honest pair stands at about 0.6
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     return World.load()
-
-
-def test_size_of_the_world(world: World) -> None:
-    assert len(world.topics) >= 48
-    for topic in world.spec.topics:
-        assert len(topic.questions) == 3
-        assert 6 <= len(topic.correct) <= 8
-        assert 3 <= len(topic.wrong) <= 4
-    assert all(len(texts) >= 16 for texts in world.spec.styles.values())
-
-
-def test_texts_hold_no_near_duplicates(world: World) -> None:
-    texts = [text for _, _, text in fragments(world.spec)]
-    texts += [question for topic in world.spec.topics for question in topic.questions]
-    x = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5)).fit_transform(texts)
-    similar = (x @ x.T).tocoo()
-    pairs = [
-        (float(v), texts[i], texts[j])
-        for i, j, v in zip(similar.row, similar.col, similar.data, strict=True)
-        if i < j and v > NEAR_DUPLICATE
-    ]
-    assert pairs == []
 
 
 def test_every_text_is_read_back_to_its_counts(world: World) -> None:
