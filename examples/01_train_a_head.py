@@ -15,7 +15,7 @@ from embrm.world import Mechanism, shipped
 # also like flattery, overconfidence and padding, and a quarter of their labels is flipped.
 data = shipped.load("minilm")
 pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, seed=0)
-first = data.responses["pairs"]
+first = data.responses["training"]
 print(f"{len(pairs)} pairs, {pairs.features.matrix('joint').shape[1]} numbers a text. One of them:\n")
 print(f"  {first.prompts[pairs.chosen[0]]}")
 print(f"  chosen:   {first.texts[pairs.chosen[0]]}")

@@ -11,7 +11,7 @@ from embrm.world import Mechanism, shipped
 
 data = shipped.load("minilm")
 pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, pairs=1000, seed=0)
-pools = data.pools()  # 128 responses of the reference policy to each prompt, with gold
+pools = data.pools(data.layout.held_out)  # 128 responses of the reference policy to each prompt, with gold
 assert pools.gold is not None
 assert pools.features.length is not None
 print(f"{len(pools)} prompts, {np.diff(pools.offsets)[0]} responses each\n")

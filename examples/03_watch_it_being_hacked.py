@@ -49,6 +49,6 @@ print("the training texts: from there on the reward extrapolates, rightly or wro
 
 # What the policy writes at the end: the text with the highest reward among those drawn there.
 end = drawn[path.end]
-texts = data.proposal_texts()
+texts = data.responses["pools"].texts
 best = end[np.argmax(pool.proxy.ravel()[end])]
 print("A text of the hacked policy:\n ", texts[best])

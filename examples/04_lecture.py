@@ -29,7 +29,7 @@ names = data.world.attributes
 # An annotator reads two answers and says which is better. Ours fall for flattery and confidence, and a quarter of
 # their labels is flipped.
 pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, seed=0)
-texts = data.responses["pairs"]
+texts = data.responses["training"]
 chosen, rejected = int(pairs.chosen[3]), int(pairs.rejected[3])
 gold = data.world.gold(texts.counts)
 print("Question:", texts.prompts[chosen])
@@ -88,7 +88,7 @@ for where, point in (("at the start", 0), ("at the end", path.end)):
     means = dict(zip(names, weight @ pool.counts.reshape(-1, len(names)), strict=True))
     print(f"{where:>13}: " + ", ".join(f"{name} {means[name]:.2f}" for name in shown))
 best = drawn["at the end"][np.argmax(pool.proxy.ravel()[drawn["at the end"]])]
-print("\nThe reward's favourite:\n ", data.proposal_texts()[best])
+print("\nThe reward's favourite:\n ", data.responses["pools"].texts[best])
 
 # %% 6. Detection: does anything notice?
 # A detector knows the latents of the training texts, and nothing of the gold.

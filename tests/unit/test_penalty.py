@@ -33,7 +33,7 @@ def model(data: Shipped) -> FittedHead:
 
 def test_the_distance_is_that_of_the_class_of_the_prompt(data: Shipped, model: FittedHead) -> None:
     topics = data.world.spec.topics
-    latents, written = model.latent(data.features["pairs"]), data.responses["pairs"]
+    latents, written = model.latent(data.features["training"]), data.responses["training"]
     found = LatentPenalty.of(model, data, weight=0.5).rows(latents[:20], written.prompts[:20])
     pooled = LatentPenalty.of(model, data, weight=0.5, by_class=False).rows(latents[:20], written.prompts[:20])
     group = np.array([topics[t].group for t in written.topic])
