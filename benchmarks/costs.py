@@ -23,6 +23,7 @@ from embrm.study.measures.rl import rl
 from embrm.study.results import Cell
 from embrm.study.runner.costs import TABLE
 from embrm.study.runner.plan import opened
+from embrm.world.mechanism import Mechanism
 
 SMALL, LARGE, STEPS = 500, 2000, 5
 
@@ -39,7 +40,7 @@ def fitting(data: Dataset, name: str, fits: int) -> tuple[float, float]:
     recipe = heads.get(name)()
     taken = []
     for pairs in (SMALL, LARGE):
-        drawn = [data.train(bias=1.0, flips=0.25, pairs=pairs, seed=seed) for seed in range(fits)]
+        drawn = [data.train(mechanism=Mechanism(bias=1.0), flips=0.25, pairs=pairs, seed=seed) for seed in range(fits)]
         problems = [Problem(pairs, seed) for seed, pairs in enumerate(drawn)]
         taken.append(seconds(lambda problems=problems: recipe.fit_many(problems)) / fits)  # type: ignore[misc]
     slope = max((taken[1] - taken[0]) / (LARGE - SMALL), 0.0)
@@ -49,8 +50,8 @@ def fitting(data: Dataset, name: str, fits: int) -> tuple[float, float]:
 def measuring(config: StudyConfig, data: Dataset) -> Iterator[tuple[str, float]]:
     """Yield what measuring takes: a control, a fit, a rule, a detector at one point of the path, a step of training."""
     head = config.heads[0].model_copy(update={"options": {"members": 2}})
-    cell = Cell("fit", data.name, head.title, config.detection.pairs, 1.0, 0.25, 0)
-    training = data.train(bias=1.0, flips=0.25, pairs=cell.pairs, seed=0)
+    cell = Cell("fit", data.name, head.title, config.detection.pairs, "biased", 0.25, 0)
+    training = data.train(mechanism=Mechanism(bias=1.0), flips=0.25, pairs=cell.pairs, seed=0)
     model = heads.get(head.name)(**head.options).fit(training, seed=0)
 
     def taken(rules: int, watched: bool) -> float:

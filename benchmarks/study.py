@@ -32,7 +32,7 @@ def main() -> None:
         {
             "seeds": list(seeds),
             "datasets": [{"name": "world"}],
-            "bias": [1.0],
+            "mechanisms": {"biased": {"bias": 1.0}},
             "flips": [0.25],
             "pairs": PAIRS,
             "heads": heads,

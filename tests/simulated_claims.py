@@ -21,8 +21,8 @@ DATASET = "world"
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128]
 PATH_PROMPTS, POOL_PROMPTS, SEEDS = 20, 40, 5
 KL = np.linspace(0, 2, 9)
-HEAVY, CLEAN = (1.0, 0.25), (1.0, 0.0)
-Where: TypeAlias = tuple[str, Metric, tuple[float, float]]  # head, metric, (bias, flips)
+HEAVY, CLEAN = ("biased", 0.25), ("biased", 0.0)
+Where: TypeAlias = tuple[str, Metric, tuple[str, float]]  # head, metric, (mechanism, flips)
 Truth: TypeAlias = Mapping[Where, Array]
 
 
@@ -60,14 +60,14 @@ def results(truth: Truth, *, rng: np.random.Generator, seeds: int = SEEDS, unsta
     own = {(head, metric): rng.normal(size=POOL_PROMPTS) for head, metric, _ in truth}
     rows: list[Row] = []
     for seed in range(seeds):
-        arrays: dict[tuple[str, tuple[float, float]], dict[Metric, Array]] = {}
+        arrays: dict[tuple[str, tuple[str, float]], dict[Metric, Array]] = {}
         for (head, metric, at), mean in truth.items():
             value = _noisy(metric.family, mean, of_prompt, own[head, metric], rng)
             if metric == Metric("path", "robust 0"):
                 value = value + unstable * rng.normal() * np.linspace(0, 1, len(mean))
             arrays.setdefault((head, at), {Metric("sizes"): np.array(SIZES, dtype=float)})[metric] = value
-        for (head, (bias, flips)), mine in arrays.items():
-            cell = Cell("fit", DATASET, head, 500, bias, flips, seed)
+        for (head, (mechanism, flips)), mine in arrays.items():
+            cell = Cell("fit", DATASET, head, 500, mechanism, flips, seed)
             rows.append(Row(cell, f"{len(rows):024d}", arrays=mine, seconds={"fit": 0.2, "measure": 0.05}))
     return Results(config(), rows)
 
@@ -102,7 +102,7 @@ def _c1(holds: bool) -> Truth:
     return {("mlp", Metric("path", "mean"), HEAVY): hump(2, 0.6 if holds else 0.0)}
 
 
-def _versus(at: tuple[float, float], inform: Array) -> Truth:
+def _versus(at: tuple[str, float], inform: Array) -> Truth:
     return {("mlp", Metric("path", "mean"), at): hump(2, 0.5), ("inform", Metric("path", "mean"), at): inform}
 
 
@@ -136,8 +136,8 @@ def _c7(holds: bool) -> Truth:
     return {
         ("inform", Metric("points", "gold"), HEAVY): gold,
         ("inform", Metric("watch", "csi", "latent"), HEAVY): 2 + after,
-        ("inform", Metric("points", "gold"), (0.0, 0.0)): np.arange(9.0),
-        ("inform", Metric("watch", "csi", "latent"), (0.0, 0.0)): 2 + (0.0 if holds else 0.25) * after,
+        ("inform", Metric("points", "gold"), ("fair", 0.0)): np.arange(9.0),
+        ("inform", Metric("watch", "csi", "latent"), ("fair", 0.0)): 2 + (0.0 if holds else 0.25) * after,
     }
 
 
@@ -205,7 +205,7 @@ def _c15(holds: bool) -> Truth:
 
 
 def _c16(holds: bool) -> Truth:
-    clean, noisy = (0.0, 0.0), (0.0, 0.25)
+    clean, noisy = ("fair", 0.0), ("fair", 0.25)
     return {
         ("mlp", Metric("accuracy", "in"), clean): np.array(0.8),
         ("mlp", Metric("accuracy", "in"), noisy): np.array(0.7),

@@ -68,11 +68,11 @@ def results(*, prompts: int = 36, runs: bool = True) -> Results:
     rows = [_control(asked, data.name, name, worth[data.name], rng) for data in asked.datasets for name in CONTROLS]
     for data in asked.datasets:
         for pairs in asked.pairs:
-            for bias in asked.bias if data.kind == "world" else [0.0]:
+            for mechanism in asked.mechanisms if data.kind == "world" else ["fair"]:
                 for flips in asked.flips:
                     for head in asked.titles:
                         for seed in asked.seeds:
-                            cell = Cell("fit", data.name, head, pairs, bias, flips, seed)
+                            cell = Cell("fit", data.name, head, pairs, mechanism, flips, seed)
                             rows.append(_fit(asked, cell, worth[data.name], rng))
     rows += [_tuning(data.name, head, flips) for data in asked.datasets for head in TUNED for flips in asked.flips]
     if runs and asked.rl:
@@ -83,8 +83,13 @@ def results(*, prompts: int = 36, runs: bool = True) -> Results:
         "workers": 2,
         "seconds": 412.5,
     }
-    failures = {"answers: fit of brme, 500 pairs, bias 0, flips 0.25, seed 2": f"did not converge: {HOSTILE}"}
+    failures = {"answers: fit of brme, 500 pairs, fair, flips 0.25, seed 2": f"did not converge: {HOSTILE}"}
     return Results(asked, sorted(rows, key=lambda row: row.cell), failures, None, environment)
+
+
+def bias_of(cell: Cell) -> float:
+    """Return what the mechanisms of the configuration say of a cell."""
+    return config().mechanism(cell.mechanism).bias
 
 
 CONTROLS = ("oracle", "length", "random")
@@ -122,7 +127,7 @@ def _fit(asked: StudyConfig, cell: Cell, worth: Array, rng: np.random.Generator)
         {"mean": 1.0} if cell.head == "brme" else RULES if cell.head in ("inform", "ensemble") else {"mean": 1.0}
     )
     for rule, strength in rules.items():
-        at = {"bias": cell.bias, "flips": cell.flips, "strength": strength}
+        at = {"bias": bias_of(cell), "flips": cell.flips, "strength": strength}
         arrays[Metric("bon", rule)] = noisy(gold(bon, cell.head, **at))
         if rule not in ("over", "under"):
             arrays[Metric("path", rule)] = noisy(gold(kl, cell.head, **at))
@@ -148,7 +153,10 @@ def _fit(asked: StudyConfig, cell: Cell, worth: Array, rng: np.random.Generator)
 
 def _watched(asked: StudyConfig, cell: Cell, rng: np.random.Generator) -> dict[Metric, Array]:
     at = np.linspace(0, asked.kl_end, asked.detection.points)
-    out = {Metric("points", "kl"): at, Metric("points", "gold"): gold(at, cell.head, bias=cell.bias, flips=cell.flips)}
+    out = {
+        Metric("points", "kl"): at,
+        Metric("points", "gold"): gold(at, cell.head, bias=bias_of(cell), flips=cell.flips),
+    }
     for space, level in (("latent", 0.85), ("joint", 0.78), ("pca", 0.72)):
         values = np.clip(level + rng.normal(scale=0.08, size=24), 0, 1)
         values[:4] = np.nan
@@ -164,7 +172,7 @@ def _tuning(dataset: str, head: str, flips: float) -> Row:
     trials = [{"options": {"learning_rate": rate}, "nll": 0.6 - rate} for rate in (0.003, 0.01, 0.03)]
     trials.append({"options": {"learning_rate": 1e9}, "nll": None})
     notes = {"trials": trials, "best": {"name": head, "options": {"learning_rate": 0.03}}}
-    cell = Cell("tuning", dataset, head, 1000, 0.0, flips, 1000)
+    cell = Cell("tuning", dataset, head, 1000, "fair", flips, 1000)
     return Row(cell, key_of(str(cell)), notes=notes, seconds={"fit": 0.6})
 
 
@@ -183,7 +191,7 @@ def _run(asked: StudyConfig, head: str, rng: np.random.Generator) -> Row:
     arrays |= {
         Metric("watch", name, "latent"): kl * 3 + rng.normal(scale=0.2, size=steps) for name in ("csi", "mahalanobis")
     }
-    cell = Cell("rl", asked.rl.dataset, head, asked.rl.pairs, asked.rl.bias, asked.rl.flips, asked.rl.seed)
+    cell = Cell("rl", asked.rl.dataset, head, asked.rl.pairs, asked.rl.mechanism, asked.rl.flips, asked.rl.seed)
     return Row(cell, key_of(str(cell)), arrays=arrays, notes=notes, seconds={"train": 21.0})
 
 

@@ -31,12 +31,11 @@ def on_pool(path: Path, **changes: Any) -> dict[str, Any]:
     return {
         "seeds": [0, 1],
         "datasets": [{"name": "lamps", "kind": "pool", "pool": str(path), "embedder": "hashing"}],
-        "bias": [0.0, 1.0],
         "flips": [0.25],
         "pairs": [60],
         "heads": [
             {"name": "linear", "options": {"members": 2}},
-            {"name": "mlp", "options": {"epochs": 2}, "bias": [1.0], "rules": ["mean"]},
+            {"name": "mlp", "options": {"epochs": 2}, "mechanisms": ["biased"], "rules": ["mean"]},
         ],
         "rules": [{"name": "mean"}, {"name": "worst_case"}],
         "sizes": [1, 4, 8],
@@ -51,7 +50,7 @@ def on_world(**changes: Any) -> dict[str, Any]:
     return {
         "seeds": [0, 1],
         "datasets": [{"name": "world", "embedder": "hashing"}],
-        "bias": [1.0],
+        "mechanisms": {"biased": {"bias": 1.0}},
         "flips": [0.25],
         "pairs": [100, 200],
         "heads": [

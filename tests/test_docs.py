@@ -86,7 +86,7 @@ def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def row(seed: int) -> Row:
         gold = rng.normal(size=(12, config.kl_points)) * 0.1
         arrays = {Metric("path", "mean"): gold + 1.0, Metric("path", "branches"): gold}
-        return Row(Cell("fit", "d", "warm", 500, 1.0, 0.25, seed), str(seed), arrays=arrays)
+        return Row(Cell("fit", "d", "warm", 500, "biased", 0.25, seed), str(seed), arrays=arrays)
 
     found = claim(Results(config, [row(seed) for seed in range(3)]), "d")
     assert found.verdict == "supported"
@@ -133,7 +133,14 @@ def test_the_data_sets_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert {values[0]["kind"] for values in datasets} == {"pool", "files"}
     for values in datasets:
         values[0]["embedder"] = "hashing"
-        changed = ["seeds=[0]", "pairs=[60]", "tuning.budget=1", "bias=[0.0]", "flips=[0.0]", "detection.heads=[]"]
+        changed = [
+            "seeds=[0]",
+            "pairs=[60]",
+            "tuning.budget=1",
+            "mechanisms={fair: {}}",
+            "flips=[0.0]",
+            "detection.heads=[]",
+        ]
         changed += ["heads=[{name: linear}]", "rules=[{name: mean}]"]
         sets = [part for value in (f"datasets={json.dumps(values)}", *changed) for part in ("--set", value)]
         output = tmp_path / str(values[0]["kind"])

@@ -97,11 +97,15 @@ def _check(config: StudyConfig, where: str) -> None:
             raise OptionError(f"{where}: rule '{rule.label}' needs a penalty; there is 'latent'")
     for head in config.heads:
         _known(head.rules or [], labels, f"{where}: head '{head.title}': rules")
+        _known(head.mechanisms or [], list(config.mechanisms), f"{where}: head '{head.title}': mechanisms")
+    for title in config.mechanisms:
+        config.mechanism(title)
     for name in config.detection.detectors:
         detectors.registry.check(name)
     _known(config.detection.heads, config.titles, f"{where}: detection.heads")
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")
+        _known([config.rl.mechanism], list(config.mechanisms), f"{where}: rl.mechanism")
         writing = [data.name for data in config.datasets if data.kind in WRITING]
         _known([config.rl.dataset], writing, f"{where}: rl.dataset (it must be one that can write new texts)")
     for data in config.datasets:

@@ -22,7 +22,8 @@ def read_values(source: str) -> tuple[dict[str, Any], Path]:
 
     A file says `extends: NAME` and then only what differs from that configuration, which is a shipped one or a file
     beside it: mappings are merged, and whatever else is given replaces what was there, lists as a whole. Heads and
-    rules are a list, or a mapping from titles in which another file can change one of them, or take it out with null.
+    rules are a list, or a mapping from titles in which another file can change one of them, or take it out with null,
+    as it can a mechanism.
 
     Args:
         source: a name of `names()`, or a path.
@@ -38,6 +39,8 @@ def read_values(source: str) -> tuple[dict[str, Any], Path]:
             values[key] = [
                 _titled(title, item, f"{path}: {key}") for title, item in values[key].items() if item is not None
             ]
+    if isinstance(found := values.get("mechanisms"), dict):
+        values["mechanisms"] = {title: options for title, options in found.items() if options is not None}
     return values, path
 
 

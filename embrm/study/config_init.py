@@ -129,7 +129,7 @@ def _written(
         counted=counted,
         gold="" if known else NO_GOLD,
         dataset=f"{{name: {json.dumps(name, ensure_ascii=False)}, kind: {kind}{files}, embedder: minilm}}",
-        bias="" if kind == "files" else BIAS,
+        mechanisms="" if kind == "files" else MECHANISMS,
         sizes=list(sizes),
         largest=sizes[-1],
         grid=f"{{pairs: [{sizes[-1]}]}}" if known else "null",
@@ -147,7 +147,9 @@ def _sizes(pairs: int) -> tuple[int, ...]:
 NO_GOLD = """# No gold is known: accuracy, calibration and the effect of label noise are measured, on held-out pairs.
 # Claims about policies say "not run": they need pools with `gold` beside the pairs (--init PAIRS --init POOLS).
 """
-BIAS = "bias: [0.0, 1.0]            # simulated annotators' liking for length, in sd of a prompt's pool\n"
+MECHANISMS = """mechanisms:                 # how the simulated annotators' pairs come to be; null takes one out
+  biased: {bias: 1.0}       # their liking for length, in sd of a prompt's pool
+"""
 TEMPLATE = """# A study of your data: {counted}.
 # Run it with `embrm study --config THIS_FILE`, from the folder that the paths below start in; `--dry-run` says how long
 # it takes, `--set KEY=VALUE` changes a value for one run. A quarter of the prompts is held out to measure on.
@@ -155,7 +157,7 @@ TEMPLATE = """# A study of your data: {counted}.
 seeds: [0, 1, 2]            # each trains every head once; five give shorter intervals
 datasets:                   # `embrm list embedders` names other embedders; `embedder_options: {{...}}` sets theirs
   - {dataset}
-{bias}flips: [0.0, 0.25]          # share of labels that is flipped at random; 0 leaves them as they are
+{mechanisms}flips: [0.0, 0.25]          # share of labels that is flipped at random; 0 leaves them as they are
 pairs: {sizes}            # sizes of training sets, at most {largest} here
 heads:                      # by title; null takes one out, `NAME: {{}}` adds one of `embrm list heads`
   brme: {{pairs: null}}       # pairs: null trains a head at all sizes, pairs: [{largest}] at that one

@@ -19,7 +19,7 @@ from embrm.study.config import StudyConfig, parse
 from embrm.study.metric import Metric
 
 SIZES = Metric("sizes")
-SCHEMA = 1  # of rows on disk; a folder of another one is refused
+SCHEMA = 2  # of rows on disk; a folder of another one is refused
 CellKind: TypeAlias = Literal["fit", "control", "tuning", "rl"]
 
 
@@ -30,14 +30,14 @@ class Cell:
     Attributes:
         kind: "fit" (a trained head, measured), "control" (oracle, length or random), "tuning", "rl" (a training run).
         dataset, head: their titles.
-        pairs, bias, flips, seed: of the training pairs.
+        pairs, mechanism, flips, seed: of the training pairs; the mechanism by its title in the configuration.
     """
 
     kind: CellKind
     dataset: str
     head: str
     pairs: int = 0
-    bias: float = 0.0
+    mechanism: str = ""
     flips: float = 0.0
     seed: int = 0
 
@@ -45,7 +45,7 @@ class Cell:
         if self.kind == "control":
             return f"{self.dataset}: {self.head}"
         return (
-            f"{self.dataset}: {self.kind} of {self.head}, {self.pairs} pairs, bias {self.bias:g}, "
+            f"{self.dataset}: {self.kind} of {self.head}, {self.pairs} pairs, {self.mechanism}, "
             f"flips {self.flips:g}, seed {self.seed}"
         )
 

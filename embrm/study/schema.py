@@ -8,6 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embrm.core.recipe import build
+from embrm.world.mechanism import Mechanism
+
+OWN_LABELS = "own labels"  # the mechanism of data whose labels are what they are
 TEST_SHARE = 0.25  # of the prompts of files, held out to measure on
 Positive = Annotated[int, Field(ge=1)]
 
@@ -66,7 +70,7 @@ class HeadConfig(_Part):
         grid: option → values; the titles then say which.
         tuned: whether its options are chosen on validation prompts; of a grid they are not.
         rules: titles of the rules to apply; None applies every rule that the head's reward allows.
-        pairs, bias, flips, seeds: where the head is not wanted everywhere; None means the study's.
+        pairs, mechanisms, flips, seeds: where the head is not wanted everywhere; None means the study's.
     """
 
     name: str
@@ -76,7 +80,7 @@ class HeadConfig(_Part):
     tuned: bool = True
     rules: list[str] | None = None
     pairs: list[Positive] | None = None
-    bias: list[float] | None = None
+    mechanisms: list[str] | None = None
     flips: list[float] | None = None
     seeds: list[int] | None = None
 
@@ -152,7 +156,7 @@ class RLConfig(_Part):
     Attributes:
         heads: titles of the heads that a policy is optimised against.
         dataset: name of the data set.
-        pairs, bias, flips, seed: of the model.
+        pairs, mechanism, flips, seed: of the model.
         steps, batch, learning_rate, kl_weight: see `embrm rl`.
         group, max_new_tokens: of a language model, see `embrm rl`.
         options: of a language model, further options of `trl.GRPOConfig`.
@@ -161,7 +165,7 @@ class RLConfig(_Part):
     heads: list[str]
     dataset: str
     pairs: Positive = 4000
-    bias: float = 1.0
+    mechanism: str = "biased"
     flips: float = 0.25
     seed: int = 0
     steps: Positive = 100
@@ -178,7 +182,7 @@ class StudyConfig(_Part):
 
     seeds: Annotated[list[int], Field(min_length=1)]
     datasets: Annotated[list[DatasetConfig], Field(min_length=1)]
-    bias: Annotated[list[float], Field(min_length=1)] = [0.0, 1.0]
+    mechanisms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = {"fair": {}, "biased": {"bias": 1.0}}
     flips: Annotated[list[Annotated[float, Field(ge=0, lt=0.5)]], Field(min_length=1)] = [0.0, 0.25]
     pairs: Annotated[list[Annotated[int, Field(ge=10)]], Field(min_length=1)]
     heads: Annotated[list[HeadConfig], Field(min_length=1)]
@@ -196,6 +200,14 @@ class StudyConfig(_Part):
     def titles(self) -> list[str]:
         """Titles of all heads, each once."""
         return list(dict.fromkeys(head.title for head in self.heads))
+
+    def mechanism(self, title: str) -> Mechanism:
+        """Return the mechanism of a title; labels that are what they are have none.
+
+        Raises:
+            OptionError: one of its values cannot be.
+        """
+        return build(Mechanism, self.mechanisms.get(title, {}), what=f"mechanism '{title}'")
 
     def rules_of(self, head: HeadConfig) -> list[RuleConfig]:
         """Return the rules that a head asks for, or all that are not for other heads."""

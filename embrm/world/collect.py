@@ -69,6 +69,11 @@ class Stock:
             )
         return np.asarray(seen)
 
+    def kept(self, mechanism: Mechanism, seen: BoolArray, *, rng: np.random.Generator) -> BoolArray:
+        """Return `(n,)` True for the texts that are collected: those that are seen less what confounding leaves out."""
+        chance = np.exp(mechanism.confounding * (np.tanh(self.quality) * np.tanh(self.style) - 1))
+        return np.asarray(seen & (rng.random(len(chance)) < chance))
+
 
 def stock_of(world: World, counts: IntArray, *, prompt: IntArray, topic: IntArray, mechanism: Mechanism) -> Stock:
     """Return texts of the world with the given counts `(n, a)` as what could be collected.
@@ -99,8 +104,7 @@ def collect(stock: Stock, mechanism: Mechanism, *, pairs: int, seed: int) -> Col
     """
     rng = np.random.default_rng([seed, 7])
     seen = stock.seen(mechanism, rng=rng)
-    chance = np.exp(mechanism.confounding * (np.tanh(stock.quality) * np.tanh(stock.style) - 1))
-    kept = np.flatnonzero(seen & (rng.random(len(chance)) < chance))
+    kept = np.flatnonzero(stock.kept(mechanism, seen, rng=rng))
     kept = rng.permutation(kept)
     groups = np.split(kept[np.argsort(stock.prompt[kept], kind="stable")], _bounds(np.sort(stock.prompt[kept])))
     available = sum(len(g) * (len(g) - 1) // 2 for g in groups)
@@ -111,7 +115,7 @@ def collect(stock: Stock, mechanism: Mechanism, *, pairs: int, seed: int) -> Col
         )
     rows = _tournament(groups, pairs, rng)
     used = np.unique(rows)
-    return Collected(rows, available, _correlation(stock.quality[used], stock.style[used]), float(seen.mean()))
+    return Collected(rows, available, correlation(stock.quality[used], stock.style[used]), float(seen.mean()))
 
 
 def _bounds(prompt: IntArray) -> IntArray:
@@ -140,5 +144,6 @@ def _round(group: IntArray, number: int) -> IntArray:
     return np.asarray(group[met[(met < len(group)).all(axis=1)]])
 
 
-def _correlation(a: Array, b: Array) -> float:
+def correlation(a: Array, b: Array) -> float:
+    """Return the correlation of two quantities `(n,)`, 0 where one of them does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0

@@ -195,12 +195,12 @@ def test_selects_change_tables_and_curves(browser: Browser) -> None:
         )
         return list(browser.execute_script(script))
 
-    assert all("world, 4\u202f000 pairs, bias 1, 25\u202f% of labels" in caption for caption in captions())
+    assert all("world, 4\u202f000 pairs, biased, 25\u202f% of labels" in caption for caption in captions())
     choose(browser, "#flips", "0\u202f%")
-    assert all("world, 4\u202f000 pairs, bias 1, 0\u202f% of labels" in caption for caption in captions())
-    choose(browser, "#dataset", "answers")  # it has no bias: the nearest setting is taken
-    assert all("answers, 4\u202f000 pairs, bias 0, 0\u202f% of labels" in caption for caption in captions())
-    assert element(browser, "#bias").get_attribute("disabled")
+    assert all("world, 4\u202f000 pairs, biased, 0\u202f% of labels" in caption for caption in captions())
+    choose(browser, "#dataset", "answers")  # it has one mechanism: the nearest setting is taken
+    assert all("answers, 4\u202f000 pairs, fair, 0\u202f% of labels" in caption for caption in captions())
+    assert element(browser, "#mechanism").get_attribute("disabled")
     choose(browser, "#lines", "rules of inform")
     wait(browser, lambda: drawn(browser, "gold", "mark-line") == 7)  # four rules, three controls
     assert "rules of inform" in element(browser, ".where").text

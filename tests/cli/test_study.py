@@ -76,7 +76,9 @@ def test_the_time_is_foretold_from_what_a_run_took(embrm: Embrm, finished: Path,
 
 def test_seeds_are_shifted_everywhere(embrm: Embrm, config: str, workspace: Path) -> None:
     heads = [{"name": "linear", "seeds": [3], "tuned": False}]
-    write_config(workspace / "study.yaml", on_pool(workspace / "lamps.jsonl", heads=heads, bias=[1.0]))
+    write_config(
+        workspace / "study.yaml", on_pool(workspace / "lamps.jsonl", heads=heads, mechanisms={"biased": {"bias": 1.0}})
+    )
     done = embrm("study", "--config", config, "-o", "studied", "--seed", "10", "--workers", "1")
     assert done.code == 0, done.err
     stored = json.loads(Path("studied/config.json").read_text(encoding="utf-8"))["config"]
@@ -88,8 +90,8 @@ def test_failed_cells_are_named_and_the_rest_is_reported(embrm: Embrm, config: s
     done = embrm("study", "--config", config, "-o", "studied", "--workers", "1", "--set", "heads.1.options.view=absent")
     assert done.code == 1
     assert "8 cells, 4 fits" in done.out
-    assert "failed: lamps: tuning of mlp, 60 pairs, bias 1, flips 0.25, seed 1000003: no view 'absent'" in done.err
-    assert "failed: lamps: fit of mlp, 60 pairs, bias 1, flips 0.25, seed 1: no options could be chosen" in done.err
+    assert "failed: lamps: tuning of mlp, 60 pairs, biased, flips 0.25, seed 1000003: no view 'absent'" in done.err
+    assert "failed: lamps: fit of mlp, 60 pairs, biased, flips 0.25, seed 1: no options could be chosen" in done.err
     assert done.err.rstrip().endswith("error: 3 cells failed, see studied/log.txt")
     assert Path("studied/report.html").exists()
 

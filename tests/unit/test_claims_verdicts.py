@@ -23,7 +23,7 @@ from embrm.study.results import Cell, Results, Row, validation
 from tests import simulated_claims as simulated
 
 X = Metric("bon", "x")
-HEAVY, FAIR = simulated.HEAVY, (0.0, 0.0)
+HEAVY, FAIR = simulated.HEAVY, ("fair", 0.0)
 
 
 def first(means: list[Array]) -> Array:
@@ -34,7 +34,7 @@ def sample(mean: float, sd: float = 1.0, b: int = 4000) -> Sample:
     return Sample(mean, mean + sd * stats.norm.ppf((np.arange(b) + 0.5) / b), n=10, seeds=5, clusters=10)
 
 
-def rows(arrays: dict[tuple[str, int, int], dict[Metric, Array]], at: tuple[float, float] = HEAVY) -> Results:
+def rows(arrays: dict[tuple[str, int, int], dict[Metric, Array]], at: tuple[str, float] = HEAVY) -> Results:
     """Return results with arrays of (head, pairs, seed)."""
     found = [Row(Cell("fit", "world", head, n, *at, seed), "", arrays=a) for (head, n, seed), a in arrays.items()]
     return Results(simulated.config(), found)
@@ -174,8 +174,8 @@ def test_what_is_compared_has_one_size_and_the_same_seeds() -> None:
     ("wanted", "message"),
     [
         ([Of("c", X)], "world has no head titled 'c'"),
-        ([Of("a", X, flips=0.0)], "world has no 'a' at bias 1 and flips 0$"),
-        ([Of("a", Metric("bon", "y"))], "'a' of world has no 'bon.y' at bias 1 and flips 0.25"),
+        ([Of("a", X, flips=0.0)], "world has no 'a' at 'biased' and flips 0$"),
+        ([Of("a", Metric("bon", "y"))], "'a' of world has no 'bon.y' at 'biased' and flips 0.25"),
         (
             [Of("a", X), Of("b", X)],
             r"no size of pairs and seed at which all of 'a' \(bon.x\), 'b' \(bon.x\) were fitted",
@@ -290,7 +290,7 @@ def test_the_setting_is_part_of_the_reason() -> None:
     results = simulated.trial("C15", holds=True, number=0)
     found = claims.get("C15")(results, "world", draws=200)
     assert found.reason.startswith("gold at 2 nats across embedders minus across seeds 0.")
-    assert found.reason.endswith("500 pairs, bias 1, 25 % flips, 5 seeds.")
+    assert found.reason.endswith("500 pairs, biased, 25 % flips, 5 seeds.")
     assert (found.n, found.seeds) == (simulated.PATH_PROMPTS, simulated.SEEDS)
 
 
@@ -377,9 +377,9 @@ def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
     assert "those with hacked texts are averaged" in found.reason
 
 
-def trained(csi: Array, gold: Array, *, bias: float, seed: int) -> Row:
+def trained(csi: Array, gold: Array, *, mechanism: str, seed: int) -> Row:
     return Row(
-        Cell("rl", "world", "inform", 500, bias, 0.25, seed),
+        Cell("rl", "world", "inform", 500, mechanism, 0.25, seed),
         "",
         arrays={Metric("watch", "csi", "latent"): csi, Metric("run", "gold"): gold},
     )
@@ -389,8 +389,8 @@ def test_live_runs_come_before_paths() -> None:
     results = simulated.trial("C7", holds=False, number=0)
     rng, turn = np.random.default_rng(0), np.repeat([0.0, 1.0], [20, 10])
     gold = np.concatenate([np.arange(20.0), 19 - np.arange(10.0)])
-    runs = [trained(2 + turn + 0.02 * rng.normal(size=30), gold, bias=1.0, seed=seed) for seed in range(4)]
-    runs += [trained(2 + 0.02 * rng.normal(size=30), np.arange(30.0), bias=0.0, seed=seed) for seed in range(4)]
+    runs = [trained(2 + turn + 0.02 * rng.normal(size=30), gold, mechanism="biased", seed=seed) for seed in range(4)]
+    runs += [trained(2 + 0.02 * rng.normal(size=30), np.arange(30.0), mechanism="fair", seed=seed) for seed in range(4)]
     found = claims.get("C7")(replace(results, rows=[*results.rows, *runs]), "world", draws=400)
     assert found.verdict == "supported"
     assert "RL runs: alarm in time in" in found.reason
@@ -400,14 +400,16 @@ def test_live_runs_come_before_paths() -> None:
 def test_runs_that_are_not_hacked_cannot_show_a_rise() -> None:
     results = simulated.trial("C7", holds=True, number=0)
     for row in results.rows:
-        if row.cell.bias:
+        if row.cell.mechanism == "biased":
             row.arrays[Metric("points", "gold")][:] = np.arange(9.0)
     found = claims.get("C7")(results, "world", draws=400)
     assert "gold falls in 0 of 5 runs along the path" in found.reason
 
 
 def timed(seconds: list[float], limit: float) -> Results:
-    fits = [Row(Cell("fit", "world", "mlp", 500, 1.0, 0.0, i), "", seconds={"fit": s}) for i, s in enumerate(seconds)]
+    fits = [
+        Row(Cell("fit", "world", "mlp", 500, "biased", 0.0, i), "", seconds={"fit": s}) for i, s in enumerate(seconds)
+    ]
     tuning = Row(Cell("tuning", "world", "mlp"), "", seconds={"tuning": 0.1 * len(seconds)})
     return Results(simulated.config(limit=limit), [*fits, tuning])
 

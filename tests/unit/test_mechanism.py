@@ -98,7 +98,7 @@ def test_impossible_mechanisms_are_refused(world: World) -> None:
         ({"coverage": 1.5}, r"coverage must be inside \(0, 1\], got 1\.5"),
     ):
         with pytest.raises(OptionError, match=message):
-            Mechanism(**options)
+            Mechanism(**options)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match=r"no style named 'flatery'\. Did you mean 'flattery'\?"):
         some_texts(world, 40, Mechanism(unseen=("flatery",)))
     texts = some_texts(world, 400, Mechanism())

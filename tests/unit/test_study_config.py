@@ -10,6 +10,7 @@ from embrm.errors import OptionError, UnknownNameError
 from embrm.heads import registry
 from embrm.study.config import load_config, names
 from embrm.study.config_files import CONFIGS
+from embrm.world.mechanism import Mechanism
 
 PLAIN = ["rl=null", "detection.heads=[]", "rules=[{name: mean}]"]
 
@@ -114,3 +115,22 @@ def test_a_configuration_nested_without_end_is_refused_at_once(tmp_path: Path) -
     file.write_text("seeds: " + "[" * 100_000, encoding="utf-8")
     with pytest.raises(OptionError, match="nested more than 50 deep"):
         load_config(str(file))
+
+
+def test_a_mechanism_is_checked_and_taken_out_with_null(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: ci\nmechanisms: {fair: null, narrow: {coverage: 0.3, unseen: [padding]}}\n")
+    config = load_config(str(path))
+    assert list(config.mechanisms) == ["biased", "narrow"]
+    assert config.mechanism("narrow") == Mechanism(coverage=0.3, unseen=("padding",))
+    for faulty, why in (
+        ("mechanisms={a: {bios: 1}}", "mechanism 'a' has no option 'bios'. Did you mean 'bias'"),
+        ("mechanisms={a: {coverage: 0}}", r"mechanism 'a': coverage must be inside \(0, 1\], got 0.0"),
+        ("mechanisms={a: {confounding: -1}}", "mechanism 'a': confounding must be >= 0"),
+        ("mechanisms={}", "mechanisms: Dictionary should have at least 1 item"),
+        ("heads=[{name: mlp, mechanisms: [biassed]}]", "head 'mlp': mechanisms: no 'biassed'. Did you mean 'biased'"),
+    ):
+        with pytest.raises(OptionError, match=why):
+            load_config("ci", [faulty, "rules=[{name: mean}]", "detection.heads=[]"])
+    with pytest.raises(OptionError, match=r"rl\.mechanism: no 'confused'. There are: fair, biased"):
+        load_config("laptop", ["rl.mechanism=confused"])

@@ -15,10 +15,10 @@ from embrm.study.config_files import CONFIGS, read_values
 # What each shipped configuration came to when every file still said all of it.
 WHOLE = {
     "ci": "c1226de2efef5b5324150717f9b477ce4a8476e7318976ecd7361d063b308a0f",
-    "gpu": "338e6499ff9c48db19fb602af7525692a0156064c18909b566cc2063601de21a",
-    "gpu-tiny": "f1469d92a2a4007fd1e04dd87a3c651adc396c36d993b48d00182c1b713de2e6",
-    "laptop": "8ffe74fdc6f8ababb28306b8e7d8a3203062bce2ee6509dbce5e91f60733a0c3",
-    "pool": "e0a0b44a679269bf4af2d7c9bb3d7c53213863662efcdda33992556697a2d58d",
+    "gpu": "da6ab9959109dba39cf21034564522622566804d784c5c78b14b1560cceaff0e",
+    "gpu-tiny": "d543f3e4050782e0ade3852293a3daec8d46faa963ac90ad066738c5e10f407e",
+    "laptop": "b2c66ed1066c5f5612d211e966f6b831a9a25ff0304c77bf38cc1a86f26796b3",
+    "pool": "50d2964e651b79798039d0d1b9ad3036fb1f7de739870b933b54324a02019914",
 }
 
 

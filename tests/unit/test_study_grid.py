@@ -35,16 +35,22 @@ def test_there_is_a_cell_for_everything_that_is_asked_for(pool: Path) -> None:
         ("tuning", "linear"): 2,  # one for each flip fraction
         ("tuning", "mlp"): 2,
         ("fit", "linear"): 16,  # 2 seeds, biases, flips, sizes
-        ("fit", "mlp"): 8,  # it asks for one bias
+        ("fit", "mlp"): 8,  # it asks for one mechanism
     }
     assert len(set(found.keys.values())) == len(found.keys)
 
 
 def test_options_are_chosen_with_the_nearest_size_the_last_bias_and_a_seed_of_their_own(pool: Path) -> None:
     seeds = [TUNING_SEED, 3]
-    found = planned(pool, seeds=seeds, pairs=[20, 60, 90], tuning={"pairs": 70}, bias=[0.0, 0.5, 1.0])
+    found = planned(
+        pool,
+        seeds=seeds,
+        pairs=[20, 60, 90],
+        tuning={"pairs": 70},
+        mechanisms={"fair": {}, "fond": {"bias": 0.5}, "biased": {"bias": 1.0}},
+    )
     tuning = {cell for cell in found.keys if cell.kind == "tuning"}
-    assert {(cell.pairs, cell.bias) for cell in tuning} == {(60, 1.0)}
+    assert {(cell.pairs, cell.mechanism) for cell in tuning} == {(60, "biased")}
     assert {cell.seed for cell in tuning} == {TUNING_SEED + 1}
 
 
@@ -89,7 +95,7 @@ def test_keys_change_with_what_the_measurement_depends_on(
 
 def test_keys_change_with_options_and_with_the_data(pool: Path, tmp_path: Path) -> None:
     before = planned(pool).keys
-    cells = Cell("fit", "lamps", "mlp", 60, 1.0, 0.25, 0), Cell("control", "lamps", "random")
+    cells = Cell("fit", "lamps", "mlp", 60, "biased", 0.25, 0), Cell("control", "lamps", "random")
     heads = [{"name": "linear"}, {"name": "mlp", "options": {"epochs": 3}}]
     after = planned(pool, heads=heads).keys
     assert [before[cell] == after[cell] for cell in cells] == [False, True]
@@ -98,7 +104,7 @@ def test_keys_change_with_options_and_with_the_data(pool: Path, tmp_path: Path) 
 
 
 def test_a_head_that_stands_twice_has_every_cell_once(pool: Path) -> None:
-    heads = [{"name": "linear"}, {"name": "linear", "seeds": [1, 2, 3], "bias": [1.0]}]
+    heads = [{"name": "linear"}, {"name": "linear", "seeds": [1, 2, 3], "mechanisms": ["biased"]}]
     found = planned(pool, heads=heads)
     cells = [cell for batch in found.batches for cell in batch.cells]
     assert len(cells) == len(set(cells)) == 3 + 1 + 4 + 2
@@ -111,7 +117,7 @@ def test_a_pair_file_has_one_bias_that_of_its_labels(pool: Path, tmp_path: Path)
     (tmp_path / "pairs.jsonl").write_text("".join(lines), encoding="utf-8")
     files = {"name": "mine", "kind": "files", "pool": str(pool), "pairs": str(tmp_path / "pairs.jsonl")}
     found = planned(pool, datasets=[files | {"embedder": "hashing"}])
-    assert {cell.bias for cell in found.keys if cell.kind == "fit"} == {1.0}
+    assert {cell.mechanism for cell in found.keys if cell.kind == "fit"} == {"own labels"}
 
 
 def test_live_training_has_a_choice_of_options_at_its_flips() -> None:
@@ -120,7 +126,7 @@ def test_live_training_has_a_choice_of_options_at_its_flips() -> None:
     found = plan(parse(values | {"flips": [0.0], "heads": [{"name": "linear"}, {"name": "mlp"}]}))
     assert {cell.flips for cell in found.keys if cell.kind == "tuning" and cell.head == "linear"} == {0.0, 0.1}
     assert {cell.flips for cell in found.keys if cell.kind == "tuning" and cell.head == "mlp"} == {0.0}
-    assert [cell for cell in found.keys if cell.kind == "rl"] == [Cell("rl", "world", "linear", 100, 1.0, 0.1, 0)]
+    assert [cell for cell in found.keys if cell.kind == "rl"] == [Cell("rl", "world", "linear", 100, "biased", 0.1, 0)]
 
 
 def test_a_part_holds_the_heads_whose_titles_match_and_the_controls(pool: Path) -> None:

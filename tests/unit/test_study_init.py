@@ -13,6 +13,7 @@ from embrm.errors import DataError, OptionError
 from embrm.study.config import parse
 from embrm.study.config_init import draft
 from embrm.study.datasets import DatasetConfig, identify, open_dataset
+from embrm.world.mechanism import Mechanism
 from tests.small_study import on_pool, write_pool
 
 
@@ -40,10 +41,10 @@ def test_a_quarter_of_the_prompts_is_held_out_without_ties(tmp_path: Path) -> No
     assert test.features is data.features
     assert data.gold is None
     assert (len(data.pool_rows), data.pool_offsets.tolist(), data.path_rows.shape) == (0, [0], (0, 1))
-    training = data.train(bias=1.0, flips=0.0, pairs=60, seed=0)
+    training = data.train(mechanism=Mechanism(bias=1.0), flips=0.0, pairs=60, seed=0)
     assert len(training) == 60
     with pytest.raises(DataError, match="'mine' has 60 training pairs, asked for 61"):
-        data.train(bias=1.0, flips=0.0, pairs=61, seed=0)
+        data.train(mechanism=Mechanism(bias=1.0), flips=0.0, pairs=61, seed=0)
 
 
 def test_held_out_ties_alone_are_refused(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_pool_of_equal_responses_leaves_its_share_to_the_others(tmp_path: Path
         row["gold"] = [1.0] * len(row["gold"])
     written(path, rows)
     data = open_dataset(DatasetConfig(name="lamps", kind="pool", pool=str(path), embedder="hashing"))
-    drawn = data.train(bias=0.0, flips=0.0, pairs=60, seed=0)
+    drawn = data.train(mechanism=Mechanism(), flips=0.0, pairs=60, seed=0)
     assert data.gold is not None
     assert len(drawn) == 60
     assert (data.gold[drawn.chosen] > data.gold[drawn.rejected]).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from embrm import bestofn, heads
 from embrm.core.data import Pairs
-from embrm.errors import DataError
+from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
 from embrm.study.config import DatasetConfig, StudyConfig, parse
 from embrm.study.datasets import Dataset, open_dataset
@@ -21,6 +21,7 @@ from embrm.study.datasets.pool import PoolData
 from embrm.study.measures.fit import FitCell, control, measure, optimum_path
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
+from embrm.world.mechanism import Mechanism
 
 X = Metric("bon", "x")
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "alpacaeval"
@@ -77,9 +78,9 @@ def config(**changes: object) -> StudyConfig:
 def measured(world: Dataset, which: int, **changes: object) -> tuple[FittedHead, Pairs, Row]:
     asked = config(**changes)
     head = asked.heads[which]
-    training = world.train(bias=1.0, flips=0.25, pairs=500, seed=0)
+    training = world.train(mechanism=Mechanism(bias=1.0), flips=0.25, pairs=500, seed=0)
     model = heads.get(head.name)(**head.options).fit(training, seed=0)
-    cell = Cell("fit", "world", head.title, 500, 1.0, 0.25, 0)
+    cell = Cell("fit", "world", head.title, 500, "biased", 0.25, 0)
     return (
         model,
         training,
@@ -214,7 +215,7 @@ def test_a_row_survives_the_disk(tmp_path: Path, inform: tuple[FittedHead, Pairs
 
 def test_rows_are_stacked_by_seed() -> None:
     def row(head: str, seed: int) -> Row:
-        return Row(Cell("fit", "d", head, 10, 0.0, 0.0, seed), f"{head}{seed}", arrays={X: np.full(3, float(seed))})
+        return Row(Cell("fit", "d", head, 10, "fair", 0.0, seed), f"{head}{seed}", arrays={X: np.full(3, float(seed))})
 
     results = Results(config(), [row("a", 1), row("a", 0), row("b", 1), row("b", 2)])
     stacked = results.stack(X, dataset="d", head="a")
@@ -229,17 +230,17 @@ def test_a_pool_gives_pairs_that_its_annotators_would_give(pool_file: Callable[.
     data = open_dataset(pool_file())
     assert data.gold is not None
     assert data.exact
-    clean = data.train(bias=0.0, flips=0.0, pairs=60, seed=3)
+    clean = data.train(mechanism=Mechanism(), flips=0.0, pairs=60, seed=3)
     assert (data.gold[clean.chosen] > data.gold[clean.rejected]).all()
     held: set[int] = set(data.tests["test"].prompt.tolist())
     assert held
     assert held.isdisjoint(clean.prompt.tolist())
-    turned = data.train(bias=0.0, flips=0.4, pairs=60, seed=3)
+    turned = data.train(mechanism=Mechanism(), flips=0.4, pairs=60, seed=3)
     share = (data.gold[turned.chosen] < data.gold[turned.rejected]).mean()
     assert 0.2 < share < 0.6
     length = data.features.length
     assert length is not None
-    fond = data.train(bias=50.0, flips=0.0, pairs=60, seed=3)
+    fond = data.train(mechanism=Mechanism(bias=50.0), flips=0.0, pairs=60, seed=3)
     assert (length[fond.chosen] >= length[fond.rejected]).all()
     # Pools of unequal size: what pads them has no weight.
     real = np.isfinite(data.log_weight)
@@ -257,8 +258,8 @@ def test_a_pool_without_gold_or_with_a_misspelt_policy_is_refused(pool_file: Cal
     assert len(fewer.features) == len(open_dataset(pool_file()).features) - 24
     assert isinstance(fewer, PoolData)
     equal = replace(fewer, quality=[np.zeros_like(q) for q in fewer.quality])
-    with pytest.raises(DataError, match="has 0 pairs of unequal utility, asked for 60"):
-        equal.train(bias=0.0, flips=0.0, pairs=60, seed=0)
+    with pytest.raises(DataError, match="has 0 pairs of unequal utility to train on, asked for 60"):
+        equal.train(mechanism=Mechanism(), flips=0.0, pairs=60, seed=0)
 
 
 def test_files_bring_their_own_labels(pool_file: Callable[..., DatasetConfig], tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_files_bring_their_own_labels(pool_file: Callable[..., DatasetConfig], t
     pairs.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     data = open_dataset(asked.model_copy(update={"kind": "files", "pairs": str(pairs)}))
     assert data.gold is None
-    training = data.train(bias=1.0, flips=0.0, pairs=20, seed=0)
+    training = data.train(mechanism=Mechanism(bias=1.0), flips=0.0, pairs=20, seed=0)
     test = data.tests["test"]
     assert set(test.prompt.tolist()).isdisjoint(training.prompt.tolist())
     model = heads.get("linear")(prior_precision=1.0).fit(training, seed=0)
@@ -291,7 +292,7 @@ def test_files_bring_their_own_labels(pool_file: Callable[..., DatasetConfig], t
     )
     assert not any(metric.family in ("bon", "path") for metric in row.arrays)  # without gold there is nothing to gain
     with pytest.raises(DataError, match="training pairs, asked for 1000; lower 'pairs'"):
-        data.train(bias=0.0, flips=0.0, pairs=1000, seed=0)
+        data.train(mechanism=Mechanism(), flips=0.0, pairs=1000, seed=0)
 
 
 @pytest.mark.skipif(not PACK.is_dir(), reason="the AlpacaEval pool is not beside the checkout")
@@ -301,3 +302,44 @@ def test_a_folder_with_vectors_is_a_pool() -> None:
     assert data.path_rows.shape == (100, 57)
     found = control(config(), data, Cell("control", "alpacaeval", "oracle"), "key")
     assert found.arrays[Metric("sizes")][-1] == 57
+
+
+def test_a_mechanism_changes_which_pairs_of_a_pool_are_drawn(pool_file: Callable[..., DatasetConfig]) -> None:
+    data = open_dataset(pool_file(prompts=40))
+    fair, confounded, narrow = Mechanism(), Mechanism(confounding=1.0), Mechanism(coverage=0.2)
+
+    def seen(mechanism: Mechanism) -> Mapping[str, float]:
+        return data.seen(mechanism=mechanism, pairs=60, seed=0)
+
+    assert seen(confounded)["style_quality_correlation"] > seen(fair)["style_quality_correlation"] + 0.1
+    assert (seen(fair)["seen_share"], seen(confounded)["seen_share"]) == (1.0, 1.0)
+    assert len(np.unique(data.train(mechanism=narrow, flips=0.0, pairs=60, seed=0).prompt)) == 6  # of 30
+    assert seen(narrow)["seen_share"] == pytest.approx(0.2, abs=0.03)  # texts, of a fifth of the prompts
+    assert data.gold is not None
+    for mechanism in (confounded, narrow):  # whose labels follow the gold
+        pairs = data.train(mechanism=mechanism, flips=0.0, pairs=60, seed=0)
+        assert (data.gold[pairs.chosen] > data.gold[pairs.rejected]).all()
+    counts = [data.available(mechanism=mechanism, seed=0) for mechanism in (fair, confounded, narrow)]
+    assert counts[0] > counts[1] > 60 < counts[2] < counts[0]
+    with pytest.raises(DataError, match=f"has {counts[1]} pairs of unequal utility to train on, asked for 5000"):
+        data.train(mechanism=confounded, flips=0.0, pairs=5000, seed=0)
+    with pytest.raises(DataError, match=r"a coverage of 0\.001 leaves none of 30 topics"):
+        data.train(mechanism=Mechanism(coverage=0.001), flips=0.0, pairs=5, seed=0)
+    with pytest.raises(OptionError, match="a pool has no styles that could be unseen, got padding"):
+        data.train(mechanism=Mechanism(unseen=("padding",)), flips=0.0, pairs=5, seed=0)
+
+
+def test_pairs_of_a_pool_come_from_all_prompts_that_have_any(pool_file: Callable[..., DatasetConfig]) -> None:
+    data = open_dataset(pool_file(prompts=40))
+    assert isinstance(data, PoolData)
+    some = [np.where(np.arange(len(q)) == 0, 1.0, 0.0) if i < 20 else 0 * q for i, q in enumerate(data.quality)]
+    few = replace(data, quality=[*some[:-1], data.quality[-1]])  # 20 prompts with n − 1 pairs, 9 without, one with all
+    most = few.available(mechanism=Mechanism(), seed=0)
+    sizes = np.array([len(q) for q in few.quality])
+    assert most == (sizes[:20] - 1).sum() + sizes[-1] * (sizes[-1] - 1) // 2
+    pairs = few.train(mechanism=Mechanism(), flips=0.0, pairs=most, seed=0)
+    assert len({*zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)}) == most  # none twice
+    half = few.train(mechanism=Mechanism(), flips=0.0, pairs=60, seed=0)
+    each = np.unique(half.prompt, return_counts=True)[1]
+    assert len(each) == 21
+    assert each.max() - each.min() <= 1

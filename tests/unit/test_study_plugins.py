@@ -17,6 +17,7 @@ from embrm.study.claims.known import _plugins
 from embrm.study.config import load_config
 from embrm.study.datasets import identify, kind_of, open_dataset, registry
 from embrm.study.results import Results
+from embrm.world.mechanism import Mechanism
 from tests import simulated_claims as simulated
 
 Install = Callable[[str, str, str], None]
@@ -34,6 +35,7 @@ DATA = '''
 from dataclasses import dataclass
 
 from embrm.study.datasets.pool import PoolData
+from embrm.world.mechanism import Mechanism
 
 @dataclass(frozen=True, eq=False)
 class Lamps(PoolData):
@@ -142,4 +144,4 @@ def test_a_kind_of_data_set_comes_from_another_package(
     assert kind_of(config).__name__ == "Lamps"
     assert identify(config) == "lamps"
     data = open_dataset(config)
-    assert len(data.train(bias=0.0, flips=0.0, pairs=20, seed=0)) == 20
+    assert len(data.train(mechanism=Mechanism(), flips=0.0, pairs=20, seed=0)) == 20

@@ -21,7 +21,7 @@ from embrm.study.metric import Metric
 from embrm.study.results import Results, Row, validation
 from tests.simulated_study import HOSTILE, config, findings, gold, results
 
-HARD = settings.TableSetting("world", 4000, 1.0, 0.25)
+HARD = settings.TableSetting("world", 4000, "biased", 0.25)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_figures_are_written_for_every_data_set_and_run(report: Path) -> None:
 def test_a_line_is_the_gain_on_the_prompts_that_nothing_was_chosen_on(simulated: Results) -> None:
     found = {(line.head, line.rule): line for line in curves.lines(simulated, HARD, "bon")}
     stack = simulated.stack(
-        Metric("bon", "worst_case"), head="inform", dataset="world", pairs=4000, bias=1.0, flips=0.25
+        Metric("bon", "worst_case"), head="inform", dataset="world", pairs=4000, mechanism="biased", flips=0.25
     )
     assert stack is not None
     held = stack[~validation(len(stack))]
@@ -164,7 +164,7 @@ def test_bins_of_several_seeds_are_pooled_by_their_weights(simulated: Results) -
 
 
 def watched(statistic: list[float], gold: list[float], p: list[float] | None) -> Row:
-    row = next(results(runs=False).select(kind="fit", head="mlp", pairs=4000, bias=1.0, flips=0.25, seed=0))
+    row = next(results(runs=False).select(kind="fit", head="mlp", pairs=4000, mechanism="biased", flips=0.25, seed=0))
     arrays = {
         Metric("points", "kl"): np.arange(len(gold)) / 2,
         Metric("points", "gold"): np.array(gold),
@@ -235,10 +235,12 @@ def test_every_verdict_has_a_sign_and_a_style() -> None:
 
 def test_the_answer_counts_the_heads_that_lose_gold(simulated: Results) -> None:
     said = claims.answer(simulated, findings())
-    assert said.startswith("Yes: on world, 4\u202f000 pairs, bias 1, 25\u202f% of labels flipped, ")
+    assert said.startswith("Yes: on world, 4\u202f000 pairs, biased, 25\u202f% of labels flipped, ")
     assert "most of all mlp" in said
     assert said.endswith("of 8 verdicts on published claims: 2 supported, 2 contradicted, 2 inconclusive, 2 not run.")
-    clean = replace(simulated, rows=[row for row in simulated.rows if row.cell.bias == 0 and row.cell.flips == 0])
+    clean = replace(
+        simulated, rows=[row for row in simulated.rows if row.cell.mechanism == "fair" and row.cell.flips == 0]
+    )
     assert claims.answer(clean, []).startswith("Not as far as this study reaches: on world")
     assert claims.answer(replace(simulated, rows=[]), []) == "No head was fitted, so nothing can be said."
 

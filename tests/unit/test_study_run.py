@@ -25,6 +25,7 @@ from embrm.study.results import Cell, Results, Row
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import opened, plan
 from embrm.study.runner.run import _forget_not_run, missing_of, run
+from embrm.world.mechanism import Mechanism
 from tests.small_study import on_pool, on_world, write_pool
 
 
@@ -67,7 +68,7 @@ def test_every_cell_has_a_row_and_the_folder_says_how_it_came_about(finished: Re
     assert known["started"] <= known["finished"]
     assert known["seconds"] > 0
     log = (finished.folder / "log.txt").read_text(encoding="utf-8")
-    assert "lamps: fit of mlp, 60 pairs, bias 1, flips 0.25, seed 0 and 1 more: 2 rows" in log
+    assert "lamps: fit of mlp, 60 pairs, biased, flips 0.25, seed 0 and 1 more: 2 rows" in log
 
 
 def test_the_table_says_the_means_of_the_rows(finished: Results) -> None:
@@ -76,9 +77,9 @@ def test_the_table_says_the_means_of_the_rows(finished: Results) -> None:
     found = {
         (line["metric"], line["place"]): line["value"]
         for line in lines
-        if (line["kind"], line["head"], line["bias"], line["seed"]) == ("fit", "linear", 1.0, 0)
+        if (line["kind"], line["head"], line["mechanism"], line["seed"]) == ("fit", "linear", "biased", 0)
     }
-    (row,) = finished.select(kind="fit", head="linear", bias=1.0, seed=0)
+    (row,) = finished.select(kind="fit", head="linear", mechanism="biased", seed=0)
     assert found["accuracy.test", ""] == pytest.approx(row.arrays[Metric("accuracy", "test")].mean())
     assert found["bon.worst_case", "4"] == pytest.approx(row.arrays[Metric("bon", "worst_case")][:, 1].mean())
     assert found["path.mean", "0.5"] == pytest.approx(row.arrays[Metric("path", "mean")][:, 1].mean())
@@ -98,7 +99,9 @@ def test_fits_take_the_options_that_were_chosen_for_their_flips(finished: Result
     assert row.numbers["temperature"] == chosen.numbers["temperature"] != 1
     data = opened(finished.config.datasets[0])
     recipe = heads.Head.of(chosen.notes["best"])
-    problems = [Problem(data.train(bias=1.0, flips=0.25, pairs=60, seed=seed), seed) for seed in (0, 1)]
+    problems = [
+        Problem(data.train(mechanism=Mechanism(bias=1.0), flips=0.25, pairs=60, seed=seed), seed) for seed in (0, 1)
+    ]
     reward = recipe.fit_many(problems)[1].score(data.features).mean
     test = data.tests["test"]
     hit = 0.5 + 0.5 * np.sign(reward[test.chosen] - reward[test.rejected])
@@ -176,7 +179,7 @@ def test_a_failure_stays_with_its_cell(pool: Path, tmp_path: Path) -> None:
     results = run(parse(values | {"pairs": [60, 1000]}), tmp_path / "run", workers=1)
     assert {row.cell.pairs for row in results.rows if row.cell.kind == "fit"} == {60}
     assert len(results.failures) == 4
-    why = results.failures["mine: fit of mlp, 1000 pairs, bias 1, flips 0.25, seed 0"]
+    why = results.failures["mine: fit of mlp, 1000 pairs, own labels, flips 0.25, seed 0"]
     assert re.match(r"dataset 'mine' has \d+ training pairs, asked for 1000", why)
     log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert "embrm.errors.DataError: dataset 'mine' has" in log
@@ -190,7 +193,7 @@ def test_where_no_options_can_be_chosen_the_fits_say_so(pool: Path, tmp_path: Pa
     results = run(parse(values), tmp_path / "run", workers=1)
     assert {row.cell.kind for row in results.rows} == {"control"}
     assert len(results.failures) == 1 + 4
-    why = results.failures["lamps: fit of linear, 60 pairs, bias 0, flips 0.25, seed 0"]
+    why = results.failures["lamps: fit of linear, 60 pairs, fair, flips 0.25, seed 0"]
     assert "see the failure of its tuning" in why
     (tuning,) = (why for cell, why in results.failures.items() if "tuning of" in cell)
     assert "no view 'absent'" in tuning
@@ -207,10 +210,10 @@ def test_one_that_cannot_be_fitted_among_others_fails_alone(
         return fit_many(self, problems)
 
     monkeypatch.setattr(Linear, "fit_many", moody)
-    values = on_pool(pool, heads=[{"name": "linear", "tuned": False}], bias=[1.0])
+    values = on_pool(pool, heads=[{"name": "linear", "tuned": False}], mechanisms={"biased": {"bias": 1.0}})
     results = run(parse(values), tmp_path / "run", workers=1)
     assert {row.cell.seed for row in results.rows if row.cell.kind == "fit"} == {0}
-    failed = "lamps: fit of linear, 60 pairs, bias 1, flips 0.25, seed 1"
+    failed = "lamps: fit of linear, 60 pairs, biased, flips 0.25, seed 1"
     assert results.failures == {failed: "the loss stopped being finite"}
     assert "fitted one by one, because together" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
 
@@ -286,7 +289,9 @@ def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(finished: Re
 
 
 def test_cells_whose_worker_died_are_named(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values: dict[str, Any] = on_pool(pool, heads=[{"name": "linear", "tuned": False}], bias=[1.0])
+    values: dict[str, Any] = on_pool(
+        pool, heads=[{"name": "linear", "tuned": False}], mechanisms={"biased": {"bias": 1.0}}
+    )
 
     def dead(function: Any, jobs: Any, **others: Any) -> Iterator[Any]:
         yield from ((job, None) for job in jobs)

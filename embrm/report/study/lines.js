@@ -1,9 +1,9 @@
-// What is selected: a setting (data set, pairs, bias, flips), and what the lines are (all heads, or a head's rules).
-const FIELDS = ["dataset", "pairs", "bias", "flips"];
+// What is selected: a setting (data set, pairs, mechanism, flips), and what the lines are (all heads, or a head's rules).
+const FIELDS = ["dataset", "pairs", "mechanism", "flips"];
 const written = {
   dataset: (v) => v,
   pairs: (v) => v.toLocaleString("en").replaceAll(",", "\u202f"),
-  bias: (v) => String(v),
+  mechanism: (v) => v,
   flips: (v) => Math.round(100 * v) + "\u202f%",
 };
 let at = data.start;
@@ -17,9 +17,9 @@ function fillSettings() {
     const among = i === 0 ? data.settings : data.settings.filter((s) => s[0] === now[0]);
     options($(field), [...new Set(among.map((s) => s[i]))], written[field], now[i]);
   });
-  const [dataset, pairs, bias, flips] = now.map((v, i) => written[FIELDS[i]](v));
+  const [dataset, pairs, mechanism, flips] = now.map((v, i) => written[FIELDS[i]](v));
   for (const node of all(".where")) {
-    const here = `${dataset}: ${pairs} training pairs, bias ${bias}, ${flips} of labels flipped`;
+    const here = `${dataset}: ${pairs} training pairs, ${mechanism}, ${flips} of labels flipped`;
     node.textContent = "plain" in node.dataset ? here : `${here}; ${mode().said}`;
   }
   for (const node of all("[data-setting]")) node.hidden = Number(node.dataset.setting) !== at;

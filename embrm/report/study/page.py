@@ -68,7 +68,7 @@ def data(results: Results, found: Mapping[TableSetting, Results]) -> dict[str, A
     order = list(found)
     start = order.index(hardest(order, order[0].dataset)) if found else None
     return {
-        "settings": [[s.dataset, s.pairs, s.bias, s.flips] for s in found],
+        "settings": [[s.dataset, s.pairs, s.mechanism, s.flips] for s in found],
         "start": start,
         "kl": rounded([asked.kl_end * i / (asked.kl_points - 1) for i in range(asked.kl_points)]),
         "sizes": {name: results.sizes(name) for name in names},

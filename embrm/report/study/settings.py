@@ -14,29 +14,30 @@ from embrm.metrics.intervals import Interval
 from embrm.study.results import Cell, Results
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class TableSetting:
     """What the rows of one table have in common: the fields of their cells."""
 
     dataset: str
     pairs: int
-    bias: float
+    mechanism: str
     flips: float
 
     @classmethod
     def of(cls, cell: Cell) -> TableSetting:
         """Return the setting of a cell."""
-        return cls(cell.dataset, cell.pairs, cell.bias, cell.flips)
+        return cls(cell.dataset, cell.pairs, cell.mechanism, cell.flips)
 
     def __str__(self) -> str:
-        return f"{self.dataset}, {count(self.pairs)} pairs, bias {self.bias:g}, {share(self.flips)} of labels flipped"
+        return f"{self.dataset}, {count(self.pairs)} pairs, {self.mechanism}, {share(self.flips)} of labels flipped"
 
 
 def settings(results: Results) -> list[TableSetting]:
     """Return the settings that any head was fitted under, data sets in the order of the configuration."""
     order = {data.name: i for i, data in enumerate(results.config.datasets)}
     found = {TableSetting.of(row.cell) for row in results.select(kind="fit")}
-    return sorted(found, key=lambda s: (order.get(s.dataset, len(order)), s))
+    place = {title: i for i, title in enumerate(results.config.mechanisms)}
+    return sorted(found, key=lambda s: (order.get(s.dataset, len(order)), s.pairs, place.get(s.mechanism, 0), s.flips))
 
 
 def within(results: Results, setting: TableSetting) -> Results:
@@ -50,8 +51,8 @@ def within(results: Results, setting: TableSetting) -> Results:
 
 
 def hardest(among: Sequence[TableSetting], dataset: str) -> TableSetting:
-    """Return a data set's setting with the most bias, then the most flips, then the most pairs."""
-    return max((s for s in among if s.dataset == dataset), key=lambda s: (s.bias, s.flips, s.pairs))
+    """Return a data set's setting of biased annotators, where it has any, with the most flips, then pairs."""
+    return max((s for s in among if s.dataset == dataset), key=lambda s: (s.mechanism == "biased", s.flips, s.pairs))
 
 
 def number(value: float | None, digits: int = 2) -> str:

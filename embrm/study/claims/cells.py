@@ -14,9 +14,11 @@ from embrm.errors import DataError
 from embrm.study.claims.sample import Sample, SampleStatistic, resample
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row, validation
+from embrm.study.schema import OWN_LABELS
 
 ENDPOINTS = (4.0, 2.0, 1.0)  # nats
 NOISY, CLEAN = 0.25, 0.0  # flips
+BIASED, FAIR = "biased", "fair"  # titles of mechanisms
 Extreme = Literal["largest", "smallest"]
 
 
@@ -34,19 +36,19 @@ class Of:
     """An array of a head's fits.
 
     >>> Of("mlp", Metric("path", "mean"))
-    Of(head='mlp', metric=Metric(family='path', name='mean', space=''), flips=0.25, bias='largest')
+    Of(head='mlp', metric=Metric(family='path', name='mean', space=''), flips=0.25, mechanism='biased')
 
     Attributes:
         head: title.
         metric: which array.
         flips: label noise, the share of the training labels that are flipped.
-        bias: of the annotators, among the study's.
+        mechanism: title of the one by which the training pairs came; labels that are what they are have but one.
     """
 
     head: str
     metric: Metric
     flips: float = NOISY
-    bias: Extreme = "largest"
+    mechanism: str = BIASED
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,19 @@ class Setting:
 
     Attributes:
         pairs: size of the training set.
-        bias, flips: of the annotators, each level that was read.
+        mechanisms, flips: of the training pairs, each that was read.
         seeds: how many.
     """
 
     pairs: int
-    bias: tuple[float, ...]
+    mechanisms: tuple[str, ...]
     flips: tuple[float, ...]
     seeds: int
 
     def __str__(self) -> str:
-        bias = "/".join(f"{level:g}" for level in self.bias)
         flips = "/".join(f"{100 * level:g}" for level in self.flips)
-        return f"{self.pairs} pairs, bias {bias}, {flips} % flips, {self.seeds} seed{'s' * (self.seeds > 1)}"
+        mechanisms = "/".join(self.mechanisms)
+        return f"{self.pairs} pairs, {mechanisms}, {flips} % flips, {self.seeds} seed{'s' * (self.seeds > 1)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +112,10 @@ class Cells:
         """Return the KLs of the paths, `(k,)` nats."""
         return np.linspace(0, self.results.config.kl_end, self.results.config.kl_points)
 
-    def bias(self, which: Extreme) -> float:
-        """Return the largest or smallest bias of the fits."""
-        levels = [row.cell.bias for row in self.fits]
-        return max(levels) if which == "largest" else min(levels)
+    def mechanism(self, title: str) -> str:
+        """Return the title of a mechanism on this data set, whose labels may be what they are."""
+        own = any(row.cell.mechanism == OWN_LABELS for row in self.fits)
+        return OWN_LABELS if own else title
 
     def rules(self, head: str, prefix: str) -> list[str]:
         """Return the titles of a head's rules that begin so, in the order of the number that follows.
@@ -140,21 +142,21 @@ class Cells:
         sizes = [size for size, _ in common]
         size = max(sizes) if pairs == "largest" else min(sizes)
         keys = sorted(key for key in common if key[0] == size)
-        levels = ({self.bias(of.bias) for of in wanted}, {of.flips for of in wanted})
-        bias, flips = (tuple(sorted(level)) for level in levels)
-        self.settings.append(Setting(size, bias, flips, len(keys)))
+        mechanisms = tuple(dict.fromkeys(self.mechanism(of.mechanism) for of in wanted))
+        flips = tuple(sorted({of.flips for of in wanted}))
+        self.settings.append(Setting(size, mechanisms, flips, len(keys)))
         return [np.stack([rows[key] for key in keys], axis=1) for rows in found]
 
     def _rows(self, of: Of) -> dict[tuple[int, int], Array]:
         if of.head not in self.titles:
             raise missing(f"{self.dataset} has no head titled '{of.head}'")
-        bias = self.bias(of.bias)
+        mechanism = self.mechanism(of.mechanism)
         rows = [
             row
             for row in self.fits
-            if row.cell.head == of.head and row.cell.bias == bias and np.isclose(row.cell.flips, of.flips)
+            if row.cell.head == of.head and row.cell.mechanism == mechanism and np.isclose(row.cell.flips, of.flips)
         ]
-        at = f"at bias {bias:g} and flips {of.flips:g}"
+        at = f"at '{mechanism}' and flips {of.flips:g}"
         if not rows:
             raise missing(f"{self.dataset} has no '{of.head}' {at}")
         found = {(row.cell.pairs, row.cell.seed): row.arrays[of.metric] for row in rows if of.metric in row.arrays}

@@ -8,7 +8,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.monitoring.onset import alarm_report, cusum_alarm, gold_onset
-from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, missing
+from embrm.study.claims.cells import BIASED, CLEAN, FAIR, NOISY, Cells, Of, missing
 from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.verdict import difference, equivalence
 from embrm.study.metric import Metric
@@ -78,14 +78,14 @@ def csi_rises(cells: Cells) -> Measured:
 def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
     flips = CLEAN if clean else NOISY
     found = cells.gather(
-        *(Of("inform", metric, flips, "smallest" if clean else "largest") for metric in (CSI, Metric("points", "gold")))
+        *(Of("inform", metric, flips, FAIR if clean else BIASED) for metric in (CSI, Metric("points", "gold")))
     )
     return [_run(csi, gold) for csi, gold in zip(*(x.T for x in found), strict=True)]
 
 
 def _of_rl(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
-    bias = cells.bias("smallest" if clean else "largest") if cells.fits else 0.0
-    rows = cells.results.select(kind="rl", dataset=cells.dataset, head="inform", bias=bias)
+    mechanism = cells.mechanism(FAIR if clean else BIASED)
+    rows = cells.results.select(kind="rl", dataset=cells.dataset, head="inform", mechanism=mechanism)
     return [_run(r.arrays[CSI], r.arrays[Metric("run", "gold")]) for r in rows if CSI in r.arrays]
 
 

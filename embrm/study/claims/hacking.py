@@ -7,7 +7,7 @@ import numpy as np
 from embrm.bestofn import kl_bound
 from embrm.bestofn.scaling_law import forecaster
 from embrm.core.arrays import Array
-from embrm.study.claims.cells import CLEAN, Cells, MissingError, Of, missing
+from embrm.study.claims.cells import CLEAN, FAIR, Cells, MissingError, Of, missing
 from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.peaks import beyond_margin, drop
 from embrm.study.claims.verdict import Part, difference, equivalence
@@ -32,7 +32,7 @@ def falls(cells: Cells) -> Measured:
         # A drop has no negative side to be contradicted by: gold that demonstrably stays at its peak does it.
         fall = Part(fall.what, fall.sample, "contradicted", fall.p_for, stays.p_for)
     try:
-        clean_kl, clean = cells.paths(Of("mlp", Metric("path", "mean"), CLEAN, "smallest"))
+        clean_kl, clean = cells.paths(Of("mlp", Metric("path", "mean"), CLEAN, FAIR))
     except MissingError:
         return [fall], "no fair annotators to compare with"
     control = difference(f"with fair annotators to {clean_kl[-1]:.2g} nats", drop(cells, clean))

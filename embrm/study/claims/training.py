@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embrm.study.claims.cells import CLEAN, NOISY, Cells, Of, complete, missing
+from embrm.study.claims.cells import CLEAN, FAIR, NOISY, Cells, Of, complete, missing
 from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.sample import Sample
 from embrm.study.claims.verdict import difference, equivalence
@@ -27,7 +27,7 @@ def steadier_under_noise(cells: Cells) -> Measured:
         raise missing(f"{cells.dataset} has no '{PAIR[0]}' and '{PAIR[1]}' at {NOISY:.0%} flips or more")
 
     def lost_more(flips: float) -> Sample:
-        wanted = [Of(head, cells.accuracy, noise, "smallest") for head in PAIR for noise in (CLEAN, flips)]
+        wanted = [Of(head, cells.accuracy, noise, FAIR) for head in PAIR for noise in (CLEAN, flips)]
         bt, bt_noisy, other, other_noisy = complete(*cells.gather(*wanted))
         return cells.mean((bt - bt_noisy) - (other - other_noisy))
 

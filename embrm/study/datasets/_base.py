@@ -13,6 +13,7 @@ from embrm.core.data import Features, Pairs
 from embrm.embedders import Embedder
 from embrm.study.datasets._registry import registry
 from embrm.study.schema import DatasetConfig
+from embrm.world.mechanism import Mechanism
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Dataset(ABC):
         gold: `(m,)` gold reward, NaN where none is known; None without any.
         exact: whether the pool is π_ref itself, so that every point of the path is reliable.
         needs: fields of its configuration that must be given.
-        own_labels: whether the labels are what they are, so that there is one bias, that of real annotators.
+        own_labels: whether the labels are what they are, so that there is no mechanism to choose.
     """
 
     name: str
@@ -56,8 +57,13 @@ class Dataset(ABC):
         """Read what the configuration names."""
 
     @abstractmethod
-    def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
-        """Return training pairs as annotators with that bias label them, a share `flips` of the labels flipped."""
+    def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
+        """Return training pairs that came by a mechanism, a share `flips` of their labels turned round.
+
+        Raises:
+            DataError: there are fewer than `pairs`.
+            OptionError: this data set does not know what the mechanism asks for.
+        """
 
     @abstractmethod
     def embedder(self) -> Embedder:
@@ -66,6 +72,23 @@ class Dataset(ABC):
     def believed(self, path: TiltPath) -> int:
         """Return how many points of a path over `path_rows` to believe, 1 or more: of a pool that is π_ref, all."""
         return len(path.inverse_beta) if self.exact else path.end + 1
+
+    @abstractmethod
+    def available(self, *, mechanism: Mechanism, seed: int) -> int:
+        """Return how many training pairs there are by a mechanism.
+
+        Raises:
+            OptionError: this data set does not know what the mechanism asks for.
+            DataError: the mechanism leaves nothing.
+        """
+
+    def seen(self, *, mechanism: Mechanism, pairs: int, seed: int) -> Mapping[str, float]:
+        """Return what a mechanism did to training pairs, in numbers; none where the labels are what they are.
+
+        "style_quality_correlation" is that of style and quality over the texts of the pairs, "seen_share" the share of
+        the training texts that the pairs could have been about before texts were confounded.
+        """
+        return {}
 
     def classes(self, features: Features) -> list[str] | None:
         """Return the class of each row's prompt, for distances to what is usual there, or None where there are none."""

@@ -11,6 +11,6 @@ registry: Registry[Any] = Registry(
     "kind of data set",
     "embrm.study.datasets",
     str(Path(__file__).parent),
-    ("identify", "open", "train", "embedder"),
+    ("identify", "open", "train", "available", "embedder"),
     group="embrm.datasets",
 )

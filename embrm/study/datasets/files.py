@@ -23,6 +23,7 @@ from embrm.study.datasets._pools import (
 )
 from embrm.study.results import key_of
 from embrm.study.schema import TEST_SHARE, DatasetConfig
+from embrm.world.mechanism import Mechanism
 from embrm.world.shipped import joined
 
 
@@ -73,8 +74,8 @@ class FileData(Dataset):
         held = Pairs(features, test.chosen + m, test.rejected + m)
         return cls(**parts, tests={"test": held}, labelled=labelled, recipe=recipe)
 
-    def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
-        """Return the first pairs of a random order with the file's labels; `bias` is theirs, whatever it is."""
+    def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
+        """Return the first pairs of a random order with the file's labels; whatever made them is in them."""
         n = len(self.labelled)
         if pairs > n:
             raise DataError(f"dataset '{self.name}' has {n} training pairs, asked for {pairs}; lower 'pairs'")
@@ -82,6 +83,10 @@ class FileData(Dataset):
         turned = np.random.default_rng([seed, 2]).random(pairs) < flips
         chosen, rejected = taken.chosen, taken.rejected
         return replace(taken, chosen=np.where(turned, rejected, chosen), rejected=np.where(turned, chosen, rejected))
+
+    def available(self, *, mechanism: Mechanism, seed: int) -> int:
+        """Return how many pairs of training prompts the file has."""
+        return len(self.labelled)
 
     def embedder(self) -> Embedder:
         """Return what embedded both files."""

@@ -8,14 +8,16 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from embrm.core.arrays import Array, IntArray
+from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
-from embrm.errors import DataError
+from embrm.errors import DataError, OptionError
 from embrm.study.datasets._base import Dataset
 from embrm.study.datasets._pools import pool_identity, pool_parts, read_pool
 from embrm.study.schema import TEST_SHARE, DatasetConfig
+from embrm.world.collect import Stock, correlation
+from embrm.world.mechanism import Mechanism
 from embrm.world.preferences import prefer
 
 TEST_PAIRS = 40  # of each test prompt
@@ -26,8 +28,9 @@ TEST_PAIRS = 40  # of each test prompt
 class PoolData(Dataset):
     """A candidate pool with gold: preferences between its responses, as simulated annotators would give them.
 
-    Their utility is the gold plus `bias` times the length, each in standard deviations of its prompt's pool. A quarter
-    of the prompts is held out; the split is the same for every seed, so that seeds and prompts cross.
+    Their utility is the gold plus `bias` times the length, each in standard deviations of its prompt's pool; where
+    texts are confounded, the style is the length. A quarter of the prompts is held out; the split is the same for every
+    seed, so that seeds and prompts cross.
 
     Attributes:
         train_rows: `(prompts, size)` rows of the training prompts' pools, and their utilities' two parts.
@@ -74,33 +77,87 @@ class PoolData(Dataset):
             recipe=recipe,
         )
 
-    def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
-        """Return pairs of responses, as many a prompt for each."""
-        utility = [gold + bias * liked for gold, liked in zip(self.quality, self.liking, strict=True)]
-        # A pool whose responses are all of one utility has no pair to give, and the others give its share.
-        able = [(rows, u) for rows, u in zip(self.train_rows, utility, strict=True) if u.min() < u.max()]
-        each = -(-pairs // max(len(able), 1))
-        drawn = _sampled([rows for rows, _ in able], [u for _, u in able], each=each, seed=seed)
-        drawn = drawn[np.random.default_rng([seed, 1]).permutation(len(drawn))[:pairs]]
-        if len(drawn) < pairs:
-            raise DataError(f"dataset '{self.name}' has {len(drawn)} pairs of unequal utility, asked for {pairs}")
+    def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
+        """Return pairs of responses of unequal utility, equally many a prompt as far as each has them, none twice."""
+        drawn = self._drawn(mechanism, pairs, seed)
         first = prefer(np.ones(pairs), np.zeros(pairs), seed=seed, flips=flips)
         kept = np.where(first[:, None], drawn, drawn[:, ::-1])
         return Pairs(self.features, kept[:, 0], kept[:, 1])
+
+    def available(self, *, mechanism: Mechanism, seed: int) -> int:
+        """Return how many pairs of unequal utility the collected responses make."""
+        return sum(map(len, self._possible(mechanism, self._collected(mechanism, seed)[1])))
+
+    def seen(self, *, mechanism: Mechanism, pairs: int, seed: int) -> dict[str, float]:
+        """Return the correlation of length and gold, both in their pools' standard deviations, and the share seen."""
+        rows = np.concatenate(self.train_rows)
+        used = np.isin(rows, self._drawn(mechanism, pairs, seed))
+        quality, liking = np.concatenate(self.quality)[used], np.concatenate(self.liking)[used]
+        share = float(self._collected(mechanism, seed)[0].mean())
+        return {"style_quality_correlation": correlation(quality, liking), "seen_share": share}
+
+    def _drawn(self, mechanism: Mechanism, pairs: int, seed: int) -> IntArray:
+        """Return `pairs` pairs `(n, 2)`, the response of higher utility first."""
+        possible = self._possible(mechanism, self._collected(mechanism, seed)[1])
+        able = np.array([len(some) for some in possible])
+        if able.sum() < pairs:
+            raise DataError(
+                f"dataset '{self.name}' has {able.sum()} pairs of unequal utility to train on, asked for {pairs}; "
+                "lower 'pairs'"
+            )
+        rng = np.random.default_rng([seed, 1])
+        taken = [some[rng.permutation(len(some))[:n]] for some, n in zip(possible, _shares(able, pairs), strict=True)]
+        return np.asarray(np.concatenate(taken)[rng.permutation(pairs)])
+
+    def _collected(self, mechanism: Mechanism, seed: int) -> tuple[BoolArray, BoolArray]:
+        """Return which responses to the training prompts are seen, and which of them are collected."""
+        if mechanism.unseen:
+            raise OptionError(
+                f"dataset '{self.name}': a pool has no styles that could be unseen, got {', '.join(mechanism.unseen)}; "
+                "take 'unseen' out of the mechanism"
+            )
+        prompt = np.repeat(np.arange(len(self.train_rows)), [len(rows) for rows in self.train_rows])
+        quality, liking = np.concatenate(self.quality), np.concatenate(self.liking)
+        stock = Stock(prompt, prompt, quality, liking, np.zeros(len(prompt), dtype=bool))
+        rng = np.random.default_rng([seed, 7])
+        seen = stock.seen(mechanism, rng=rng)
+        return seen, stock.kept(mechanism, seen, rng=rng)
+
+    def _possible(self, mechanism: Mechanism, kept: BoolArray) -> list[IntArray]:
+        """Return for each training prompt all pairs `(n, 2)` of unequal utility, the higher first."""
+        found = []
+        parts = np.split(kept, np.cumsum([len(rows) for rows in self.train_rows])[:-1])
+        for rows, gold, liked, keep in zip(self.train_rows, self.quality, self.liking, parts, strict=True):
+            utility = (gold + mechanism.bias * liked)[keep]
+            better, worse = np.nonzero(utility[:, None] > utility)
+            found.append(np.stack([rows[keep][better], rows[keep][worse]], axis=1))
+        return found
 
     def embedder(self) -> Embedder:
         """Return what embedded the pool."""
         return self.recipe
 
 
-def _sampled(pools: Sequence[IntArray], utility: Sequence[Array], *, each: int, seed: int) -> IntArray:
-    """Return `each` pairs `(n, 2)` of every pool, the better response first; ties are drawn again."""
+def _shares(able: IntArray, pairs: int) -> IntArray:
+    """Return how many pairs each prompt gives, all equally many or as many as it has: `pairs` together."""
+    low, high = 0, int(able.max())
+    while low < high:  # the smallest equal share that is enough
+        middle = (low + high) // 2
+        low, high = (low, middle) if np.minimum(able, middle).sum() >= pairs else (middle + 1, high)
+    shares = np.minimum(able, low)
+    spare = np.flatnonzero(shares == low)[: shares.sum() - pairs]
+    shares[spare] -= 1
+    return np.asarray(shares)
+
+
+def _sampled(pools: Sequence[IntArray], gold: Sequence[Array], *, each: int, seed: int) -> IntArray:
+    """Return `each` pairs `(n, 2)` of every pool, or all that it has, the better response first."""
     rng = np.random.default_rng(seed)
     out: list[IntArray] = [np.empty((0, 2), dtype=np.int64)]
-    for rows, u in zip(pools, utility, strict=True):
-        drawn = rng.integers(len(rows), size=(20 * each, 2))
-        drawn = drawn[u[drawn[:, 0]] > u[drawn[:, 1]]][:each]
-        out.append(rows[drawn])
+    for rows, u in zip(pools, gold, strict=True):
+        better, worse = np.nonzero(u[:, None] > u)
+        taken = rng.permutation(len(better))[:each]
+        out.append(np.stack([rows[better[taken]], rows[worse[taken]]], axis=1))
     return np.concatenate(out)
 
 

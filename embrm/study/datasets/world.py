@@ -53,10 +53,19 @@ class WorldData(Dataset):
             )
         return cls(**sample_parts(config.name, data, pools), world=data, texts=texts, recipe=Embedder.of(data.embedder))
 
-    def train(self, *, bias: float, flips: float, pairs: int, seed: int) -> Pairs:
+    def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
         """Return pairs of the training texts, labelled by the simulated annotators."""
-        drawn = self.world.preferences(Mechanism(bias=bias), flips=flips, pairs=pairs, seed=seed)
+        drawn = self.world.preferences(mechanism, flips=flips, pairs=pairs, seed=seed)
         return replace(drawn, features=self.texts)
+
+    def available(self, *, mechanism: Mechanism, seed: int) -> int:
+        """Return how many pairs the texts make that are collected."""
+        return self.world.collected(mechanism, pairs=1, seed=seed).available
+
+    def seen(self, *, mechanism: Mechanism, pairs: int, seed: int) -> dict[str, float]:
+        """Return the correlation of the world's style and quality, and the share of the training texts."""
+        found = self.world.collected(mechanism, pairs=pairs, seed=seed)
+        return {"style_quality_correlation": found.correlation, "seen_share": found.seen_share}
 
     def embedder(self) -> Embedder:
         """Return the embedder of the vectors."""

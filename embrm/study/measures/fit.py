@@ -2,10 +2,10 @@
 
 A row's arrays are named by `embrm.study.metric.Metric`, whose `FAMILIES` say what each holds. Rows of kind "fit" hold
 accuracy, reliability, and with gold sizes, bon, path, proxy and spread; where detectors look also auroc, points, watch
-and alarm. Their numbers: nll, ece, brier, temperature, members (posterior draws are one). Rows of kind "control"
-(oracle, length, random) hold accuracy, sizes, and bon and path of the rule "mean". Rows of kind "rl" hold run, watch,
-alarm, cloud and latent, and the note `steps`: one mapping a step with its sampled texts. Rows of kind "tuning" hold the
-notes `trials` and `best`.
+and alarm. Their numbers: nll, ece, brier, temperature, members (posterior draws are one), and what `Dataset.seen` says.
+Rows of kind "control" (oracle, length, random) hold accuracy, sizes, and bon and path of the rule "mean". Rows of kind
+"rl" hold run, watch, alarm, cloud and latent, and the note `steps`: one mapping a step with its sampled texts. Rows of
+kind "tuning" hold the notes `trials` and `best`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure(
     found = calibration_report(tempered(reward, temperature), first)
     numbers = {name: float(getattr(found, name)) for name in ("nll", "ece", "brier")}
     members = len(reward.draws) if reward.kind == "members" else 1
-    numbers |= {"temperature": temperature, "members": float(members)}
+    numbers |= {"temperature": temperature, "members": float(members), **_seen(config, data, cell)}
     arrays = accuracies(data, reward.mean)
     arrays[Metric("reliability")] = np.stack([found.confidence, found.accuracy, found.weight])
     if data.gold is not None:
@@ -94,6 +94,10 @@ def measure(
             arrays |= aurocs(data, model, reward.mean, training)
             arrays |= path_detection(config.detection, data, model, reward.mean, training, seed=cell.seed)
     return Row(cell, wanted.key, numbers, arrays, seconds=seconds)
+
+
+def _seen(config: StudyConfig, data: Dataset, cell: Cell) -> Mapping[str, float]:
+    return data.seen(mechanism=config.mechanism(cell.mechanism), pairs=cell.pairs, seed=cell.seed)
 
 
 def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:

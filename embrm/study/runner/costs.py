@@ -41,7 +41,7 @@ class Costs:
 
         cells = ["kind", "dataset", "head", "pairs"]
         table = pq.read_table(path)
-        whole = table.group_by([*cells, "bias", "flips", "seed"]).aggregate([("seconds", "sum")])
+        whole = table.group_by([*cells, "mechanism", "flips", "seed"]).aggregate([("seconds", "sum")])
         mean = whole.group_by(cells).aggregate([("seconds_sum", "mean")]).to_pylist()
         return cls(config, {tuple(row[name] for name in cells): row["seconds_sum_mean"] for row in mean})
 

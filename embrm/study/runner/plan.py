@@ -20,6 +20,7 @@ from embrm.heads import Head
 from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset, identify, kind_of, open_dataset
 from embrm.study.results import Cell, CellKind, key_of
+from embrm.study.schema import OWN_LABELS
 
 TUNING_SEED = 1_000_003  # the next number that is no seed of the study
 CONTROLS = ("oracle", "length", "random")
@@ -138,27 +139,31 @@ def _tuning(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> Itera
     if _is_live(config, data, head):
         flips.add(config.rl.flips)  # type: ignore[union-attr]
     for share in sorted(flips) if head.tuned else ():
-        cell = Cell("tuning", data.name, head.title, tuning_pairs(config), config.bias[-1], share, tuning_seed(config))
-        yield CellBatch("tuning", data, {cell: _key(cell, data, _recipe(head), config.tuning.budget)}, head)
+        title = _mechanisms(config, data)[-1]
+        cell = Cell("tuning", data.name, head.title, tuning_pairs(config), title, share, tuning_seed(config))
+        asked = (_made(config, title), _recipe(head), config.tuning.budget)
+        yield CellBatch("tuning", data, {cell: _key(cell, data, *asked)}, head)
 
 
 def _fits(
     config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]
 ) -> Iterator[CellBatch]:
-    # Labels that are what they are have one bias: the last, which stands for real annotators.
-    biases = config.bias[-1:] if kind_of(data).own_labels else head.bias or config.bias
+    mechanisms = _mechanisms(config, data, head)
     asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
     for pairs in head.pairs or config.pairs:
         detection = config.detection.model_dump() if is_watched(config, head, pairs) else None
         cells = [
-            Cell("fit", data.name, head.title, pairs, bias, flips, seed)
+            Cell("fit", data.name, head.title, pairs, mechanism, flips, seed)
             for flips in head.flips or config.flips  # outermost: fits of one flip fraction share their options
-            for bias in biases
+            for mechanism in mechanisms
             for seed in head.seeds or config.seeds
         ]
         for part in np.array_split(np.arange(len(cells)), math.ceil(len(cells) / CHUNK)):
             chunk = [cells[i] for i in part]
-            keys = {cell: _key(cell, data, *asked, detection, winners.get(cell.flips)) for cell in chunk}
+            keys = {
+                cell: _key(cell, data, *asked, detection, _made(config, cell.mechanism), winners.get(cell.flips))
+                for cell in chunk
+            }
             yield CellBatch("fit", data, keys, head, winners)
 
 
@@ -167,10 +172,21 @@ def _live(
 ) -> Iterator[CellBatch]:
     rl = config.rl
     if rl and _is_live(config, data, head):
-        cell = Cell("rl", data.name, head.title, rl.pairs, rl.bias, rl.flips, rl.seed)
-        asked = rl.model_dump(exclude={"heads", "dataset"})
-        key = _key(cell, data, _recipe(head), asked, config.detection.detectors, winners.get(rl.flips))
+        cell = Cell("rl", data.name, head.title, rl.pairs, rl.mechanism, rl.flips, rl.seed)
+        asked = [rl.model_dump(exclude={"heads", "dataset"}), _made(config, rl.mechanism)]
+        key = _key(cell, data, _recipe(head), *asked, config.detection.detectors, winners.get(rl.flips))
         yield CellBatch("rl", data, {cell: key}, head, winners)
+
+
+def _mechanisms(config: StudyConfig, data: DatasetConfig, head: HeadConfig | None = None) -> Sequence[str]:
+    """Return the titles of the mechanisms that pairs come by, of a head where it asks for some of them."""
+    if kind_of(data).own_labels:
+        return [OWN_LABELS]
+    return (head and head.mechanisms) or list(config.mechanisms)
+
+
+def _made(config: StudyConfig, title: str) -> dict[str, Any]:
+    return asdict(config.mechanism(title))
 
 
 def _is_live(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> bool:

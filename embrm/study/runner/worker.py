@@ -93,7 +93,7 @@ def _alone(
         return _timed(_tune(config, batch, data, cell, key), start)
     from embrm.study.measures.rl import rl
 
-    ((model, training),) = _fitted(_recipe(batch, cell, chosen), [cell], data)
+    ((model, training),) = _fitted(config, _recipe(batch, cell, chosen), [cell], data)
     return _timed(rl(config, data, model, cell, key, training=training), start)
 
 
@@ -102,7 +102,7 @@ def _tune(config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key:
 
     assert batch.head is not None
     recipe = Head.of({"name": batch.head.name, "options": batch.head.options})
-    pairs = data.train(bias=cell.bias, flips=cell.flips, pairs=cell.pairs, seed=cell.seed)
+    pairs = _training(config, data, cell)
     start = time.process_time()
     found = tune(recipe, pairs, budget=config.tuning.budget, seed=tuning_seed(config))
     fitting = time.process_time() - start
@@ -141,7 +141,7 @@ def _fit(
             continue
         recipe = _recipe(batch, cells[0], chosen)
         begin = time.process_time()
-        fitted = _each(recipe, cells, data, wanted, outcome)
+        fitted = _each(config, recipe, cells, data, wanted, outcome)
         fitting = (time.process_time() - begin) / len(cells)
         for cell, (model, training) in fitted.items():
             if cell in wanted:
@@ -160,25 +160,37 @@ def _fit(
 
 
 def _each(
-    recipe: Mapping[str, Any], cells: Sequence[Cell], data: Dataset, wanted: Collection[Cell], outcome: CellOutcome
+    config: StudyConfig,
+    recipe: Mapping[str, Any],
+    cells: Sequence[Cell],
+    data: Dataset,
+    wanted: Collection[Cell],
+    outcome: CellOutcome,
 ) -> dict[Cell, tuple[FittedHead, Pairs]]:
     """Fit cells together, or where that fails those that are wanted, each alone."""
     if len(cells) > 1:
         try:
-            return dict(zip(cells, _fitted(recipe, cells, data), strict=True))
+            return dict(zip(cells, _fitted(config, recipe, cells, data), strict=True))
         except Exception as error:
             outcome.notes.append(f"{cells[0]} and {len(cells) - 1} more: fitted one by one, because together: {error}")
     fitted = {}
     for cell in (cell for cell in cells if cell in wanted):
         with outcome.guarding([cell]):
-            fitted[cell] = _fitted(recipe, [cell], data)[0]
+            fitted[cell] = _fitted(config, recipe, [cell], data)[0]
     return fitted
 
 
-def _fitted(recipe: Mapping[str, Any], cells: Sequence[Cell], data: Dataset) -> list[tuple[FittedHead, Pairs]]:
-    training = [data.train(bias=c.bias, flips=c.flips, pairs=c.pairs, seed=c.seed) for c in cells]
+def _fitted(
+    config: StudyConfig, recipe: Mapping[str, Any], cells: Sequence[Cell], data: Dataset
+) -> list[tuple[FittedHead, Pairs]]:
+    training = [_training(config, data, cell) for cell in cells]
     problems = [Problem(pairs, cell.seed) for pairs, cell in zip(training, cells, strict=True)]
     return list(zip(Head.of(recipe).fit_many(problems), training, strict=True))
+
+
+def _training(config: StudyConfig, data: Dataset, cell: Cell) -> Pairs:
+    mechanism = config.mechanism(cell.mechanism)
+    return data.train(mechanism=mechanism, flips=cell.flips, pairs=cell.pairs, seed=cell.seed)
 
 
 def _timed(row: Row, start: float) -> Row:
