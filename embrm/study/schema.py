@@ -25,10 +25,10 @@ class DatasetConfig(_Part):
 
     Attributes:
         name: what tables call it.
-        kind: "world" is the shipped one; "pool" makes preferences from the gold of a candidate pool, as simulated
-            annotators would; "files" takes a pair file, and a pool file where one is given; "language_model" has a
-            language model write the pool and a reward model judge it. `embrm list datasets` lists those of other
-            packages as well.
+        kind: "world" is the shipped one; "fast" makes a sample of it on the spot, meant for the embedder "static";
+            "pool" makes preferences from the gold of a candidate pool, as simulated annotators would; "files" takes a
+            pair file, and a pool file where one is given; "language_model" has a language model write the pool and a
+            reward model judge it. `embrm list datasets` lists those of other packages as well.
         embedder: whose vectors: of the world "minilm" or "hashing", else any embedder's name.
         embedder_options: fields of its recipe.
         second: of the world, the embedder of a second view, for ensembles across embedders; "" for none.
@@ -40,7 +40,8 @@ class DatasetConfig(_Part):
         policy: what writes: fields of `embrm.policies.causal_lm.CausalLMPolicy`, `model` above all.
         responses: how many a prompt.
         gold: what judges: fields of `embrm.integrations.reward_model.RewardModelGold`.
-        options: what a kind of another package asks for beside these.
+        options: of "fast", `seed` and the fields of `embrm.world.fresh.FreshSize`; and what a kind of another package
+            asks for beside these.
     """
 
     name: str

@@ -15,7 +15,7 @@ from embrm.data.encode import VIEWS
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import OptionError
 from embrm.policies.grammar import GrammarPolicy
-from embrm.world.layout import POOL, STOCK, Layout, draw_stratum, draw_training, joined_responses
+from embrm.world.layout import POOL, STOCK, STRATA, Layout, draw_stratum, draw_training, joined_responses
 from embrm.world.mechanism import Mechanism
 from embrm.world.world import Responses, World
 from embrm.world.world_sample import WorldSample
@@ -30,10 +30,12 @@ PILOTS = (
 
 
 @dataclass(frozen=True)
-class Size:
+class FreshSize:
     """How large a sample is.
 
     Attributes:
+        topics: how many, the first ones; None means all. Each is asked in one wording for training, in the others to
+            choose for.
         stock: texts of π_ref of each training prompt.
         pool: texts of π_ref of each prompt to choose for.
         stratum: texts that each prompt gets in one refinement.
@@ -41,6 +43,7 @@ class Size:
         refinements: at most so many for each pilot.
     """
 
+    topics: int | None = None
     stock: int = STOCK
     pool: int = POOL
     stratum: int = 32
@@ -52,6 +55,8 @@ class Size:
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise OptionError(f"{name} of a fresh sample must be >= {bound}, got {getattr(self, name)}")
+        if self.topics is not None and self.topics < 6:
+            raise OptionError(f"topics of a fresh sample must be >= 6, of which one is held out, got {self.topics}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +82,14 @@ class Fresh(WorldSample):
         return self.embedded
 
 
-def draw_sample(world: World, embedder: Embedder, *, seed: int, size: Size | None = None) -> Fresh:
+def draw_sample(world: World, embedder: Embedder, *, seed: int, size: FreshSize | None = None) -> Fresh:
     """Draw training texts and pools, and refine the pools until the paths of pilot rewards are reliable far enough.
 
     The pilots are linear heads on pairs of fair annotators, of biased ones and of confounded texts. Where the path of
     one is not reliable to `reach`, each prompt gets a stratum of texts more, drawn where that reward leads
     (`ProposalPool.lead`; its probabilities are rounded, so that the texts do not depend on the last digits of a fit).
-    All heads of a study are then followed on the same texts. Known vectors come from the embedder's cache.
+    All heads of a study are then followed on the same texts. From the start there is the shipped data's stratum of
+    overloaded texts, for the test split "counts". Known vectors come from the embedder's cache.
 
     Args:
         world: topics, gold and annotators.
@@ -93,13 +99,19 @@ def draw_sample(world: World, embedder: Embedder, *, seed: int, size: Size | Non
 
     Raises:
         DataError: the world is too small for training pairs and prompts of other wordings.
+        OptionError: more topics are asked for than the world has.
         MissingExtraError: the embedder is not installed.
     """
-    size = size or Size()
-    layout = Layout.of(world, stock=size.stock, pool=size.pool, strata=())
+    size = size or FreshSize()
+    if size.topics is not None:
+        if size.topics > len(world.topics):
+            raise OptionError(f"asked for {size.topics} topics, but the world has {len(world.topics)}; ask for fewer")
+        world = world.only(range(size.topics))
+    layout = Layout.of(world, stock=size.stock, pool=size.pool, strata=STRATA[-1:])
     training = draw_training(world, layout, seed=seed)
     pools = _Pools(world, embedder, seed)
-    pools.add(layout)
+    for number in range(len(layout.proposal.sizes)):
+        pools.add(layout, number)
     sample = _sample(world, layout, embedder, training, pools)
     pilots = _pilots(sample, seed=seed)
     for _ in range(size.refinements):
@@ -109,7 +121,7 @@ def draw_sample(world: World, embedder: Embedder, *, seed: int, size: Size | Non
             break
         for policy in found:
             layout = layout.joined(policy, size=size.stratum)
-            pools.add(layout)
+            pools.add(layout, len(layout.proposal.sizes) - 1)
         sample = _sample(world, layout, embedder, training, pools)
     return sample
 
@@ -122,10 +134,9 @@ class _Pools:
         self.texts: list[list[Responses]] = []  # stratum, prompt
         self.vectors: list[Array] = []  # (prompts, n, d) of each stratum
 
-    def add(self, layout: Layout) -> None:
-        """Write and embed the last stratum of the layout."""
-        last = len(layout.proposal.sizes) - 1
-        written = [draw_stratum(self.world, layout, last, p, seed=self.seed) for p in layout.prompts]
+    def add(self, layout: Layout, stratum: int) -> None:
+        """Write and embed a stratum of the layout for every prompt."""
+        written = [draw_stratum(self.world, layout, stratum, p, seed=self.seed) for p in layout.prompts]
         vectors = _embedded(self.embedder, joined_responses(written))
         self.texts.append(written)
         self.vectors.append(vectors.reshape(len(written), -1, vectors.shape[1]))
