@@ -6,11 +6,13 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
 
 from embrm import embedders
 from embrm.core.arrays import Array
@@ -26,6 +28,7 @@ MANIFEST = "manifest.json"
 # Vectors are stored as multiples of a step: this fraction of their coordinates' root mean square. The error of a
 # coordinate is then step/√12, and files shrink to about 5 bits (4 for hashing) a number when they are packed.
 STEP = {"minilm": 1 / 8, "hashing": 1 / 4}
+CHUNK = 2048  # texts whose vectors are in memory at once
 AGREES = 0.99  # cosine that a vector made anew must have with the stored one; rounding and bfloat16 cost less
 
 
@@ -57,12 +60,14 @@ def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, A
     splits = write_texts(world, seed=seed)
     for name, written in splits.items():
         (folder / f"{name}.jsonl.gz").write_bytes(_packed(world, written))
+    texts = [text for written in splits.values() for text in joint(written)]
     vectors = {}
     for name in EMBEDDERS:
-        texts = [text for written in splits.values() for text in joint(written)]
-        embedded = embedders.get(name)().embed(texts, progress=progress)
-        vectors[name] = _store(folder / f"{name}.npz", name, embedded.vectors, splits)
-        vectors[name]["truncated"] = int(embedded.truncated)
+        levels, vectors[name] = _rounded(name, texts, progress=progress)
+        parts = np.split(levels, np.cumsum([len(written) for written in splits.values()])[:-1])
+        buffer, step = io.BytesIO(), np.float32(vectors[name]["step"])
+        np.savez_compressed(buffer, step=step, **dict(zip(splits, parts, strict=True)))
+        (folder / f"{name}.npz").write_bytes(buffer.getvalue())
     write_answers(folder, seed=seed)
     answers = [f"answers/{name}" for name in (SOURCE, *FILES)]
     files = ["world.yaml", *(f"{name}.jsonl.gz" for name in SPLITS), *(f"{name}.npz" for name in EMBEDDERS), *answers]
@@ -131,23 +136,38 @@ def _packed(world: World, written: Responses) -> bytes:
     return gzip.compress(("\n".join(lines) + "\n").encode("utf-8"), mtime=0)
 
 
-def _store(path: Path, embedder: str, vectors: Array, splits: dict[str, Responses]) -> dict[str, Any]:
-    """Write the rounded vectors of each split, and return how large the rounding error is."""
-    step = np.float32(STEP[embedder] * np.sqrt(np.mean(vectors**2)))
-    levels = np.rint(vectors / step)
-    if np.abs(levels).max() > 127:
-        raise DataError(f"vectors of {embedder} do not fit 8 bits at a step of {step:.3g}; use a larger one")
-    parts = np.split(levels.astype(np.int8), np.cumsum([len(written) for written in splits.values()])[:-1])
-    buffer = io.BytesIO()
-    arrays = {"step": step, **dict(zip(splits, parts, strict=True))}
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    path.write_bytes(buffer.getvalue())
-    cosine = _cosine(levels, vectors)
-    return {
-        "dimension": int(vectors.shape[1]),
+def _rounded(name: str, texts: Sequence[str], *, progress: bool) -> tuple[npt.NDArray[np.int8], dict[str, Any]]:
+    """Return the vectors of texts as multiples of a step `(n, d)`, the step, and how large the rounding error is.
+
+    Vectors are made chunk after chunk, and again for the second look: from the cache, where the embedder has one.
+
+    Raises:
+        DataError: a coordinate is too many steps for 8 bits.
+    """
+    chunks = [texts[i : i + CHUNK] for i in range(0, len(texts), CHUNK)]
+    embedder, squares, cut = embedders.get(name)(), 0.0, 0
+    for chunk in tqdm(chunks, desc=name, unit=f"{CHUNK} texts", disable=not progress):
+        embedded = embedder.embed(chunk)
+        squares += float(np.square(embedded.vectors, dtype=np.float64).sum())
+        cut += embedded.truncated
+    dimension = embedded.vectors.shape[1]
+    step = np.float32(STEP[name] * np.sqrt(squares / (len(texts) * dimension)))
+    out, wrong, lowest = np.empty((len(texts), dimension), dtype=np.int8), 0.0, 1.0
+    for i, chunk in enumerate(chunks):
+        vectors = embedder.embed(chunk).vectors
+        levels = np.rint(vectors / step)
+        if np.abs(levels).max() > 127:
+            raise DataError(f"vectors of {name} do not fit 8 bits at a step of {step:.3g}; use a larger one")
+        out[i * CHUNK : i * CHUNK + len(chunk)] = levels
+        wrong += float(np.square(levels * step - vectors, dtype=np.float64).sum())
+        lowest = min(lowest, float(_cosine(levels, vectors).min()))
+    error = float(np.sqrt(wrong / squares))
+    return out, {
+        "dimension": dimension,
         "step": float(step),
-        "rounding_error": float(np.sqrt(np.mean((levels * step - vectors) ** 2) / np.mean(vectors**2))),
-        "lowest_cosine": float(cosine.min()),
+        "rounding_error": error,
+        "lowest_cosine": lowest,
+        "truncated": cut,
     }
 
 
