@@ -237,6 +237,12 @@ class Shipped:
     def _gold(self, split: str) -> Array:
         return self.world.gold(self.responses[split].counts)
 
+    @property
+    def topics_of_prompts(self) -> IntArray:
+        """Return the topic of each prompt by its number, of which every wording of every topic has one."""
+        wordings = max(len(topic.questions) for topic in self.world.spec.topics)
+        return np.repeat(np.arange(len(self.world.topics)), wordings)
+
     def _prompt(self, written: Responses) -> IntArray:
         wordings = max(len(topic.questions) for topic in self.world.spec.topics)
         return written.topic * wordings + written.question
@@ -251,9 +257,11 @@ class Shipped:
 def joined(parts: Sequence[Features]) -> Features:
     """Return the rows of several features with the same views, one after the other."""
     made = parts[0].embedder
+    clusters = [part.cluster for part in parts if part.cluster is not None]
     return Features(
         {name: np.concatenate([part.views[name] for part in parts]) for name in parts[0].views},
         prompt=np.concatenate([part.prompt for part in parts]),
         length=np.concatenate([part.length for part in parts if part.length is not None]),
         embedder=made if all(part.embedder == made for part in parts) else UNKNOWN,
+        cluster=np.concatenate(clusters) if len(clusters) == len(parts) else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from embrm.bestofn.curves import RELIABLE_ESS
@@ -29,6 +29,8 @@ class Dataset(ABC):
         path_rows: `(T, n)` rows of the pools along which policies are tilted, padded with 0 where `log_weight` is -inf.
         log_weight: `(T, n)` log π_ref − log q.
         gold: `(m,)` gold reward, NaN where none is known; None without any.
+        clusters: `(prompts,)` which cluster (topic, conversation, source) each prompt belongs to, by its number in
+            `features.prompt`; None where each prompt is its own.
         exact: whether the pool is π_ref itself, so that every point of the path is reliable.
         needs: fields of its configuration that must be given.
         own_labels: whether the labels are what they are, so that there is no mechanism to choose.
@@ -43,6 +45,7 @@ class Dataset(ABC):
     log_weight: Array
     gold: Array | None
     exact: bool
+    clusters: IntArray | None = field(default=None, kw_only=True)
     needs: ClassVar[tuple[str, ...]] = ()
     own_labels: ClassVar[bool] = False
 
@@ -90,6 +93,11 @@ class Dataset(ABC):
     def reliable_ess(self) -> float:
         """Effective sample size below which the path is not believed."""
         return 0.0 if self.exact else RELIABLE_ESS
+
+    def cluster(self, rows: IntArray) -> IntArray:
+        """Return the clusters `(r,)` of some rows of the features; each prompt is one where the data names none."""
+        prompt = self.features.prompt[rows]
+        return prompt if self.clusters is None else self.clusters[prompt]
 
     def classes(self, features: Features) -> list[str] | None:
         """Return the class of each row's prompt, for distances to what is usual there, or None where there are none."""

@@ -94,6 +94,7 @@ def pool_parts(name: str, candidates: Candidates, pools: Sequence[IntArray]) -> 
         "log_weight": log_weight,
         "gold": candidates.gold,
         "exact": True,
+        "clusters": by_prompt(candidates.features),
     }
 
 
@@ -109,4 +110,14 @@ def no_pools(name: str, features: Features) -> dict[str, Any]:
         "log_weight": np.zeros((0, 1)),
         "gold": None,
         "exact": True,
+        "clusters": by_prompt(features),
     }
+
+
+def by_prompt(features: Features) -> IntArray | None:
+    """Return the cluster of each prompt by its number, or None where the features have none."""
+    if features.cluster is None:
+        return None
+    out = np.zeros(features.prompt.max() + 1, dtype=np.int64)
+    out[features.prompt] = features.cluster
+    return out

@@ -7,13 +7,14 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from embrm.core.data import Pairs
+from embrm.core.data import Candidates, Pairs
 from embrm.core.registry import register
 from embrm.data.read import read_pairs
 from embrm.embedders import Embedder
 from embrm.errors import DataError
 from embrm.study.datasets._base import Dataset
 from embrm.study.datasets._pools import (
+    by_prompt,
     embedder_of,
     file_hash,
     no_pools,
@@ -65,12 +66,21 @@ class FileData(Dataset):
         if candidates is None:
             parts = no_pools(config.name, test.features)
             return cls(**parts, tests={"test": test}, labelled=labelled, recipe=recipe)
+        if (candidates.features.cluster is None) != (test.features.cluster is None):
+            with_them, without = sorted(
+                (config.pool, config.pairs), key=lambda file: file != _named(candidates, config)
+            )
+            raise DataError(
+                f"dataset '{config.name}': {with_them} says which cluster each prompt belongs to, and {without} does "
+                "not; give both files a column 'cluster', or neither"
+            )
         m = len(candidates.features)
-        features = joined([candidates.features, test.features])
+        above = candidates.features.prompt.max() + 1  # the files number their prompts, and the pools' come first
+        features = joined([candidates.features, replace(test.features, prompt=test.features.prompt + above)])
         pools = np.split(np.arange(m), candidates.offsets[1:-1])
         parts = pool_parts(config.name, candidates, pools)
         gold = None if candidates.gold is None else np.append(candidates.gold, np.full(len(test.features), np.nan))
-        parts |= {"features": features, "gold": gold}
+        parts |= {"features": features, "gold": gold, "clusters": by_prompt(features)}
         held = Pairs(features, test.chosen + m, test.rejected + m)
         return cls(**parts, tests={"test": held}, labelled=labelled, recipe=recipe)
 
@@ -91,6 +101,10 @@ class FileData(Dataset):
     def embedder(self) -> Embedder:
         """Return what embedded both files."""
         return self.recipe
+
+
+def _named(candidates: Candidates, config: DatasetConfig) -> str:
+    return config.pairs if candidates.features.cluster is None else config.pool
 
 
 def _decided(pairs: Pairs, config: DatasetConfig) -> Pairs:

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from embrm.core.arrays import Array, BoolArray, IntArray
-from embrm.core.data import Pairs
+from embrm.core.data import Candidates, Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
@@ -60,11 +60,8 @@ class PoolData(Dataset):
                 "add a 'gold' list to each row, or give kind 'files' with a pair file"
             )
         pools = np.split(np.arange(len(gold)), candidates.offsets[1:-1])
-        order = np.random.default_rng(0).permutation(len(pools))
-        held = np.sort(order[: max(int(len(pools) * TEST_SHARE), 2)])
-        if len(held) < 4 or len(pools) - len(held) < 4:
-            raise DataError(f"dataset '{config.name}': {len(pools)} prompts are too few to split; give at least 16")
-        training = [pools[i] for i in np.setdiff1d(order, held)]
+        held = _held_out(candidates, config)
+        training = [pools[i] for i in np.setdiff1d(np.arange(len(pools)), held)]
         length = candidates.features.length
         assert length is not None
         test = _sampled([pools[i] for i in held], [gold[pools[i]] for i in held], each=TEST_PAIRS, seed=1)
@@ -136,6 +133,19 @@ class PoolData(Dataset):
     def embedder(self) -> Embedder:
         """Return what embedded the pool."""
         return self.recipe
+
+
+def _held_out(candidates: Candidates, config: DatasetConfig) -> IntArray:
+    """Return the pools to measure on: a quarter of the clusters of prompts, which no training pair is about."""
+    of_rows = candidates.features.cluster
+    apart = np.arange(len(candidates)) if of_rows is None else of_rows[candidates.offsets[:-1]]
+    units, unit = np.unique(apart, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(units))
+    held = order[: max(int(len(units) * TEST_SHARE), 2)]
+    if len(held) < 4 or len(units) - len(held) < 4:
+        what = "prompts" if of_rows is None else "clusters of prompts"
+        raise DataError(f"dataset '{config.name}': {len(units)} {what} are too few to split; give at least 16")
+    return np.flatnonzero(np.isin(unit, held))
 
 
 def _shares(able: IntArray, pairs: int) -> IntArray:

@@ -71,6 +71,7 @@ class WorldData(Dataset):
             False,
             data,
             texts,
+            clusters=data.topics_of_prompts,
         )
 
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:

@@ -106,9 +106,9 @@ def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
     assert length is not None
     gold = np.nan_to_num(data.gold) if data.gold is not None else np.zeros(len(length))
     value = {"oracle": gold, "length": length, "random": np.zeros(len(length))}[cell.head]
-    arrays = accuracies(data, value)
+    arrays = accuracies(data, value) | clusters(data)
     if cell.head == "oracle":  # the labels of test pairs are the gold's, and ties among them fall by a coin
-        arrays = {name: np.ones_like(share) for name, share in arrays.items()}
+        arrays |= {name: np.ones_like(share) for name, share in arrays.items() if name.family == "accuracy"}
     if data.gold is not None:
         n = sizes(config, data)
         rows = data.pool_rows
@@ -120,6 +120,14 @@ def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
         else:
             arrays[Metric("path", "mean")] = optimum_path(config, data, value).gold
     return Row(cell, key, arrays=arrays)
+
+
+def clusters(data: Dataset) -> dict[Metric, Array]:
+    """Return which cluster each prompt belongs to: of every split, and of the pools and paths where there are any."""
+    rows = {split: pairs.chosen[np.unique(pairs.prompt, return_index=True)[1]] for split, pairs in data.tests.items()}
+    if data.gold is not None:
+        rows |= {"pool": data.pool_rows[data.pool_offsets[:-1]], "path": data.path_rows[:, 0]}
+    return {Metric("clusters", name): data.cluster(of).astype(np.float64) for name, of in rows.items()}
 
 
 def sizes(config: StudyConfig, data: Dataset) -> IntArray:
