@@ -33,9 +33,11 @@ def read_pairs(
     """Read preference pairs in any layout that `embrm.data.layouts` knows, such as TRL's columns.
 
     There a row has `chosen` and `rejected`, and `prompt` or a beginning that both share; each is text or a list of
-    messages. `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given. A text that stands
-    in several pairs of one prompt becomes one row of the features. Pairs whose texts became one vector are left out. A
-    column `cluster` says which prompts belong together, such as those of a conversation or a source.
+    messages. `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given, and
+    `annotators`, a list of "chosen", "rejected" and "tie": then a pair becomes one of each verdict, with its share
+    as weight. A text that stands in several pairs of one prompt becomes one row of the features. Pairs whose texts
+    became one vector are left out. A column `cluster` says which prompts belong together, such as those of a
+    conversation or a source.
 
     Args:
         source: what `embrm.core.files.read_rows` reads.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 from embrm.bestofn.curves import RELIABLE_ESS
 from embrm.core.arrays import Array, IntArray
@@ -14,6 +14,13 @@ from embrm.embedders import Embedder
 from embrm.study.datasets._registry import registry
 from embrm.study.schema import DatasetConfig
 from embrm.world.mechanism import Mechanism
+
+
+class PairCounter(Protocol):
+    """What counts the training pairs that there are by a mechanism."""
+
+    def __call__(self, *, mechanism: Mechanism, seed: int) -> int:
+        """Return how many; see `Dataset.available`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +65,14 @@ class Dataset(ABC):
     @abstractmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Read what the configuration names."""
+
+    @classmethod
+    def counter(cls, config: DatasetConfig) -> PairCounter | None:
+        """Return `available` of what the configuration names, or None where that is not known before the run.
+
+        Kinds that can count without any vectors do so.
+        """
+        return cls.open(config).available
 
     @abstractmethod
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:

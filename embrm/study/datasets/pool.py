@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from embrm.core.data import Candidates, Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
-from embrm.study.datasets._base import Dataset
+from embrm.study.datasets._base import Dataset, PairCounter
 from embrm.study.datasets._pools import pool_identity, pool_parts, read_pool
 from embrm.study.schema import TEST_SHARE, DatasetConfig
 from embrm.world.collect import Stock, correlation
@@ -52,7 +52,17 @@ class PoolData(Dataset):
     @classmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Read the pool and its vectors, or embed its texts."""
-        recipe, candidates = read_pool(config)
+        return cls._opened(config, embed=True)
+
+    @classmethod
+    def counter(cls, config: DatasetConfig) -> PairCounter | None:
+        """Return what counts the pairs of unequal utility."""
+        return cls._opened(config, embed=False).available
+
+    @classmethod
+    def _opened(cls, config: DatasetConfig, *, embed: bool, **more: Any) -> Self:
+        pool = read_pool(config, embed=embed)
+        candidates = pool.candidates
         gold = candidates.gold
         if gold is None:
             raise DataError(
@@ -71,7 +81,8 @@ class PoolData(Dataset):
             train_rows=training,
             quality=[_standard(gold[rows]) for rows in training],
             liking=[_standard(length[rows]) for rows in training],
-            recipe=recipe,
+            recipe=pool.recipe,
+            **more,
         )
 
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:

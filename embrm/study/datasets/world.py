@@ -10,7 +10,7 @@ import numpy as np
 from embrm.core.data import Features, Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
-from embrm.study.datasets._base import Dataset
+from embrm.study.datasets._base import Dataset, PairCounter
 from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
 from embrm.world import Mechanism, shipped
@@ -73,6 +73,16 @@ class WorldData(Dataset):
             texts,
             clusters=data.topics_of_prompts,
         )
+
+    @classmethod
+    def counter(cls, config: DatasetConfig) -> PairCounter:
+        """Return what counts the pairs that the collected texts make."""
+        data = shipped.load(config.embedder)
+
+        def available(*, mechanism: Mechanism, seed: int) -> int:
+            return data.collected(mechanism, pairs=1, seed=seed).available
+
+        return available
 
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
         """Return pairs of the training texts, labelled by the simulated annotators."""

@@ -137,12 +137,17 @@ def sizes(config: StudyConfig, data: Dataset) -> IntArray:
 
 
 def accuracies(data: Dataset, value: Array) -> dict[Metric, Array]:
-    """Return the accuracy `(prompts,)` of a reward `(m,)` on every split; equal rewards count one half."""
+    """Return the accuracy `(prompts,)` of a reward `(m,)` on every split; equal rewards count one half.
+
+    Pairs count by their weights: of several annotators each has a share of a pair.
+    """
     out: dict[Metric, Array] = {}
     for split, pairs in data.tests.items():
         hit = 0.5 + 0.5 * np.sign(value[pairs.chosen] - value[pairs.rejected])
         prompt = np.unique(pairs.prompt, return_inverse=True)[1]
-        out[Metric("accuracy", split)] = np.bincount(prompt, weights=hit) / np.bincount(prompt)
+        weight = np.ones(len(pairs)) if pairs.weight is None else pairs.weight
+        total = np.bincount(prompt, weights=weight)
+        out[Metric("accuracy", split)] = np.bincount(prompt, weights=hit * weight) / total
     return out
 
 
