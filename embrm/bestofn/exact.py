@@ -136,7 +136,9 @@ def win_score(gold: npt.ArrayLike, *, offsets: npt.ArrayLike | None = None) -> A
     return score.reshape(shape)
 
 
-def oracle_fraction(curve: Curve, oracle: Curve, *, seed: int, level: float = 0.95) -> Interval:
+def oracle_fraction(
+    curve: Curve, oracle: Curve, *, seed: int, level: float = 0.95, cluster: npt.ArrayLike | None = None
+) -> Interval:
     """Return the gold gain over a random response as a fraction of the oracle's at the same size, `(k,)`.
 
     The ratio of the means over prompts, with its bootstrap interval; NaN where the oracle gains nothing (n = 1).
@@ -146,6 +148,7 @@ def oracle_fraction(curve: Curve, oracle: Curve, *, seed: int, level: float = 0.
         oracle: `curve(gold, gold, sizes)` of the same pools and sizes.
         seed: of the bootstrap.
         level: nominal coverage.
+        cluster: `(prompts,)`, see `embrm.metrics.intervals.bootstrap`.
 
     Raises:
         DataError: the two curves are not of the same prompts and sizes.
@@ -166,4 +169,4 @@ def oracle_fraction(curve: Curve, oracle: Curve, *, seed: int, level: float = 0.
         none = np.full(mean.shape[1], np.nan)
         return np.asarray(np.divide(mean[0], mean[1], out=none, where=mean[1] > 1e-12 * np.abs(mean[1]).max()))
 
-    return bootstrap(np.stack(gains, axis=1), seed=seed, statistic=ratio, level=level)
+    return bootstrap(np.stack(gains, axis=1), seed=seed, statistic=ratio, level=level, cluster=cluster)

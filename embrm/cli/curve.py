@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -75,7 +76,8 @@ def command(
       embrm curve model pools.jsonl --selector mean --selector penalised:weight=0.1 --penalty mbr
     """
     from embrm import selectors
-    from embrm.data.texts import gold, read_texts
+    from embrm.data.clusters import clusters
+    from embrm.data.texts import gold, number_prompts, read_texts
     from embrm.evaluation import hacking
     from embrm.evaluation import penalty as choosing
     from embrm.evaluation import rules as comparing
@@ -96,6 +98,8 @@ def command(
     kept = long_enough(texts, wanted, pool=pool)
     rows, offsets = rows_of(texts.offsets, kept)
     golden = comparing.GoldPools.of(golden.gold[rows], offsets, length=[lengths[i] for i in rows])
+    cluster = clusters(texts, number_prompts(texts)[0])
+    golden = replace(golden, cluster=None if cluster is None else cluster[rows][offsets[:-1]])
     recipes = recipes or comparing.usual_rules(reward)
     subtracted = None if penalty is None else penalty.of(texts, scorer, seed=seed)[rows]
     reward = reward_of(reward, rows)

@@ -24,12 +24,15 @@ class Features:
         prompt: `(m,)` integers; rows of one prompt are never split between training and validation.
         length: `(m,)` characters of the response, for the length controls, or None.
         embedder: what made the vectors; a fitted head keeps it, embeds texts with it, and refuses vectors of another.
+        cluster: `(m,)` integers: which prompts are not independent of each other, such as those of one topic, source or
+            conversation; all rows of a prompt have one. None where each prompt is its own.
     """
 
     views: Mapping[str, Array]
     prompt: IntArray
     length: Array | None = None
     embedder: Provenance = UNKNOWN
+    cluster: IntArray | None = None
 
     def __post_init__(self) -> None:
         if not self.views:
@@ -44,6 +47,8 @@ class Features:
         object.__setattr__(self, "embedder", Provenance.of(self.embedder))
         if self.length is not None:
             object.__setattr__(self, "length", as_vector(self.length, "length", m, np.float64))
+        if self.cluster is not None:
+            object.__setattr__(self, "cluster", as_vector(self.cluster, "cluster", m, np.int64))
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -74,6 +79,7 @@ class Features:
             prompt=self.prompt[rows],
             length=None if self.length is None else self.length[rows],
             embedder=self.embedder,
+            cluster=None if self.cluster is None else self.cluster[rows],
         )
 
 
@@ -185,7 +191,7 @@ class Pairs:
         return replace(self, features=self.features.take(rows), chosen=chosen, rejected=rejected)
 
     def split(self, fraction: float, *, seed: int) -> tuple[Pairs, Pairs]:
-        """Split by prompt into (the rest, about `fraction` of the pairs); no prompt stands on both sides.
+        """Split by prompt into (the rest, about `fraction` of the pairs); no prompt or cluster stands on both sides.
 
         Raises:
             DataError: the pairs have a single prompt, so no split by prompt exists.
@@ -193,9 +199,11 @@ class Pairs:
         """
         if not 0 < fraction < 1:
             raise OptionError(f"fraction must be inside (0, 1), got {fraction}")
-        prompts, inverse, counts = np.unique(self.prompt, return_inverse=True, return_counts=True)
+        apart = self.prompt if self.features.cluster is None else self.features.cluster[self.chosen]
+        prompts, inverse, counts = np.unique(apart, return_inverse=True, return_counts=True)
         if len(prompts) < 2:
-            raise DataError("all pairs belong to one prompt, so they cannot be split by prompt; add pairs of others")
+            what = "prompt" if self.features.cluster is None else "cluster of prompts"
+            raise DataError(f"all pairs belong to one {what}, so they cannot be split by {what}; add pairs of others")
         order = np.random.default_rng(seed).permutation(len(prompts))
         # As many prompts as bring the share of pairs nearest to the fraction, and at least one on each side.
         share = np.cumsum(counts[order]) / len(self)

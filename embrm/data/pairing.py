@@ -14,6 +14,7 @@ from embrm.data.numbers import number, number_or
 from embrm.errors import DataError
 
 NUMBERS = {"weight": 1.0, "margin": 0.0, "tie": 0.0}  # with what stands for a missing one
+VERDICTS = ("chosen", "rejected", "tie")  # of one annotator
 _judged = re.compile(r"(chosen|rejected)[ _-]?(score|rating|reward)|(score|rating|reward)[ _-]?(chosen|rejected)")
 
 
@@ -45,6 +46,29 @@ def compared(row: Row, rules: RowRules, faults: Faults) -> list[Row]:
         margins=rules.columns.get("margin") == GAP,
     )
     return [{**kept, **pair} for pair in pairs]
+
+
+def by_verdict(row: Row) -> list[Row]:
+    """Return a pair for each verdict of its annotators, weighted by how many of them gave it, or the pair alone.
+
+    A column `annotators` with a list of "chosen", "rejected" and "tie" says what each of them found; the pair's own
+    `tie`, which is the majority's, then counts no more.
+
+    >>> [(p["chosen"], p["tie"], p["weight"]) for p in by_verdict(
+    ...     {"chosen": "a", "rejected": "b", "annotators": ["chosen", "tie", "chosen"]})]
+    [('a', False, 0.6666666666666666), ('a', True, 0.3333333333333333)]
+    """
+    found = row.get("annotators")
+    if not (isinstance(found, list) and found and all(verdict in VERDICTS for verdict in found)):
+        return [row]
+    weight = number_or(row.get("weight"), "weight", 1.0) or 0.0
+    sides = {"chosen": row.get("chosen"), "rejected": row.get("rejected")}
+    turned = {"chosen": row.get("rejected"), "rejected": row.get("chosen")}
+    return [
+        {**row, **(turned if verdict == "rejected" else sides), "tie": verdict == "tie"}
+        | {"weight": weight * found.count(verdict) / len(found)}
+        for verdict in dict.fromkeys(found)
+    ]
 
 
 def with_numbers(row: Row, rules: RowRules) -> Row:

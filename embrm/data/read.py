@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray, as_matrix, read_npy
 from embrm.core.data import Candidates, Features, Pairs
+from embrm.data.clusters import clusters
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
 from embrm.data.texts import Texts, gold, number_prompts, numbers, read_texts
@@ -31,8 +33,11 @@ def read_pairs(
     """Read preference pairs in any layout that `embrm.data.layouts` knows, such as TRL's columns.
 
     There a row has `chosen` and `rejected`, and `prompt` or a beginning that both share; each is text or a list of
-    messages. `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given. A text that stands
-    in several pairs of one prompt becomes one row of the features. Pairs whose texts became one vector are left out.
+    messages. `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given, and
+    `annotators`, a list of "chosen", "rejected" and "tie": then a pair becomes one of each verdict, with its share
+    as weight. A text that stands in several pairs of one prompt becomes one row of the features. Pairs whose texts
+    became one vector are left out. A column `cluster` says which prompts belong together, such as those of a
+    conversation or a source.
 
     Args:
         source: what `embrm.core.files.read_rows` reads.
@@ -172,10 +177,12 @@ def _features(
     views: Iterable[str],
     progress: bool,
 ) -> Features:
-    number = number_prompts(texts)[0][rows]
+    number = number_prompts(texts)[0]
+    cluster = clusters(texts, number)
+    number, cluster = number[rows], None if cluster is None else cluster[rows]
     if features is not None:
         length = np.array([len(texts.responses[i]) for i in rows], dtype=np.float64)
-        return Features({view: _given(features, texts) for view in views}, number, length=length)
+        return Features({view: _given(features, texts) for view in views}, number, length=length, cluster=cluster)
     done = encode(
         [texts.prompts[i] for i in rows],
         [texts.responses[i] for i in rows],
@@ -185,7 +192,7 @@ def _features(
         progress=progress,
     )
     done.warn()
-    return done.features
+    return replace(done.features, cluster=cluster)
 
 
 def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:

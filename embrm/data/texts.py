@@ -16,7 +16,7 @@ from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts import find_layout, renamed
 from embrm.data.layouts._layout import Row, is_missing, needed
 from embrm.data.numbers import number, number_or
-from embrm.data.pairing import compared, mention_unused, with_numbers
+from embrm.data.pairing import by_verdict, compared, mention_unused, with_numbers
 from embrm.data.prompts import taken_once
 from embrm.errors import DataError
 
@@ -159,7 +159,7 @@ def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
     out = _Found()
     for i, row in turned:
         try:
-            pairs = compared(row, rules, faults) if "ratings" in row else [row]
+            pairs = compared(row, rules, faults) if "ratings" in row else by_verdict(row)
             for k, pair in enumerate(pairs):
                 values = [needed(pair, column) for column in PAIRED]
                 asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=rules.keep_system)
@@ -168,7 +168,7 @@ def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
                     continue
                 if texts[0] == texts[1]:
                     raise DataError("chosen equals rejected; a pair needs two different responses, remove it")
-                named = {"id": f"{faults.rows.label(i)}/{k}"} if "ratings" in row else {}
+                named = {"id": f"{faults.rows.label(i)}/{k}"} if "ratings" in row or len(pairs) > 1 else {}
                 out.add(i, {**with_numbers(pair, rules), **named}, asked, texts)
         except DataError as error:
             faults.add(i, error)

@@ -103,7 +103,10 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int) -> PairReport:
     seen = Preferences.of(reward, pairs)
     sums = pair_sums(seen, hits(reward, pairs), pairs.prompt)
     if len(sums) > 1:
-        found = bootstrap(sums, seed=seed, statistic=pair_numbers)
+        cluster = pairs.features.cluster
+        if cluster is not None:
+            cluster = cluster[pairs.chosen[np.unique(pairs.prompt, return_index=True)[1]]]
+        found = bootstrap(sums, seed=seed, statistic=pair_numbers, cluster=cluster)
     else:  # one prompt cannot be resampled, and its numbers are still worth reporting
         found = Interval(pair_numbers(sums[0]), np.full(3, np.nan), np.full(3, np.nan), n=1, level=0.95)
     accuracy, nll, ece = (
@@ -155,12 +158,14 @@ def pool_report(
     gains = {name: c.gain_per_prompt for name, c in chosen.items()}
     levels["random"] = np.repeat(chosen["gold"].pool_mean[:, None], len(chosen["gold"].sizes), axis=1)
     gains["random"] = np.zeros_like(levels["random"])
+    of_rows = candidates.features.cluster
+    cluster = None if of_rows is None else of_rows[offsets[:-1]]
     return PoolReport(
         chosen["gold"].sizes,
         chosen["gold"].kl,
-        reward={name: bootstrap(x, seed=seed) for name, x in levels.items()},
-        gain={name: bootstrap(x, seed=seed) for name, x in gains.items()},
-        of_oracle=bestofn.oracle_fraction(chosen["gold"], chosen["oracle"], seed=seed),
+        reward={name: bootstrap(x, seed=seed, cluster=cluster) for name, x in levels.items()},
+        gain={name: bootstrap(x, seed=seed, cluster=cluster) for name, x in gains.items()},
+        of_oracle=bestofn.oracle_fraction(chosen["gold"], chosen["oracle"], seed=seed, cluster=cluster),
         prompts=len(candidates),
     )
 

@@ -27,11 +27,13 @@ class GoldPools:
         gold: `(m,)`.
         offsets: `(prompts + 1,)`.
         length: `(m,)` characters, or None.
+        cluster: `(prompts,)` which prompts belong together, or None where each is its own.
     """
 
     gold: Array
     offsets: IntArray
     length: Array | None = None
+    cluster: IntArray | None = None
 
     @classmethod
     def of(
@@ -159,17 +161,17 @@ def compare(
             curves[name] = bestofn.curve(value, g, n, pool=pool, offsets=bounds)
     curves["random"] = replace(curves["random"], kl=np.zeros(len(n)))
     first = next(iter(curves.values())).gold_per_prompt
-    lines = {name: _line(c, first, n, seed=seed) for name, c in curves.items()}
+    lines = {name: _line(c, first, n, seed=seed, cluster=pools.cluster) for name, c in curves.items()}
     return RuleComparison(n, lines, len(rules), len(pools), pool, curves)
 
 
-def _line(curve: Curve, first: Array, sizes: IntArray, *, seed: int) -> RuleLine:
+def _line(curve: Curve, first: Array, sizes: IntArray, *, seed: int, cluster: IntArray | None) -> RuleLine:
     gold = curve.gold_per_prompt
     return RuleLine(
         kl=curve.kl,
-        gold=bootstrap(gold, seed=seed),
-        gain=bootstrap(curve.gain_per_prompt, seed=seed),
-        ahead=bootstrap(gold - first, seed=seed),
+        gold=bootstrap(gold, seed=seed, cluster=cluster),
+        gain=bootstrap(curve.gain_per_prompt, seed=seed, cluster=cluster),
+        ahead=bootstrap(gold - first, seed=seed, cluster=cluster),
         peak=int(sizes[curve.gold.argmax()]),
         drop=peak(gold, seed=seed).drop if len(gold) >= 4 else None,
         standard_error=curve.standard_error,

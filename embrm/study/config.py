@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from embrm import detectors, heads, selectors
 from embrm.core.recipe import build
 from embrm.errors import OptionError
+from embrm.study.config_absent import without_absent
 from embrm.study.config_files import names, read_values
 from embrm.study.datasets import kind_of
 from embrm.study.schema import (
@@ -44,6 +45,8 @@ WRITING = ("world", "language_model")  # kinds of data sets that can write new t
 def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyConfig:
     """Read a shipped configuration by name, or a YAML file by path, and apply overrides such as `pairs=[500]`.
 
+    What names a head, rule, mechanism or data set that an override takes out is left out with a warning.
+
     Args:
         source: a name of `names()`, or a path.
         overrides: `key=value`, set last; `a.b=c` reaches inside, `heads.0.options.beta=0.01` too. Values are YAML.
@@ -53,9 +56,14 @@ def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyC
         OptionError: an unknown key (the nearest is suggested), or a value that cannot be; see also `read_values`.
     """
     values, path = read_values(source)
+    before = _read(values, str(path)) if overrides else None
     for item in overrides:
         _set(values, item)
-    return parse(values, where=str(path))
+    config = _read(values, str(path))
+    if before is not None:
+        config = without_absent(config, before)
+    _check(config, str(path))
+    return config
 
 
 def parse(values: dict[str, Any], *, where: str = "the configuration") -> StudyConfig:
@@ -65,13 +73,17 @@ def parse(values: dict[str, Any], *, where: str = "the configuration") -> StudyC
         OptionError: an unknown key (the nearest is suggested), or a value or combination that cannot be.
         UnknownNameError: no head, selector, detector or kind of data set has that name.
     """
+    config = _read(values, where)
+    _check(config, where)
+    return config
+
+
+def _read(values: dict[str, Any], where: str) -> StudyConfig:
     try:
         config = StudyConfig.model_validate(values)
     except ValidationError as error:
         raise OptionError(f"{where}: {_explain(error)}") from None
-    config = config.model_copy(update={"heads": [h for head in config.heads for h in head.expanded()]})
-    _check(config, where)
-    return config
+    return config.model_copy(update={"heads": [h for head in config.heads for h in head.expanded()]})
 
 
 def _check(config: StudyConfig, where: str) -> None:

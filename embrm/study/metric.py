@@ -77,6 +77,12 @@ FAMILIES: Mapping[str, MetricFamily] = {
         ("prompt",),
         spaced=True,
     ),
+    "clusters": MetricFamily(
+        "of the controls: which cluster each prompt belongs to, such as its topic: prompts of the 'pool' (bon), of the "
+        "'path', and of each split (accuracy), in the order of those arrays",
+        ("prompt",),
+        "prompts",
+    ),
     "sizes": MetricFamily("the n of best-of-n that the smallest pool allows", ("size",)),
     "points": MetricFamily("KL and gold where detectors look", ("point",), "series", ("kl", "gold"), prefix="watch"),
     "watch": MetricFamily("a detector's statistic along the mean reward's path", ("point",), "detector", spaced=True),

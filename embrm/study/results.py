@@ -20,6 +20,7 @@ from embrm.study.metric import Metric
 
 SIZES = Metric("sizes")
 SCHEMA = 2  # of rows on disk; a folder of another one is refused
+Labelling: TypeAlias = tuple[str, float]  # mechanism and flips
 CellKind: TypeAlias = Literal["fit", "control", "tuning", "rl"]
 
 
@@ -40,6 +41,11 @@ class Cell:
     mechanism: str = ""
     flips: float = 0.0
     seed: int = 0
+
+    @property
+    def labelling(self) -> Labelling:
+        """How its training pairs came to be, for which options are chosen alike."""
+        return self.mechanism, self.flips
 
     def __str__(self) -> str:
         if self.kind == "control":

@@ -33,6 +33,8 @@ class DatasetConfig(_Part):
         embedder_options: fields of its recipe.
         second: of the world, the embedder of a second view, for ensembles across embedders; "" for none.
         pool, pairs: paths of the pool file (or a folder with candidates.jsonl.gz and its vectors) and the pair file.
+        columns: what embrm calls a column → what the pair file, or without one the pool, calls it; see `embrm.data`.
+        layout: the name of its layout, as `embrm data layouts` lists them; "" tells it from the columns.
         vectors: path of vectors made elsewhere, one a response of the pool; "" embeds the texts.
         omit: policies that are left out of the pool, such as one that hacks the judge.
         prompts: of "language_model", a file with a prompt a row, or a data set on the hub.
@@ -51,6 +53,8 @@ class DatasetConfig(_Part):
     second: str = ""
     pool: str = ""
     pairs: str = ""
+    columns: dict[str, str] = {}
+    layout: str = ""
     vectors: str = ""
     omit: list[str] = []
     prompts: str = ""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embrm.study.config import StudyConfig
 
 CELL = [field.name for field in dataclasses.fields(Cell)]
-APART = ("cloud", "latent", "sizes")  # points of a figure, and the places of best-of-n
+APART = ("cloud", "latent", "sizes", "clusters")  # points of a figure, places of best-of-n, numbers of clusters
 
 
 def write_tables(results: Results, folder: Path) -> None:

@@ -103,12 +103,8 @@ def draw_sample(world: World, embedder: Embedder, *, seed: int, size: FreshSize 
         MissingExtraError: the embedder is not installed.
     """
     size = size or FreshSize()
-    if size.topics is not None:
-        if size.topics > len(world.topics):
-            raise OptionError(f"asked for {size.topics} topics, but the world has {len(world.topics)}; ask for fewer")
-        world = world.only(range(size.topics))
-    layout = Layout.of(world, stock=size.stock, pool=size.pool, strata=STRATA[-1:])
-    training = draw_training(world, layout, seed=seed)
+    stock = draw_stock(world, seed=seed, size=size)
+    world, layout, training = stock.world, stock.layout, stock.responses["training"]
     pools = _Pools(world, embedder, seed)
     for number in range(len(layout.proposal.sizes)):
         pools.add(layout, number)
@@ -124,6 +120,21 @@ def draw_sample(world: World, embedder: Embedder, *, seed: int, size: FreshSize 
             pools.add(layout, len(layout.proposal.sizes) - 1)
         sample = _sample(world, layout, embedder, training, pools)
     return sample
+
+
+def draw_stock(world: World, *, seed: int, size: FreshSize) -> Fresh:
+    """Return the training texts of `draw_sample` alone, without vectors: all that counting pairs needs.
+
+    Raises:
+        DataError: see `draw_sample`.
+        OptionError: likewise.
+    """
+    if size.topics is not None:
+        if size.topics > len(world.topics):
+            raise OptionError(f"asked for {size.topics} topics, but the world has {len(world.topics)}; ask for fewer")
+        world = world.only(range(size.topics))
+    layout = Layout.of(world, stock=size.stock, pool=size.pool, strata=STRATA[-1:])
+    return Fresh(world, layout, {"training": draw_training(world, layout, seed=seed)}, {})
 
 
 class _Pools:

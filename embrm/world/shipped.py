@@ -105,9 +105,11 @@ class Shipped(WorldSample):
 def joined(parts: Sequence[Features]) -> Features:
     """Return the rows of several features with the same views, one after the other."""
     made = parts[0].embedder
+    clusters = [part.cluster for part in parts if part.cluster is not None]
     return Features(
         {name: np.concatenate([part.views[name] for part in parts]) for name in parts[0].views},
         prompt=np.concatenate([part.prompt for part in parts]),
         length=np.concatenate([part.length for part in parts if part.length is not None]),
         embedder=made if all(part.embedder == made for part in parts) else UNKNOWN,
+        cluster=np.concatenate(clusters) if len(clusters) == len(parts) else None,
     )

@@ -161,6 +161,11 @@ class WorldSample(ABC):
         """How many numbers a topic has among those of the prompts: its prompts are `topic · wordings + wording`."""
         return max(len(topic.questions) for topic in self.world.spec.topics)
 
+    @property
+    def topics_of_prompts(self) -> IntArray:
+        """Return the topic of each prompt by its number, of which every wording of every topic has one."""
+        return np.repeat(np.arange(len(self.world.topics)), self.wordings)
+
     def with_vectors(self, written: Responses, vectors: Array, made: Provenance) -> Features:
         """Return texts as features, with their vectors `(n, d)` and what made them."""
         length = np.array([len(text) for text in written.texts])

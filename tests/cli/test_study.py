@@ -40,7 +40,7 @@ def finished(embrm: Embrm, config: str, workspace: Path, folder: Path) -> Path:
 def test_a_dry_run_counts_and_writes_nothing(embrm: Embrm, config: str) -> None:
     done = embrm("study", "--config", config, "-o", "new", "--dry-run", "--workers", "3")
     assert done.code == 0
-    assert done.out.splitlines()[-1].startswith("11 cells, 6 fits; what is missing takes about ")
+    assert done.out.splitlines()[-1].startswith("12 cells, 6 fits; what is missing takes about ")
     assert done.out.rstrip().endswith("s with 3 workers")
     assert not Path("new").exists()
     done = embrm("study", "--config", config, "-o", "new", "--dry-run", "--json", "--set", "seeds=[0]", "--seed", "7")
@@ -55,7 +55,7 @@ def test_a_run_says_where_it_wrote_and_another_finds_nothing_to_do(embrm: Embrm,
     before = {file: file.stat().st_mtime_ns for file in finished.rglob("*") if file.is_file() and file.stem != "lock"}
     done = embrm("study", "--config", config, "-o", "studied", "--json")
     assert done.code == 0
-    assert (done.json["rows"], done.json["fits"], done.json["failures"]) == (11, 6, {})
+    assert (done.json["rows"], done.json["fits"], done.json["failures"]) == (12, 6, {})
     assert done.json["report"] == "studied/report.html"
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
@@ -89,7 +89,7 @@ def test_seeds_are_shifted_everywhere(embrm: Embrm, config: str, workspace: Path
 def test_failed_cells_are_named_and_the_rest_is_reported(embrm: Embrm, config: str) -> None:
     done = embrm("study", "--config", config, "-o", "studied", "--workers", "1", "--set", "heads.1.options.view=absent")
     assert done.code == 1
-    assert "8 cells, 4 fits" in done.out
+    assert "9 cells, 4 fits" in done.out
     assert "failed: lamps: tuning of mlp, 60 pairs, biased, flips 0.25, seed 1000003: no view 'absent'" in done.err
     assert "failed: lamps: fit of mlp, 60 pairs, biased, flips 0.25, seed 1: no options could be chosen" in done.err
     assert done.err.rstrip().endswith("error: 3 cells failed, see studied/log.txt")

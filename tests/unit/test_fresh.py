@@ -90,6 +90,12 @@ def test_a_study_opens_it_by_its_kind() -> None:
     assert len(data.train(mechanism=Mechanism(confounding=2.0), flips=0.25, pairs=50, seed=0)) == 50
     assert data.believed(data.world.proposal_pool(data.world.gold).path()) >= 1
     assert data.classes(data.features)[0] == data.world.world.spec.topics[0].group
+    count = FastData.counter(config)
+    assert count is not None
+    mechanism = Mechanism(confounding=1.0)
+    assert count(mechanism=mechanism, seed=3) == data.available(mechanism=mechanism, seed=3) > 50
+    assert data.clusters is not None
+    np.testing.assert_array_equal(data.clusters, np.repeat(np.arange(12), 3))
     changed = [
         config,
         config.model_copy(update={"options": options | {"seed": 1}}),

@@ -9,6 +9,7 @@ import pytest
 from embrm.errors import OptionError, UnknownNameError
 from embrm.heads import registry
 from embrm.study.config import load_config, names
+from embrm.study.config_absent import AbsentWarning
 from embrm.study.config_files import CONFIGS
 from embrm.world.mechanism import Mechanism
 
@@ -134,3 +135,19 @@ def test_a_mechanism_is_checked_and_taken_out_with_null(tmp_path: Path) -> None:
             load_config("ci", [faulty, "rules=[{name: mean}]", "detection.heads=[]"])
     with pytest.raises(OptionError, match=r"rl\.mechanism: no 'confused'. There are: fair, biased"):
         load_config("laptop", ["rl.mechanism=confused"])
+
+
+def test_what_an_override_takes_out_takes_along_what_names_it() -> None:
+    with pytest.warns(AbsentWarning, match="left out, .*: rule 'thompson', .*rule 'ibl 0.03', rl, detection") as told:
+        config = load_config("laptop", ["heads=[{name: linear}]"])
+    assert len(told) == 1
+    assert {"mean", "soft", "robust 1"} <= {rule.label for rule in config.rules}
+    assert {rule.label: rule.heads for rule in config.rules}["soft"] == ["linear"]
+    assert config.rl is None
+    with pytest.warns(AbsentWarning, match="head 'hmc', rl"):
+        config = load_config("laptop", ["mechanisms={fair: {}}"])
+    assert "hmc" not in config.titles
+    with pytest.warns(AbsentWarning, match="'rl|: rl"):
+        config = load_config("laptop", ["datasets=[{name: other}]"])
+    with pytest.raises(OptionError, match=r"rule 'soft': heads: no 'linaer'\. Did you mean 'linear'"):
+        load_config("laptop", ["rules=[{name: soft, heads: [linaer]}]", "rl=null"])

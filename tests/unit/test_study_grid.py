@@ -32,7 +32,7 @@ def test_there_is_a_cell_for_everything_that_is_asked_for(pool: Path) -> None:
         ("control", "oracle"): 1,
         ("control", "length"): 1,
         ("control", "random"): 1,
-        ("tuning", "linear"): 2,  # one for each flip fraction
+        ("tuning", "linear"): 4,  # one for each mechanism and flip fraction
         ("tuning", "mlp"): 2,
         ("fit", "linear"): 16,  # 2 seeds, biases, flips, sizes
         ("fit", "mlp"): 8,  # it asks for one mechanism
@@ -40,7 +40,7 @@ def test_there_is_a_cell_for_everything_that_is_asked_for(pool: Path) -> None:
     assert len(set(found.keys.values())) == len(found.keys)
 
 
-def test_options_are_chosen_with_the_nearest_size_the_last_bias_and_a_seed_of_their_own(pool: Path) -> None:
+def test_options_are_chosen_with_the_nearest_size_and_a_seed_of_their_own(pool: Path) -> None:
     seeds = [TUNING_SEED, 3]
     found = planned(
         pool,
@@ -50,7 +50,7 @@ def test_options_are_chosen_with_the_nearest_size_the_last_bias_and_a_seed_of_th
         mechanisms={"fair": {}, "fond": {"bias": 0.5}, "biased": {"bias": 1.0}},
     )
     tuning = {cell for cell in found.keys if cell.kind == "tuning"}
-    assert {(cell.pairs, cell.mechanism) for cell in tuning} == {(60, "biased")}
+    assert {(cell.pairs, cell.mechanism) for cell in tuning} == {(60, title) for title in ("fair", "fond", "biased")}
     assert {cell.seed for cell in tuning} == {TUNING_SEED + 1}
 
 
@@ -67,7 +67,7 @@ def test_batches_share_data_head_and_size_and_hold_at_most_so_many_fits(pool: Pa
     assert max(len(batch.cells) for batch in fits) <= CHUNK
     for batch in fits:
         assert len({(cell.dataset, cell.head, cell.pairs) for cell in batch.cells}) == 1
-        assert set(batch.tuning) == {0.0, 0.1}
+        assert set(batch.tuning) == {(title, flips) for title in ("fair", "biased") for flips in (0.0, 0.1)}
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,11 @@ def test_a_head_that_stands_twice_has_every_cell_once(pool: Path) -> None:
     heads = [{"name": "linear"}, {"name": "linear", "seeds": [1, 2, 3], "mechanisms": ["biased"]}]
     found = planned(pool, heads=heads)
     cells = [cell for batch in found.batches for cell in batch.cells]
-    assert len(cells) == len(set(cells)) == 3 + 1 + 4 + 2
+    assert len(cells) == len(set(cells)) == 3 + 2 + 4 + 2
     tuning = {key for cell, key in found.keys.items() if cell.kind == "tuning"}
-    assert all(set(batch.tuning.values()) == tuning for batch in found.batches if batch.kind == "fit")
+    used = [set(batch.tuning.values()) for batch in found.batches if batch.kind == "fit"]
+    assert used[0] == tuning
+    assert used[1] < tuning  # the biased ones'
 
 
 def test_a_pair_file_has_one_bias_that_of_its_labels(pool: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from embrm.study.results import Cell, Results, Row
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import opened, plan
 from embrm.study.runner.run import _forget_not_run, missing_of, run
+from embrm.study.runner.sizes import SizeWarning
 from embrm.world.mechanism import Mechanism
 from tests.small_study import on_pool, on_world, write_pool
 
@@ -116,7 +116,7 @@ def test_workers_change_nothing(finished: Results, tmp_path: Path) -> None:
     assert table(folder) == table(finished.folder)
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert seen[-1][0] == pytest.approx(seen[-1][1])
-    assert seen[-1][2] == "11 of 11 cells"
+    assert seen[-1][2] == "12 of 12 cells"
 
 
 def test_a_finished_run_is_left_as_it_is(copy: Path, finished: Results) -> None:
@@ -172,31 +172,51 @@ def test_a_part_of_a_study_can_come_first(finished: Results, tmp_path: Path, mon
 
 
 def test_a_failure_stays_with_its_cell(pool: Path, tmp_path: Path) -> None:
+    faulty = {"name": "mlp", "options": {"view": "absent"}, "tuned": False, "mechanisms": ["biased"]}
+    values = on_pool(pool, heads=[{"name": "linear", "tuned": False}, faulty])
+    results = run(parse(values), tmp_path / "run", workers=1)
+    assert {row.cell.head for row in results.rows if row.cell.kind == "fit"} == {"linear"}
+    assert len(results.failures) == 2
+    assert "no view 'absent'" in results.failures["lamps: fit of mlp, 60 pairs, biased, flips 0.25, seed 0"]
+    assert "embrm.errors.DataError: no view 'absent'" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    assert Results.load(tmp_path / "run").failures == results.failures
+    assert len(run(parse(values), tmp_path / "run", workers=1).failures) == 2  # tried again
+    assert not run(
+        parse(values | {"heads": values["heads"][:1]}), tmp_path / "run", workers=1
+    ).failures  # not asked for
+
+
+def test_sizes_that_a_data_set_cannot_give_are_known_before_the_first_cell(pool: Path, tmp_path: Path) -> None:
     pairs = [{"prompt": f"p{i // 3}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(120)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
     data = {"name": "mine", "kind": "files", "pool": str(pool), "pairs": str(tmp_path / "pairs.jsonl")}
     values = on_pool(pool, datasets=[data | {"embedder": "hashing"}], tuning={"budget": 1, "pairs": 60})
-    results = run(parse(values | {"pairs": [60, 1000]}), tmp_path / "run", workers=1)
-    assert {row.cell.pairs for row in results.rows if row.cell.kind == "fit"} == {60}
-    assert len(results.failures) == 4
-    why = results.failures["mine: fit of mlp, 1000 pairs, own labels, flips 0.25, seed 0"]
-    assert re.match(r"dataset 'mine' has \d+ training pairs, asked for 1000", why)
-    log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
-    assert "embrm.errors.DataError: dataset 'mine' has" in log
-    assert Results.load(tmp_path / "run").failures == results.failures
-    assert len(run(parse(values | {"pairs": [60, 1000]}), tmp_path / "run", workers=1).failures) == 4  # tried again
-    assert not run(parse(values), tmp_path / "run", workers=1).failures  # what is not asked for has not failed
+    with pytest.warns(
+        SizeWarning, match=r"'mine' has 90 training pairs \('own labels'\), so what asks for 1000 is left"
+    ):
+        found = plan(parse(values | {"pairs": [60, 1000]}))
+    assert {cell.pairs for cell in found.keys if cell.kind == "fit"} == {60}
+    with pytest.raises(
+        DataError, match=r"has 90 training pairs .*asks for 100 or more; lower 'pairs', as by --set pairs=\[90"
+    ):
+        plan(parse(values | {"pairs": [100]}))
+    thin = on_pool(pool, heads=[{"name": "linear"}], mechanisms={"thin": {"confounding": 4.0}})
+    with pytest.raises(
+        DataError, match=r"'lamps' has \d+ training pairs \('thin'\), and the study asks for 60 or more"
+    ):
+        plan(parse(thin))
+    with pytest.raises(OptionError, match="a pool has no styles that could be unseen, got padding"):
+        plan(parse(on_pool(pool, heads=[{"name": "linear"}], mechanisms={"narrow": {"unseen": ["padding"]}})))
 
 
 def test_where_no_options_can_be_chosen_the_fits_say_so(pool: Path, tmp_path: Path) -> None:
     values = on_pool(pool, heads=[{"name": "linear", "options": {"view": "absent"}}])
     results = run(parse(values), tmp_path / "run", workers=1)
     assert {row.cell.kind for row in results.rows} == {"control"}
-    assert len(results.failures) == 1 + 4
+    assert len(results.failures) == 2 + 4
     why = results.failures["lamps: fit of linear, 60 pairs, fair, flips 0.25, seed 0"]
     assert "see the failure of its tuning" in why
-    (tuning,) = (why for cell, why in results.failures.items() if "tuning of" in cell)
-    assert "no view 'absent'" in tuning
+    assert all("no view 'absent'" in why for cell, why in results.failures.items() if "tuning of" in cell)
 
 
 def test_one_that_cannot_be_fitted_among_others_fails_alone(

@@ -181,13 +181,14 @@ def tuning_table(results: Results) -> Table:
         [
             row.cell.head,
             row.cell.dataset,
+            row.cell.mechanism,
             share(row.cell.flips),
             str(len(row.notes["trials"])),
             _chosen(row.notes["trials"]),
         ]
         for row in results.select(kind="tuning")
     ]
-    return Table("Tuning", ["head", "data set", "flipped", "recipes tried", "chosen"], rows)
+    return Table("Tuning", ["head", "data set", "mechanism", "flipped", "recipes tried", "chosen"], rows)
 
 
 def _chosen(trials: Sequence[dict[str, Any]]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, Self
 
 from embrm.bestofn.tilt import TiltPath
 from embrm.core.arrays import Array, IntArray
@@ -14,6 +14,13 @@ from embrm.embedders import Embedder
 from embrm.study.datasets._registry import registry
 from embrm.study.schema import DatasetConfig
 from embrm.world.mechanism import Mechanism
+
+
+class PairCounter(Protocol):
+    """What counts the training pairs that there are by a mechanism."""
+
+    def __call__(self, *, mechanism: Mechanism, seed: int) -> int:
+        """Return how many; see `Dataset.available`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +36,8 @@ class Dataset(ABC):
         path_rows: `(T, n)` rows of the pools along which policies are tilted, padded with 0 where `log_weight` is -inf.
         log_weight: `(T, n)` log π_ref − log q.
         gold: `(m,)` gold reward, NaN where none is known; None without any.
+        clusters: `(prompts,)` which cluster (topic, conversation, source) each prompt belongs to, by its number in
+            `features.prompt`; None where each prompt is its own.
         exact: whether the pool is π_ref itself, so that every point of the path is reliable.
         needs: fields of its configuration that must be given.
         own_labels: whether the labels are what they are, so that there is no mechanism to choose.
@@ -43,6 +52,7 @@ class Dataset(ABC):
     log_weight: Array
     gold: Array | None
     exact: bool
+    clusters: IntArray | None = field(default=None, kw_only=True)
     needs: ClassVar[tuple[str, ...]] = ()
     own_labels: ClassVar[bool] = False
 
@@ -55,6 +65,14 @@ class Dataset(ABC):
     @abstractmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Read what the configuration names."""
+
+    @classmethod
+    def counter(cls, config: DatasetConfig) -> PairCounter | None:
+        """Return `available` of what the configuration names, or None where that is not known before the run.
+
+        Kinds that can count without any vectors do so.
+        """
+        return cls.open(config).available
 
     @abstractmethod
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
@@ -89,6 +107,11 @@ class Dataset(ABC):
         the training texts that the pairs could have been about before texts were confounded.
         """
         return {}
+
+    def cluster(self, rows: IntArray) -> IntArray:
+        """Return the clusters `(r,)` of some rows of the features; each prompt is one where the data names none."""
+        prompt = self.features.prompt[rows]
+        return prompt if self.clusters is None else self.clusters[prompt]
 
     def classes(self, features: Features) -> list[str] | None:
         """Return the class of each row's prompt, for distances to what is usual there, or None where there are none."""

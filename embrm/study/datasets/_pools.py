@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 
 from embrm.core.arrays import IntArray
 from embrm.core.data import Candidates, Features
+from embrm.data.faults import RowRules
 from embrm.data.read import as_candidates
-from embrm.data.texts import read_texts
+from embrm.data.texts import Texts, read_texts
 from embrm.embedders import Embedder
 from embrm.errors import DataError
 from embrm.study.results import key_of
@@ -36,9 +38,13 @@ def embedder_of(config: DatasetConfig) -> Embedder:
 def pool_identity(config: DatasetConfig) -> str:
     """Return the hash of a pool's file, of its vectors or what embeds it, and of the policies that are left out."""
     path, vectors = _files(config)
-    return key_of(
-        config.kind, file_hash(path), file_hash(vectors) if vectors else embedder_of(config).identity, config.omit
-    )
+    made = file_hash(vectors) if vectors else embedder_of(config).identity
+    return key_of(config.kind, file_hash(path), made, config.omit, reading(config))
+
+
+def reading(config: DatasetConfig) -> list[Any]:
+    """Return how rows are read, of which the hash of a data set has to know."""
+    return [config.columns, config.layout]
 
 
 def file_hash(path: str | Path) -> str:
@@ -49,16 +55,33 @@ def file_hash(path: str | Path) -> str:
         raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a file") from None
 
 
-def read_pool(config: DatasetConfig) -> tuple[Embedder, Candidates]:
-    """Return the embedder, and the pools without the omitted policies."""
+@dataclass(frozen=True, eq=False)
+class ReadPool:
+    """A pool as a file has it.
+
+    Attributes:
+        recipe: what embeds texts.
+        texts: of the whole file.
+        candidates: the pools without the omitted policies.
+    """
+
+    recipe: Embedder
+    texts: Texts
+    candidates: Candidates
+
+
+def read_pool(config: DatasetConfig, *, embed: bool = True) -> ReadPool:
+    """Read a pool's file; without `embed` all its vectors are zero, and only what the file says is of use."""
     path, vectors = _files(config)
-    given = None
-    if vectors:
+    rules = RowRules() if config.pairs else RowRules(columns=config.columns, layout=config.layout or None)
+    texts = read_texts(path, kind="pools", rules=rules)
+    given = None if embed else np.zeros((len(texts), 1))
+    if vectors and embed:
         given = np.load(vectors, allow_pickle=False).astype(np.float32)
         given = given.reshape(-1, given.shape[-1])
     recipe = embedder_of(config)
-    candidates = as_candidates(read_texts(path, kind="pools"), embedder=recipe, features=given)
-    return recipe, _without(candidates, config) if config.omit else candidates
+    candidates = as_candidates(texts, embedder=recipe, features=given)
+    return ReadPool(recipe, texts, _without(candidates, config) if config.omit else candidates)
 
 
 def _without(candidates: Candidates, config: DatasetConfig) -> Candidates:
@@ -94,6 +117,7 @@ def pool_parts(name: str, candidates: Candidates, pools: Sequence[IntArray]) -> 
         "log_weight": log_weight,
         "gold": candidates.gold,
         "exact": True,
+        "clusters": by_prompt(candidates.features),
     }
 
 
@@ -109,4 +133,14 @@ def no_pools(name: str, features: Features) -> dict[str, Any]:
         "log_weight": np.zeros((0, 1)),
         "gold": None,
         "exact": True,
+        "clusters": by_prompt(features),
     }
+
+
+def by_prompt(features: Features) -> IntArray | None:
+    """Return the cluster of each prompt by its number, or None where the features have none."""
+    if features.cluster is None:
+        return None
+    out = np.zeros(features.prompt.max() + 1, dtype=np.int64)
+    out[features.prompt] = features.cluster
+    return out

@@ -14,7 +14,8 @@ from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
 from embrm.world import World
 from embrm.world.data_folder import data_folder
-from embrm.world.fresh import FreshSize, draw_sample
+from embrm.world.fresh import FreshSize, draw_sample, draw_stock
+from embrm.world.world_sample import WorldSample
 
 
 @register
@@ -31,6 +32,12 @@ class FastData(WorldData):
         """Return the hash of the world, the embedder, and how many texts are made from which seed."""
         seed, size = _options(config)
         return key_of(config.kind, file_hash(_world()), embedder_of(config).identity, seed, vars(size))
+
+    @classmethod
+    def stock(cls, config: DatasetConfig) -> WorldSample:
+        """Return the training texts alone, without vectors."""
+        seed, size = _options(config)
+        return draw_stock(World.load(_world()), seed=seed, size=size)
 
     @classmethod
     def open(cls, config: DatasetConfig) -> Self:

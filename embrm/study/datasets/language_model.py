@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Self
 
 from embrm.core.recipe import build
@@ -14,6 +15,7 @@ from embrm.integrations.reward_model import RewardModelGold
 from embrm.lm.checkpoint import Checkpoint, Prompt
 from embrm.policies.causal_lm import CausalLMPolicy
 from embrm.policies.pool_file import write_pool
+from embrm.study.datasets._base import PairCounter
 from embrm.study.datasets.pool import PoolData
 from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
@@ -44,16 +46,21 @@ class LanguageModelData(PoolData):
     def open(cls, config: DatasetConfig) -> Self:
         """Write the pool, or find it in the cache, and read it."""
         asked = _Written.of(config)
-        path = cache_folder() / "pools" / f"{asked.key}.jsonl"
+        path = asked.path
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             asked.gold_model.check()
             n = config.responses
             write_pool(asked.policy, path, prompts=asked.prompts, n=n, seed=0, ids=asked.ids, gold=asked.gold_model)
             asked.policy.release()
-        pool = PoolData.open(config.model_copy(update={"pool": str(path)}))
-        inherited = {field.name: getattr(pool, field.name) for field in fields(pool)}
-        return cls(**inherited, policy=asked.policy, gold_model=asked.gold_model, prompts=asked.prompts)
+        more = {"policy": asked.policy, "gold_model": asked.gold_model, "prompts": asked.prompts}
+        return cls._opened(config.model_copy(update={"pool": str(path)}), embed=True, **more)
+
+    @classmethod
+    def counter(cls, config: DatasetConfig) -> PairCounter | None:
+        """Return what counts the pairs of the pool, once it is written."""
+        path = _Written.of(config).path
+        return PoolData.counter(config.model_copy(update={"pool": str(path)})) if path.exists() else None
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,10 @@ class _Written:
     ids: Sequence[str]
     prompts: Sequence[Prompt]
     key: str
+
+    @property
+    def path(self) -> Path:
+        return cache_folder() / "pools" / f"{self.key}.jsonl"
 
     @classmethod
     def of(cls, config: DatasetConfig) -> _Written:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from embrm.core.arrays import Array, BoolArray, IntArray
-from embrm.core.data import Pairs
+from embrm.core.data import Candidates, Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
-from embrm.study.datasets._base import Dataset
+from embrm.study.datasets._base import Dataset, PairCounter
 from embrm.study.datasets._pools import pool_identity, pool_parts, read_pool
 from embrm.study.schema import TEST_SHARE, DatasetConfig
 from embrm.world.collect import Stock, correlation
@@ -52,7 +52,17 @@ class PoolData(Dataset):
     @classmethod
     def open(cls, config: DatasetConfig) -> Self:
         """Read the pool and its vectors, or embed its texts."""
-        recipe, candidates = read_pool(config)
+        return cls._opened(config, embed=True)
+
+    @classmethod
+    def counter(cls, config: DatasetConfig) -> PairCounter | None:
+        """Return what counts the pairs of unequal utility."""
+        return cls._opened(config, embed=False).available
+
+    @classmethod
+    def _opened(cls, config: DatasetConfig, *, embed: bool, **more: Any) -> Self:
+        pool = read_pool(config, embed=embed)
+        candidates = pool.candidates
         gold = candidates.gold
         if gold is None:
             raise DataError(
@@ -60,11 +70,8 @@ class PoolData(Dataset):
                 "add a 'gold' list to each row, or give kind 'files' with a pair file"
             )
         pools = np.split(np.arange(len(gold)), candidates.offsets[1:-1])
-        order = np.random.default_rng(0).permutation(len(pools))
-        held = np.sort(order[: max(int(len(pools) * TEST_SHARE), 2)])
-        if len(held) < 4 or len(pools) - len(held) < 4:
-            raise DataError(f"dataset '{config.name}': {len(pools)} prompts are too few to split; give at least 16")
-        training = [pools[i] for i in np.setdiff1d(order, held)]
+        held = _held_out(candidates, config)
+        training = [pools[i] for i in np.setdiff1d(np.arange(len(pools)), held)]
         length = candidates.features.length
         assert length is not None
         test = _sampled([pools[i] for i in held], [gold[pools[i]] for i in held], each=TEST_PAIRS, seed=1)
@@ -74,7 +81,8 @@ class PoolData(Dataset):
             train_rows=training,
             quality=[_standard(gold[rows]) for rows in training],
             liking=[_standard(length[rows]) for rows in training],
-            recipe=recipe,
+            recipe=pool.recipe,
+            **more,
         )
 
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
@@ -136,6 +144,19 @@ class PoolData(Dataset):
     def embedder(self) -> Embedder:
         """Return what embedded the pool."""
         return self.recipe
+
+
+def _held_out(candidates: Candidates, config: DatasetConfig) -> IntArray:
+    """Return the pools to measure on: a quarter of the clusters of prompts, which no training pair is about."""
+    of_rows = candidates.features.cluster
+    apart = np.arange(len(candidates)) if of_rows is None else of_rows[candidates.offsets[:-1]]
+    units, unit = np.unique(apart, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(units))
+    held = order[: max(int(len(units) * TEST_SHARE), 2)]
+    if len(held) < 4 or len(units) - len(held) < 4:
+        what = "prompts" if of_rows is None else "clusters of prompts"
+        raise DataError(f"dataset '{config.name}': {len(units)} {what} are too few to split; give at least 16")
+    return np.flatnonzero(np.isin(unit, held))
 
 
 def _shares(able: IntArray, pairs: int) -> IntArray:

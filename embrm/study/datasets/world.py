@@ -10,7 +10,7 @@ import numpy as np
 from embrm.core.data import Features, Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
-from embrm.study.datasets._base import Dataset
+from embrm.study.datasets._base import Dataset, PairCounter
 from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
 from embrm.world import Mechanism, shipped
@@ -53,6 +53,21 @@ class WorldData(Dataset):
             )
         return cls(**sample_parts(config.name, data, pools), world=data, texts=texts, recipe=Embedder.of(data.embedder))
 
+    @classmethod
+    def stock(cls, config: DatasetConfig) -> WorldSample:
+        """Return a sample with the training texts, whose vectors nobody will ask for."""
+        return shipped.load(config.embedder)
+
+    @classmethod
+    def counter(cls, config: DatasetConfig) -> PairCounter:
+        """Return what counts the pairs that the collected texts make."""
+        data = cls.stock(config)
+
+        def available(*, mechanism: Mechanism, seed: int) -> int:
+            return data.collected(mechanism, pairs=1, seed=seed).available
+
+        return available
+
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
         """Return pairs of the training texts, labelled by the simulated annotators."""
         drawn = self.world.preferences(mechanism, flips=flips, pairs=pairs, seed=seed)
@@ -90,4 +105,5 @@ def sample_parts(name: str, data: WorldSample, features: Features) -> dict[str, 
         "log_weight": data.proposal_pool(np.zeros(n)).log_weight,
         "gold": data.gold,
         "exact": False,
+        "clusters": data.topics_of_prompts,
     }

@@ -106,9 +106,9 @@ def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
     assert length is not None
     gold = np.nan_to_num(data.gold) if data.gold is not None else np.zeros(len(length))
     value = {"oracle": gold, "length": length, "random": np.zeros(len(length))}[cell.head]
-    arrays = accuracies(data, value)
+    arrays = accuracies(data, value) | clusters(data)
     if cell.head == "oracle":  # the labels of test pairs are the gold's, and ties among them fall by a coin
-        arrays = {name: np.ones_like(share) for name, share in arrays.items()}
+        arrays |= {name: np.ones_like(share) for name, share in arrays.items() if name.family == "accuracy"}
     if data.gold is not None:
         n = sizes(config, data)
         rows = data.pool_rows
@@ -122,6 +122,14 @@ def control(config: StudyConfig, data: Dataset, cell: Cell, key: str) -> Row:
     return Row(cell, key, arrays=arrays)
 
 
+def clusters(data: Dataset) -> dict[Metric, Array]:
+    """Return which cluster each prompt belongs to: of every split, and of the pools and paths where there are any."""
+    rows = {split: pairs.chosen[np.unique(pairs.prompt, return_index=True)[1]] for split, pairs in data.tests.items()}
+    if data.gold is not None:
+        rows |= {"pool": data.pool_rows[data.pool_offsets[:-1]], "path": data.path_rows[:, 0]}
+    return {Metric("clusters", name): data.cluster(of).astype(np.float64) for name, of in rows.items()}
+
+
 def sizes(config: StudyConfig, data: Dataset) -> IntArray:
     """Return the n of best-of-n: those asked for, as far as the smallest pool goes, and that pool itself."""
     smallest = int(np.diff(data.pool_offsets).min())
@@ -129,12 +137,17 @@ def sizes(config: StudyConfig, data: Dataset) -> IntArray:
 
 
 def accuracies(data: Dataset, value: Array) -> dict[Metric, Array]:
-    """Return the accuracy `(prompts,)` of a reward `(m,)` on every split; equal rewards count one half."""
+    """Return the accuracy `(prompts,)` of a reward `(m,)` on every split; equal rewards count one half.
+
+    Pairs count by their weights: of several annotators each has a share of a pair.
+    """
     out: dict[Metric, Array] = {}
     for split, pairs in data.tests.items():
         hit = 0.5 + 0.5 * np.sign(value[pairs.chosen] - value[pairs.rejected])
         prompt = np.unique(pairs.prompt, return_inverse=True)[1]
-        out[Metric("accuracy", split)] = np.bincount(prompt, weights=hit) / np.bincount(prompt)
+        weight = np.ones(len(pairs)) if pairs.weight is None else pairs.weight
+        total = np.bincount(prompt, weights=weight)
+        out[Metric("accuracy", split)] = np.bincount(prompt, weights=hit * weight) / total
     return out
 
 

@@ -19,7 +19,8 @@ from embrm.errors import DataError, OptionError
 from embrm.heads import Head
 from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset, identify, kind_of, open_dataset
-from embrm.study.results import Cell, CellKind, key_of
+from embrm.study.results import Cell, CellKind, Labelling, key_of
+from embrm.study.runner.sizes import limit, possible
 from embrm.study.schema import OWN_LABELS
 
 TUNING_SEED = 1_000_003  # the next number that is no seed of the study
@@ -39,14 +40,15 @@ class CellBatch:
         dataset: where the pairs come from.
         cells: cell → key of its row.
         head: the head; None for controls.
-        tuning: flips → key of the row that says which options to take; empty where the head is taken as it is.
+        tuning: mechanism and flips → key of the row that says which options to take; empty where the head is taken as
+            it is.
     """
 
     kind: CellKind
     dataset: DatasetConfig
     cells: Mapping[Cell, str]
     head: HeadConfig | None = None
-    tuning: Mapping[float, str] = field(default_factory=dict)
+    tuning: Mapping[Labelling, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         first = next(iter(self.cells))
@@ -77,18 +79,21 @@ class Plan:
 
 
 def plan(config: StudyConfig) -> Plan:
-    """Return the cells of a study; the data sets are opened, since a key holds the hash of the data.
+    """Return the cells of a study; a key holds the hash of the data, and of sizes those are asked for that there are.
 
     Raises:
-        DataError: a data set cannot be read.
+        DataError: a data set cannot be read, or has fewer training pairs than the smallest size.
+        OptionError: a data set does not know what a mechanism asks for.
     """
     batches: list[CellBatch] = []
     for data in config.datasets:
         batches.append(_controls(config, data))
+        seeds = {*config.seeds, tuning_seed(config), *(seed for head in config.heads for seed in head.seeds or ())}
+        sizes = {title: possible(config, data, title, seeds=seeds) for title in _mechanisms(config, data)}
         for head in config.heads:
-            tuning = list(_tuning(config, data, head))
-            winners = {cell.flips: key for batch in tuning for cell, key in batch.cells.items()}
-            batches += [*tuning, *_fits(config, data, head, winners), *_live(config, data, head, winners)]
+            tuning = list(_tuning(config, data, head, sizes))
+            winners = {cell.labelling: key for batch in tuning for cell, key in batch.cells.items()}
+            batches += [*tuning, *_fits(config, data, head, winners, sizes), *_live(config, data, head, winners)]
     order = ("control", "tuning", "fit", "rl")
     return Plan(config, sorted(_once(batches), key=lambda batch: order.index(batch.kind)))
 
@@ -123,58 +128,65 @@ def tuning_seed(config: StudyConfig) -> int:
     return next(seed for seed in range(TUNING_SEED, TUNING_SEED + len(config.seeds) + 1) if seed not in config.seeds)
 
 
-def tuning_pairs(config: StudyConfig) -> int:
-    """Return the number of pairs that options are chosen with."""
-    return min(config.pairs, key=lambda pairs: (abs(pairs - config.tuning.pairs), pairs))
-
-
 def _controls(config: StudyConfig, data: DatasetConfig) -> CellBatch:
     cells = [Cell("control", data.name, name) for name in CONTROLS]
     return CellBatch("control", data, {cell: _key(cell, data, _measured(config)) for cell in cells})
 
 
-def _tuning(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> Iterator[CellBatch]:
-    """Yield one batch for each flip fraction: options that suit clean labels need not suit noisy ones."""
-    flips = set(head.flips or config.flips)
-    if _is_live(config, data, head):
-        flips.add(config.rl.flips)  # type: ignore[union-attr]
-    for share in sorted(flips) if head.tuned else ():
-        title = _mechanisms(config, data)[-1]
-        cell = Cell("tuning", data.name, head.title, tuning_pairs(config), title, share, tuning_seed(config))
+def _tuning(
+    config: StudyConfig, data: DatasetConfig, head: HeadConfig, sizes: Mapping[str, Sequence[int]]
+) -> Iterator[CellBatch]:
+    """Yield one batch for each way of labelling: validation pairs are like those of training, as nobody has others."""
+    labelling = {(title, share) for title in _mechanisms(config, data, head) for share in head.flips or config.flips}
+    if config.rl and _is_live(config, data, head):
+        labelling.add((config.rl.mechanism, config.rl.flips))
+    for title, share in sorted(labelling) if head.tuned else ():
+        pairs = min(sizes[title], key=lambda n: (abs(n - config.tuning.pairs), n))
+        cell = Cell("tuning", data.name, head.title, pairs, title, share, tuning_seed(config))
         asked = (_made(config, title), _recipe(head), config.tuning.budget)
         yield CellBatch("tuning", data, {cell: _key(cell, data, *asked)}, head)
 
 
 def _fits(
-    config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]
+    config: StudyConfig,
+    data: DatasetConfig,
+    head: HeadConfig,
+    winners: Mapping[Labelling, str],
+    sizes: Mapping[str, Sequence[int]],
 ) -> Iterator[CellBatch]:
-    mechanisms = _mechanisms(config, data, head)
     asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
     for pairs in head.pairs or config.pairs:
         detection = config.detection.model_dump() if is_watched(config, head, pairs) else None
         cells = [
             Cell("fit", data.name, head.title, pairs, mechanism, flips, seed)
-            for flips in head.flips or config.flips  # outermost: fits of one flip fraction share their options
-            for mechanism in mechanisms
+            for flips in head.flips or config.flips  # outermost: fits of one way of labelling share their options
+            for mechanism in _mechanisms(config, data, head)
             for seed in head.seeds or config.seeds
+            if pairs in sizes[mechanism]
         ]
-        for part in np.array_split(np.arange(len(cells)), math.ceil(len(cells) / CHUNK)):
+        for part in np.array_split(np.arange(len(cells)), math.ceil(len(cells) / CHUNK) or 1):
             chunk = [cells[i] for i in part]
             keys = {
-                cell: _key(cell, data, *asked, detection, _made(config, cell.mechanism), winners.get(cell.flips))
+                cell: _key(cell, data, *asked, detection, _made(config, cell.mechanism), winners.get(cell.labelling))
                 for cell in chunk
             }
             yield CellBatch("fit", data, keys, head, winners)
 
 
 def _live(
-    config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[float, str]
+    config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[Labelling, str]
 ) -> Iterator[CellBatch]:
     rl = config.rl
     if rl and _is_live(config, data, head):
+        most = limit(config, data, rl.mechanism, seeds=[rl.seed])
+        if most is not None and most < rl.pairs:
+            raise DataError(
+                f"dataset '{data.name}' has {most} training pairs, and 'rl' asks for {rl.pairs}; lower them"
+            )
         cell = Cell("rl", data.name, head.title, rl.pairs, rl.mechanism, rl.flips, rl.seed)
         asked = [rl.model_dump(exclude={"heads", "dataset"}), _made(config, rl.mechanism)]
-        key = _key(cell, data, _recipe(head), *asked, config.detection.detectors, winners.get(rl.flips))
+        winner = winners.get((rl.mechanism, rl.flips))
+        key = _key(cell, data, _recipe(head), *asked, config.detection.detectors, winner)
         yield CellBatch("rl", data, {cell: key}, head, winners)
 
 

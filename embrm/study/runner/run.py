@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from embrm.core.files import check_writable
 from embrm.errors import OptionError
 from embrm.study.config import StudyConfig
-from embrm.study.results import Results, Row
+from embrm.study.results import Labelling, Results, Row
 from embrm.study.runner.costs import Costs
 from embrm.study.runner.engine import TRIES, EngineName, compute
 from embrm.study.runner.journal import Journal, writing
@@ -22,7 +22,7 @@ from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan
 from embrm.study.runner.worker import CellOutcome, TunedRecipe, work
 from embrm.study.table import write_tables
 
-Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[float, TunedRecipe]]
+Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[Labelling, TunedRecipe]]
 PHASES = (("control", "tuning"), ("fit",), ("rl",))  # fits take the options that tuning chose
 
 
@@ -140,17 +140,17 @@ class _StudyRun:
 
     def _job(self, batch: CellBatch) -> Job:
         """Return a batch with the keys of its missing rows and the options that tuning chose."""
-        chosen: dict[float, TunedRecipe] = {}
-        for flips, key in batch.tuning.items():
+        chosen: dict[Labelling, TunedRecipe] = {}
+        for labelling, key in batch.tuning.items():
             path = self._path(key)
             if path.exists():
                 row = Row.load(path)
-                chosen[flips] = {"recipe": row.notes["best"], "temperature": row.numbers["temperature"]}
+                chosen[labelling] = {"recipe": row.notes["best"], "temperature": row.numbers["temperature"]}
         keys = set()
         for cell, key in batch.cells.items():
             if not self._path(key).exists():
                 self.journal.failures.pop(str(cell), None)
-                if batch.tuning and cell.flips not in chosen:
+                if batch.tuning and cell.labelling not in chosen:
                     self.journal.failed(cell, "no options could be chosen for it, see the failure of its tuning")
                 else:
                     keys.add(key)

@@ -19,7 +19,7 @@ from embrm.errors import EmbrmError
 from embrm.heads import FittedHead, Head
 from embrm.study.config import StudyConfig
 from embrm.study.datasets import Dataset
-from embrm.study.results import Cell, Row
+from embrm.study.results import Cell, Labelling, Row
 from embrm.study.runner.plan import CellBatch, opened, tuning_seed
 
 TunedRecipe: TypeAlias = Mapping[str, Any]  # what the row of tuning says: `recipe` and `temperature`
@@ -51,7 +51,7 @@ class CellOutcome:
 
 
 def work(
-    config: StudyConfig, batch: CellBatch, missing: Collection[str], chosen: Mapping[float, TunedRecipe]
+    config: StudyConfig, batch: CellBatch, missing: Collection[str], chosen: Mapping[Labelling, TunedRecipe]
 ) -> CellOutcome:
     """Compute a batch and return its missing rows.
 
@@ -61,7 +61,7 @@ def work(
         config: the study.
         batch: the cells.
         missing: keys of the rows that are wanted.
-        chosen: flips → the options that tuning chose.
+        chosen: mechanism and flips → the options that tuning chose.
     """
     outcome = CellOutcome()
     wanted = {cell: key for cell, key in batch.cells.items() if key in missing}
@@ -81,7 +81,7 @@ def work(
 
 
 def _alone(
-    config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key: str, chosen: Mapping[float, TunedRecipe]
+    config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key: str, chosen: Mapping[Labelling, TunedRecipe]
 ) -> Row:
     """Return the row of a control, of a choice of options, or of a training run."""
     start = time.process_time()
@@ -114,10 +114,10 @@ def _tune(config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key:
     return Row(cell, key, numbers, notes=notes, seconds={"fit": fitting})
 
 
-def _recipe(batch: CellBatch, cell: Cell, chosen: Mapping[float, TunedRecipe]) -> dict[str, Any]:
+def _recipe(batch: CellBatch, cell: Cell, chosen: Mapping[Labelling, TunedRecipe]) -> dict[str, Any]:
     assert batch.head is not None
     as_given = {"name": batch.head.name, "options": batch.head.options}
-    recipe: dict[str, Any] = chosen[cell.flips]["recipe"] if batch.tuning else as_given
+    recipe: dict[str, Any] = chosen[cell.labelling]["recipe"] if batch.tuning else as_given
     return recipe
 
 
@@ -126,7 +126,7 @@ def _fit(
     batch: CellBatch,
     data: Dataset,
     wanted: Mapping[Cell, str],
-    chosen: Mapping[float, TunedRecipe],
+    chosen: Mapping[Labelling, TunedRecipe],
     outcome: CellOutcome,
 ) -> None:
     """Fit the cells that share their options together, all of them, and measure those that are wanted."""
@@ -134,7 +134,7 @@ def _fit(
 
     assert batch.head is not None
     alike: dict[str, list[Cell]] = defaultdict(list)
-    for cell in batch.cells if not batch.tuning else (c for c in batch.cells if c.flips in chosen):
+    for cell in batch.cells if not batch.tuning else (c for c in batch.cells if c.labelling in chosen):
         alike[fingerprint(_recipe(batch, cell, chosen))].append(cell)
     for cells in alike.values():
         if not wanted.keys() & set(cells):
@@ -153,7 +153,7 @@ def _fit(
                         model,
                         FitCell(batch.head, cell, wanted[cell]),
                         training=training,
-                        temperature=chosen[cell.flips]["temperature"] if batch.tuning else 1.0,
+                        temperature=chosen[cell.labelling]["temperature"] if batch.tuning else 1.0,
                         seconds={"fit": fitting},
                     )
                     outcome.rows.append(_timed(row, start))

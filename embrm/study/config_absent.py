@@ -1,0 +1,71 @@
+"""What a configuration says of heads, rules, mechanisms and data sets that an override took out of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+
+from embrm.study.schema import HeadConfig, RLConfig, RuleConfig, StudyConfig
+
+
+class AbsentWarning(UserWarning):
+    """Parts of a configuration are left out, because an override took out what they are about."""
+
+
+def without_absent(config: StudyConfig, before: StudyConfig) -> StudyConfig:
+    """Return a configuration without the parts that name what an override took out, and warn of them.
+
+    A name that was not there before either is a mistake, and stays to be found.
+
+    Args:
+        config: after the overrides.
+        before: the configuration that was overridden.
+    """
+    gone = _Gone(config, before)
+    rules = [rule for rule in map(gone.rule, config.rules) if rule is not None]
+    heads = [head for head in map(gone.head, config.heads) if head is not None]
+    left = [f"rule '{rule.label}'" for rule in config.rules if rule.label not in {kept.label for kept in rules}]
+    left += [f"head '{head.title}'" for head in config.heads if head.title not in {kept.title for kept in heads}]
+    rl = gone.rl(config.rl)
+    left += ["rl"] if config.rl and rl is None else []
+    watched = gone.less(config.detection.heads, gone.titles)
+    left += ["detection"] if config.detection.heads and not watched else []
+    if left:
+        warnings.warn(
+            f"left out, as what they are about was taken out by an override: {', '.join(dict.fromkeys(left))}",
+            AbsentWarning,
+            stacklevel=2,
+        )
+    detection = config.detection.model_copy(update={"heads": watched})
+    return config.model_copy(update={"rules": rules, "heads": heads, "rl": rl, "detection": detection})
+
+
+class _Gone:
+    """Names that were there before, and are no more."""
+
+    def __init__(self, config: StudyConfig, before: StudyConfig) -> None:
+        self.titles = set(before.titles) - set(config.titles)
+        self.labels = {rule.label for rule in before.rules} - {rule.label for rule in config.rules}
+        self.mechanisms = before.mechanisms.keys() - config.mechanisms.keys()
+        self.datasets = {data.name for data in before.datasets} - {data.name for data in config.datasets}
+
+    @staticmethod
+    def less(names: Sequence[str], gone: Iterable[str]) -> list[str]:
+        return [name for name in names if name not in set(gone)]
+
+    def rule(self, rule: RuleConfig) -> RuleConfig | None:
+        heads = self.less(rule.heads, self.titles)
+        return rule.model_copy(update={"heads": heads}) if heads or not rule.heads else None  # none would mean all
+
+    def head(self, head: HeadConfig) -> HeadConfig | None:
+        mechanisms = head.mechanisms and self.less(head.mechanisms, self.mechanisms)
+        if head.mechanisms and not mechanisms:
+            return None
+        rules = None if head.rules is None else self.less(head.rules, self.labels)
+        return head.model_copy(update={"mechanisms": mechanisms, "rules": rules})
+
+    def rl(self, rl: RLConfig | None) -> RLConfig | None:
+        heads = self.less(rl.heads, self.titles) if rl else []
+        if rl is None or not heads or rl.mechanism in self.mechanisms or rl.dataset in self.datasets:
+            return None
+        return rl.model_copy(update={"heads": heads})
