@@ -122,7 +122,7 @@ def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt
     whole = _points(log_weight, proxy, gold, eta)
     spread = np.stack([_variance(log_weight, x) for x in (proxy, gold)])
     bias = _bias(eta, whole, _halves(log_weight, proxy, gold, eta, whole), spread)
-    return TiltPath(eta, *whole[:4], bias=bias)
+    return TiltPath(eta, whole[0], whole[1], whole[2], whole[3], bias)
 
 
 def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> Array:
@@ -153,10 +153,10 @@ def _halves(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array, w
     """
     out = np.zeros_like(whole)
     for start in (0, 1):
-        part = [x[:, start::2] for x in (log_weight, proxy, gold)]
-        able = np.isfinite(part[0]).any(axis=1)
+        log_w, r, g = (x[:, start::2] for x in (log_weight, proxy, gold))
+        able = np.isfinite(log_w).any(axis=1)
         if able.any():
-            out[:, :, able] += _points(*(x[able] for x in part), inverse_beta) / 2
+            out[:, :, able] += _points(log_w[able], r[able], g[able], inverse_beta) / 2
         out[:, :, ~able] += whole[:, :, ~able] / 2
     return out
 
@@ -177,7 +177,7 @@ def _bias(inverse_beta: Array, whole: Array, halves: Array, variance: Array) -> 
     back = np.divide(off_kl, climb, out=np.zeros_like(climb), where=climb > 0)
     sd = np.sqrt(variance.mean(axis=1))
     bias = [np.abs(x - back * slope) / s if s > 0 else 0 * kl for x, slope, s in zip(off, (var, cov), sd, strict=True)]
-    return np.maximum(*bias)
+    return np.asarray(np.maximum(*bias))
 
 
 def _variance(log_weight: Array, value: Array) -> Array:

@@ -65,8 +65,9 @@ def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, A
     for name in EMBEDDERS:
         levels, vectors[name] = _rounded(name, texts, progress=progress)
         parts = np.split(levels, np.cumsum([len(written) for written in splits.values()])[:-1])
-        buffer, step = io.BytesIO(), np.float32(vectors[name]["step"])
-        np.savez_compressed(buffer, step=step, **dict(zip(splits, parts, strict=True)))
+        arrays: dict[str, Any] = {"step": np.float32(vectors[name]["step"]), **dict(zip(splits, parts, strict=True))}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
         (folder / f"{name}.npz").write_bytes(buffer.getvalue())
     write_answers(folder, seed=seed)
     answers = [f"answers/{name}" for name in (SOURCE, *FILES)]

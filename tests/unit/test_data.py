@@ -47,7 +47,7 @@ def test_splits_are_what_they_say(data: Shipped) -> None:
     assert not set(training.topic) & set(held_out)
     assert set(pools.topic) == set(range(len(data.world.topics)))
     for split in ("in", "topics", "counts"):
-        test = data.test_pairs(split)  # type: ignore[arg-type]
+        test = data.test_pairs(split)
         assert len(test) >= 400
         # No prompt of a test pair was trained on.
         assert not set(test.prompt) & set(data.features["training"].prompt)

@@ -112,7 +112,7 @@ def test_bad_requests() -> None:
         ({"topics": 3}, "topics of a fresh sample must be >= 6, of which one is held out, got 3"),
     ):
         with pytest.raises(OptionError, match=message):
-            FreshSize(**options)  # type: ignore[arg-type]
+            FreshSize(**options)
     with pytest.raises(OptionError, match="asked for 999 topics, but the world has"):
         draw(size=FreshSize(topics=999))
     config = DatasetConfig(name="f", kind="fast", embedder="hashing")
