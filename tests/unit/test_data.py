@@ -241,7 +241,7 @@ def test_bad_requests(data: Shipped) -> None:
         data.preferences(Mechanism(bias=0), pairs=9999999, seed=0)
     with pytest.raises(UnknownNameError, match=r"no test split 'out'\. There are: in, topics, counts"):
         data.test_pairs("out")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"proxy must be \(\d+,\), one for each row of proposals\(\), got \(3,\)"):
+    with pytest.raises(DataError, match=r"proxy must have shape \(46592,\) for the rows of proposals\(\), got \(3,\)"):
         data.proposal_pool(np.zeros(3))
 
 

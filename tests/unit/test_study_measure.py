@@ -97,9 +97,10 @@ def inform(world: Dataset) -> tuple[FittedHead, Pairs, Row]:
 
 def test_the_world_is_what_is_shipped(world: Dataset) -> None:
     assert world.gold is not None
-    assert {split: len(pairs) for split, pairs in world.tests.items()} == {"in": 2816, "topics": 512, "counts": 551}
+    assert {split: len(pairs) for split, pairs in world.tests.items()} == {"in": 11136, "topics": 2176, "counts": 811}
     for pairs in world.tests.values():
         assert (world.gold[pairs.chosen] >= world.gold[pairs.rejected]).all()
+    np.testing.assert_array_equal(world.path_rows[:, :128].ravel(), world.pool_rows)  # a prompt's pool is in its path
     weight = np.exp(world.log_weight)
     np.testing.assert_allclose((weight / weight.sum(axis=1, keepdims=True)).sum(axis=1), 1)
     # Under π_ref the stratified pool and the plain one have the same mean gold.
