@@ -121,7 +121,7 @@ def test_best_of_n_and_accuracy_are_those_of_the_mean_reward(
         assert row.arrays[Metric("bon", "mean")][i, 0] == pytest.approx(gold[mine].mean())
         assert row.arrays[Metric("bon", "mean")][i, -1] == pytest.approx(gold[mine][value[mine].argmax()])
     pairs = world.tests["topics"]
-    right = value[pairs.chosen] > value[pairs.rejected]
+    right = (value[pairs.chosen] > value[pairs.rejected]) + 0.5 * (value[pairs.chosen] == value[pairs.rejected])
     np.testing.assert_allclose(
         row.arrays[Metric("accuracy", "topics")], [right[pairs.prompt == p].mean() for p in np.unique(pairs.prompt)]
     )
