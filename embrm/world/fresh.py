@@ -104,11 +104,13 @@ def draw_sample(world: World, embedder: Embedder, *, seed: int, size: FreshSize 
     """
     size = size or FreshSize()
     stock = draw_stock(world, seed=seed, size=size)
-    world, layout, training = stock.world, stock.layout, stock.responses["training"]
+    world, layout = stock.world, stock.layout
     pools = _Pools(world, embedder, seed)
     for number in range(len(layout.proposal.sizes)):
         pools.add(layout, number)
-    sample = _sample(world, layout, embedder, training, pools)
+    written = stock.responses["training"]
+    texts = stock.with_vectors(written, _embedded(embedder, written), provenance_of(embedder))
+    sample = pools.beside(stock, texts, layout)
     pilots = _pilots(sample, seed=seed)
     for _ in range(size.refinements):
         leads = [_lead(sample, model, reach=size.reach) for model in pilots]
@@ -118,7 +120,7 @@ def draw_sample(world: World, embedder: Embedder, *, seed: int, size: FreshSize 
         for policy in found:
             layout = layout.joined(policy, size=size.stratum)
             pools.add(layout, len(layout.proposal.sizes) - 1)
-        sample = _sample(world, layout, embedder, training, pools)
+        sample = pools.beside(stock, texts, layout)
     return sample
 
 
@@ -152,22 +154,15 @@ class _Pools:
         self.texts.append(written)
         self.vectors.append(vectors.reshape(len(written), -1, vectors.shape[1]))
 
-    def joined(self) -> tuple[Responses, Array]:
-        """Return all texts, prompt by prompt, and their vectors `(m, d)`."""
-        texts = joined_responses([part for prompt in zip(*self.texts, strict=True) for part in prompt])
+    def beside(self, stock: Fresh, texts: Features, layout: Layout) -> Fresh:
+        """Return the sample of these training texts and of all pools so far, prompt by prompt."""
+        written = joined_responses([part for prompt in zip(*self.texts, strict=True) for part in prompt])
         vectors = np.concatenate(self.vectors, axis=1)
-        return texts, vectors.reshape(-1, vectors.shape[2])
-
-
-def _sample(world: World, layout: Layout, embedder: Embedder, training: Responses, pools: _Pools) -> Fresh:
-    written, vectors = pools.joined()
-    made = provenance_of(embedder)
-    plain = Fresh(world, layout, {"training": training, "pools": written}, {})
-    features = {
-        "training": plain.with_vectors(training, _embedded(embedder, training), made),
-        "pools": plain.with_vectors(written, vectors, made),
-    }
-    return Fresh(world, layout, plain.written, features)
+        features = stock.with_vectors(written, vectors.reshape(-1, vectors.shape[2]), texts.embedder)
+        training = stock.responses["training"]
+        return Fresh(
+            stock.world, layout, {"training": training, "pools": written}, {"training": texts, "pools": features}
+        )
 
 
 def _embedded(embedder: Embedder, written: Responses) -> Array:
