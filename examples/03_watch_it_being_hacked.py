@@ -42,8 +42,8 @@ for point in np.unique(np.linspace(0, path.end, 12).astype(int)):
     drawn[point] = rows
 
 top = int(gold[: path.end + 1].argmax())
-lost = (gold[top] - gold[path.end]) / (gold[top] - gold[0])
-print(f"\ngold peaks at {kl[top]:.1f} nats and has lost {lost:.0%} of its gain at {kl[path.end]:.1f} nats;")
+gain, lost = gold[top] - gold[0], gold[top] - gold[path.end]
+print(f"\ngold gains {gain:.2f} until {kl[top]:.1f} nats and then loses {lost:.2f} until {kl[path.end]:.1f} nats;")
 print("the proxy never stops rising: on its own it cannot tell you. The detector's p-value falls as the policy leaves")
 print("the training texts: from there on the reward extrapolates, rightly or wrongly.\n")
 
