@@ -42,5 +42,5 @@ def command(
 
     check_output(output)
     scorer = Scorer(model, load_model(model), source.reading)
-    texts = read_texts(file, rules=rules)
+    texts = read_texts(file, rules=scorer.rules(rules))
     _render.emit_rows(score_rows(texts, scorer.reward(texts), draws=not no_draws), output, as_json=as_json)

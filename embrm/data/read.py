@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray, as_matrix, read_npy
-from embrm.core.data import Candidates, Features, Pairs
+from embrm.core.data import Candidates, Features, Pairs, Provenance
 from embrm.data.clusters import clusters
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
@@ -182,13 +182,15 @@ def _features(
     number, cluster = number[rows], None if cluster is None else cluster[rows]
     if features is not None:
         length = np.array([len(texts.responses[i]) for i in rows], dtype=np.float64)
-        return Features({view: _given(features, texts) for view in views}, number, length=length, cluster=cluster)
+        views_given, made = {view: _given(features, texts) for view in views}, Provenance(keep_system=texts.keep_system)
+        return Features(views_given, number, length=length, embedder=made, cluster=cluster)
     done = encode(
         [texts.prompts[i] for i in rows],
         [texts.responses[i] for i in rows],
         embedder=Embedder.of(embedder) if isinstance(embedder, str) else embedder,
         views=views,
         prompt=number,
+        keep_system=texts.keep_system,
         progress=progress,
     )
     done.warn()

@@ -36,6 +36,7 @@ class Texts:
         responses: `m` responses.
         offsets: `(rows + 1,)` which texts each row gave.
         account: the layout that was taken, how many rows were read and how many left out, and what else was lost.
+        keep_system: whether system turns stayed in the prompts.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Texts:
     responses: list[str]
     offsets: IntArray
     account: dict[str, Any] = field(default_factory=dict)
+    keep_system: bool = False
 
     def __len__(self) -> int:
         return len(self.responses)
@@ -101,7 +103,8 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
     account |= {"equal_texts": equal} if equal else {}
     columns = {column for row in rows.values for column in row}
     mention_unused(form, columns, rules, prompted=any(found.prompts))
-    return Texts(form, rows.replace(found.values, found.kept), found.prompts, found.responses, found.offsets, account)
+    kept = rows.replace(found.values, found.kept)
+    return Texts(form, kept, found.prompts, found.responses, found.offsets, account, bool(rules.keep_system))
 
 
 def read_prompts(source: str | Path, *, rules: RowRules = AS_IT_IS) -> tuple[list[str], list[str | list[Row]]]:
@@ -162,7 +165,7 @@ def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
             pairs = compared(row, rules, faults) if "ratings" in row else by_verdict(row)
             for k, pair in enumerate(pairs):
                 values = [needed(pair, column) for column in PAIRED]
-                asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=rules.keep_system)
+                asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=bool(rules.keep_system))
                 if texts[0] == texts[1] and len(pairs) > 1:
                     faults.lost("pairs of equal texts with different ratings were left out")
                     continue
@@ -189,7 +192,7 @@ def _pool_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
                 raise DataError(f"responses must be a list of at least one response, got {short(pool)}")
             _check_columns(row, len(pool))
             places = [f"responses[{j}]" for j in range(len(pool))]
-            asked, texts = taken_once(needed(row, "prompt"), pool, places, keep_system=rules.keep_system)
+            asked, texts = taken_once(needed(row, "prompt"), pool, places, keep_system=bool(rules.keep_system))
             seen[name] = i
             out.add(i, row, asked, texts)
         except DataError as error:
@@ -228,7 +231,9 @@ def _single_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowR
         try:
             prompt = row.get("prompt")
             given = "" if is_missing(prompt) else prompt
-            asked, texts = taken_once(given, [needed(row, "response")], ["response"], keep_system=rules.keep_system)
+            asked, texts = taken_once(
+                given, [needed(row, "response")], ["response"], keep_system=bool(rules.keep_system)
+            )
             out.add(i, row, asked, texts)
         except DataError as error:
             faults.add(i, error)

@@ -91,7 +91,21 @@ def test_check_counts_what_is_odd_and_shows_what_heads_see(embrm: Run, workspace
     expected |= {"both_ways": 2, "equal_texts": 1, "without_prompt": 0, "cut_texts": 0, "become_equal": 0}
     assert found["counts"] == expected
     assert found["examples"][0] == ["p0\n\ngood 0", "p0\n\nbad 0"]
-    assert "read as pools, pools" in embrm("data", "check", "pools.jsonl").out
+    assert found["label_noise"]["text"].startswith("label noise is not estimated: label noise needs pairs")
+    pools = embrm("data", "check", "pools.jsonl", "--json").json
+    assert (pools["layout"], pools["kind"], pools["label_noise"]) == ("pools", "pools", None)
+
+
+def test_check_estimates_label_noise_and_says_what_it_assumes(embrm: Run, workspace: Path) -> None:
+    rows = pairs(400)
+    for row in rows[::5]:
+        row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
+    write("flipped.jsonl", rows)
+    result = embrm("data", "check", "flipped.jsonl", "--embedder", "hashing", "--json")
+    noise = result.json["label_noise"]
+    assert noise["rate"] == pytest.approx(0.2, abs=0.05)
+    assert noise["low"] < 0.2 < noise["high"]
+    assert "each label is flipped with one probability whatever the pair" in noise["text"]
 
 
 def test_the_layouts_are_listed(embrm: Run) -> None:
