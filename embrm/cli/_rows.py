@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,6 @@ from embrm.errors import OptionError
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
-    from embrm.data.texts import Texts
 
 _OPTIONS = (
     click.option(
@@ -47,6 +46,13 @@ _REFERENCE = (
         help="What the file of reference texts calls its columns; --columns unless given.",
     ),
     click.option("--reference-layout", metavar="NAME", help="Its layout; --layout unless given."),
+)
+
+
+stream = click.option(
+    "--stream",
+    is_flag=True,
+    help="Read the file in blocks, for one larger than memory: JSON Lines, Parquet, Arrow, or shards of such.",
 )
 
 
@@ -93,9 +99,16 @@ def typed(*given: RowRules) -> list[str]:
     return [name for field, name in names.items() if any(getattr(g, field) != getattr(plain, field) for g in given)]
 
 
-def account(texts: Texts, pairs: int, rules: RowRules) -> tuple[dict[str, Any], str]:
-    """Return what became of the rows of a file of pairs, and the same in one line: nothing is lost untold."""
-    told = {**texts.account, "pairs": pairs, "became_equal": len(texts.rows) - pairs, **rules.record}
+def account(found: Mapping[str, Any], pairs: int, kept: int, rules: RowRules) -> tuple[dict[str, Any], str]:
+    """Return what became of the rows of a file of pairs, and the same in one line: nothing is lost untold.
+
+    Args:
+        found: the account of the texts.
+        pairs: how many were read.
+        kept: how many of them have two different vectors.
+        rules: how they were read.
+    """
+    told = {**found, "pairs": kept, "became_equal": pairs - kept, **rules.record}
     lost = {name: count for name, count in told.items() if count and name not in ("layout", "rows", "pairs")}
     return told, f"read as {told['layout']}: {told['rows']} rows" + "".join(f", {n}: {c}" for n, c in lost.items())
 

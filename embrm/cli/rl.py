@@ -160,7 +160,7 @@ def _train_lm(
     **typed: Any,
 ) -> tuple[Trajectory, int | None]:
     from embrm.core.settings import read_settings
-    from embrm.data.texts import read_prompts
+    from embrm.data.prompts import read_prompts
     from embrm.errors import OptionError
     from embrm.integrations.grpo import GRPO
     from embrm.integrations.reward_model import RewardModelGold

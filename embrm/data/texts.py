@@ -11,7 +11,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.core.files import Rows, read_rows
-from embrm.data.chat import conversation, short
+from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts import find_layout, renamed
 from embrm.data.layouts._layout import Row, is_missing, needed
@@ -85,12 +85,17 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
         DataError: see `read_pairs` and `read_candidates`.
         OptionError: a column that the rules name is not there.
     """
-    rows = renamed(read_rows(source, stop=False), rules.columns)
+    return texts_of(read_rows(source, stop=False), kind=kind, rules=rules)
+
+
+def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
+    """Return the texts of rows; see `read_texts`."""
+    rows = renamed(rows, rules.columns)
     faults = Faults(rows)
     if not len(rows):
         faults.settle(rules)
     name, layout = find_layout(rows, name=rules.layout, kind=None if kind in _CHOICES else kind)
-    form = _form(kind, layout.kinds)
+    form = form_of(kind, layout.kinds)
     turn = layout.turn if form == "texts" else layout.judged
     try:
         turned = list(turn(rows, faults, rules))
@@ -107,28 +112,8 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
     return Texts(form, kept, found.prompts, found.responses, found.offsets, account, bool(rules.keep_system))
 
 
-def read_prompts(source: str | Path, *, rules: RowRules = AS_IT_IS) -> tuple[list[str], list[str | list[Row]]]:
-    """Read the ids (the line's number where a row has none) and prompts of a file; messages stay messages.
-
-    Raises:
-        DataError: a row has no prompt, or it is neither text nor a list of messages.
-    """
-    rows = renamed(read_rows(source), rules.columns)
-    faults, kept = Faults(rows), []
-    prompts: list[str | list[Row]] = []
-    for i, row in enumerate(rows.values):
-        try:
-            said = conversation(needed(row, "prompt"), "prompt")
-        except DataError as error:
-            faults.add(i, error)
-            continue
-        kept.append(rows.label(i))
-        prompts.append(said if isinstance(said, str) else [{"role": r, "content": text} for r, text in said])
-    faults.settle(rules)
-    return kept, prompts
-
-
-def _form(kind: str | None, kinds: Sequence[str]) -> str:
+def form_of(kind: str | None, kinds: Sequence[str]) -> str:
+    """Return which of the kinds that a layout gives is read where `kind` is wanted; see `read_texts`."""
     if kind == "judged":
         return next((k for k in kinds if k != "texts"), "texts")
     if kind == "compared":

@@ -128,6 +128,41 @@ def test_ratings_are_converted(embrm: Run, workspace: Path) -> None:
     assert embrm("convert", "rated.jsonl", "-", "--min-gap", "-1").code == 2
 
 
+def test_a_file_in_blocks_gives_the_same_model_scores_and_rows(embrm: Run, workspace: Path) -> None:
+    fit = ("fit", "prefs.jsonl", "--head", "linear", "--embedder", "hashing")
+    whole = embrm(*fit, "-o", "whole", "--json").json
+    blocks = embrm(*fit, "-o", "blocks", "--stream", "--json").json
+    assert {**whole, "model": None} == {**blocks, "model": None}
+    assert embrm(*fit, "-o", "other", "--stream", "--features", "x.npy").code == 2
+    scores = [embrm("score", "whole", "pools.jsonl", *more).out for more in ((), ("--stream",))]
+    assert scores[0] == scores[1] != ""
+    assert embrm("score", "whole", "pools.jsonl", "--stream", "--features", "x.npy").code == 2
+    rows = [embrm("convert", "prefs.jsonl", "-", *more).out for more in ((), ("--stream",))]
+    assert rows[0] == rows[1] != ""
+    told = embrm("convert", "prefs.jsonl", "out.jsonl", "--stream", "--json").json
+    assert (told["kind"], told["written"], told["rows"]) == ("pairs", 80, 80)
+    assert embrm("convert", "prefs.jsonl", "out.parquet", "--stream").code == 2
+
+
+def test_reference_texts_have_columns_of_their_own(embrm: Run, workspace: Path) -> None:
+    lines = [json.loads(line) for line in Path("prefs.jsonl").read_text().splitlines()]
+    names = {"prompt": "ask", "chosen": "winner", "rejected": "loser"}
+    write("other.jsonl", [{theirs: row[ours] for ours, theirs in names.items()} for row in lines])
+    how = ("--reference-columns", ",".join(f"{ours}={theirs}" for ours, theirs in names.items()))
+    both = ("--columns", how[1])
+    plain = embrm("detect", "model", "prefs.jsonl", "pools.jsonl", "--json")
+    assert embrm("detect", "model", "other.jsonl", "pools.jsonl", "--json", *how).json == plain.json
+    assert embrm("detect", "model", "other.jsonl", "pools.jsonl", *both).code == 2  # the pools have no such columns
+    assert embrm("detect", "model", "other.jsonl", "other.jsonl", *both).code in (0, 3)
+    rule = ("--selector", "penalised", "--penalty", "mahalanobis", "--reference")
+    for command in ("select", "curve"):
+        known = embrm(command, "model", "pools.jsonl", *rule, "prefs.jsonl")
+        assert known.code == 0, known.err
+        assert embrm(command, "model", "pools.jsonl", *rule, "other.jsonl", *how).out == known.out
+    run = embrm("rl", "model", "-o", "run", *how)
+    assert (run.code, "the policy 'grammar' has no --columns" in run.err) == (2, True)
+
+
 def test_short_pools_are_left_out_of_curves_and_named(embrm: Run, workspace: Path) -> None:
     rows = [json.loads(line) for line in Path("pools.jsonl").read_text().splitlines()]
     rows[0] |= {"responses": rows[0]["responses"][:1], "gold": rows[0]["gold"][:1], "policy": ["p"]}
