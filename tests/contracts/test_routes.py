@@ -59,6 +59,8 @@ def rows_of(layout: str, asked: Turns, said: str) -> list[Row]:
         "rated_pools": [{**two, "ratings": [2, 1]}],
         "ranked_answers": [{"prompt": asked, "answers": [{"answer": said, "rank": 1}, {"answer": OTHER, "rank": 2}]}],
         "alpaca_eval": [{"instruction": asked, "output": text, "generator": text} for text in (said, OTHER)],
+        "voted": [{"prompt": asked, "response_a": said, "response_b": OTHER, "votes": ["a", "a"]}],
+        "conversations": [{"messages": [*asked, {"role": "assistant", "content": text}]} for text in (said, OTHER)],
         "pools": [{"id": "a", **two}],
         "texts": [{"prompt": asked, "completion": text} for text in (said, OTHER)],
     }

@@ -14,6 +14,26 @@ from embrm.errors import DataError, OptionError
 NEEDED = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
 
 
+JOIN = 'join both by question_id and write a row {"id": …, "prompt": …, "responses": […], "policy": […]} a question'
+HALVES = {  # what is half of something, and where the other half is
+    ("question_id", "choices"): f"answers of MT-Bench, whose questions are in another file; {JOIN}",
+    ("question_id", "turns"): f"questions of MT-Bench, whose answers are in other files; {JOIN}",
+    (
+        "custom_id",
+        "response",
+    ): "results of a batch of requests, whose prompts are in another file; join both by custom_id "
+    'and write rows {"prompt": …, "response": …}',
+}
+WRITE = "`embrm generate` writes some, or name their column by --columns response=NAME"
+ALONE = {  # all that there is, beside what says where it came from
+    ("prompt",): f"prompts and no responses; {WRITE}",
+    ("question",): f"questions and no responses; {WRITE}",
+    ("instruction", "output"): "an instruction and an output; read the output as a response by --columns "
+    "response=output, or name the system that wrote it in a column 'generator'",
+}
+ASIDE = ("id", "dataset", "source", "category", "subset", "input")
+
+
 def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str, RowLayout]:
     """Return the name of a file's layout and the layout.
 
@@ -69,6 +89,11 @@ def _misspelt_prompt(columns: Columns) -> str | None:
 
 
 def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
+    half = next((told for columns, told in HALVES.items() if found.issuperset(columns)), None)
+    if half is None and kind in (None, "texts"):
+        half = next((told for columns, told in ALONE.items() if found - set(ASIDE) == set(columns)), None)
+    if half is not None:
+        return f"{rows.name} has {half} (found: {', '.join(sorted(found))})"
     more = "`embrm data layouts` lists what is known; --columns chosen=NAME,… renames"
     if kind is not None:
         missing = next((n for n in NEEDED[kind] if n not in found), None)
