@@ -10,7 +10,7 @@ from embrm.core.files import read_rows
 from embrm.data.chat import conversation, prompt_text, spoken, without_thinking, written
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts._find import renamed
-from embrm.data.layouts._layout import ASKS, Columns, Row, asking, is_missing, needed, with_prompt
+from embrm.data.layouts._layout import ASKS, Columns, Row, asking, found_columns, is_missing
 from embrm.data.templates import Turn
 from embrm.errors import DataError
 
@@ -42,7 +42,9 @@ def read_prompts(source: str | Path, *, rules: RowRules | None = None) -> tuple[
     ask = (lambda row: row.get(talks[0])) if talks else asking(columns)
     for i, row in enumerate(rows.values):
         try:
-            prompts.append(_unanswered(conversation(needed(with_prompt(row, ask(row)), "prompt"), "prompt")))
+            if is_missing(value := ask(row)):
+                raise DataError(f"has no 'prompt'; {found_columns(row, 'prompt')}")
+            prompts.append(_unanswered(conversation(value, "prompt")))
         except DataError as error:
             faults.add(i, error)
             continue

@@ -12,6 +12,7 @@ import pytest
 from embrm.data import RowRules, read_pairs
 from embrm.data.faults import ReadingWarning
 from embrm.data.layouts import get, names
+from embrm.data.prompts import read_prompts
 from embrm.data.texts import read_texts
 from embrm.data.write import common_rows, write_any
 from embrm.embedders import get as embedder
@@ -80,7 +81,6 @@ def test_converted_pairs_read_as_the_raw_ones(name: str, suffix: str, tmp_path: 
         {"prompt": "p", "completions": [{"response": "b", "score": 1}, {"response": "a", "score": "4"}]},
         {"prompt": "p", "answers": [{"answer": "b", "rank": 2.0}, {"answer": "a", "rank": 1.0}]},
         {"prompt": "p", "responses": ["b", "a"], "ranking": [1, 0]},
-        {"prompt": "p", "response1": "b", "response2": "a", "annotator1": 2, "annotator2": None},
         {"context": "p", "response1": "a", "response2": "b", "individual_preference": [{"score": -2}]},
         {"question": "p", "answer_a": "b", "answer_b": "a", "votes": {"ann": "answer_b"}},
     ],
@@ -140,7 +140,6 @@ def test_votes_that_say_nothing_are_named(columns: Row, message: str, tmp_path: 
         ),
         ({"question_id": 81, "choices": [{"turns": ["a"]}], "model_id": "m"}, "pools", "answers of MT-Bench"),
         ({"question_id": 81, "turns": ["a"], "category": "math"}, None, "questions of MT-Bench.*join both by"),
-        ({"custom_id": "r1", "response": {"body": {}}, "error": None}, "texts", "results of a batch of requests"),
         ({"id": 1, "prompt": "p"}, None, "prompts and no responses; `embrm generate` writes some"),
         ({"question": "p", "source": "x"}, None, "questions and no responses"),
         (
@@ -156,6 +155,42 @@ def test_half_of_something_is_told_where_the_other_half_is(
 ) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, row, kind=kind)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p"},
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"question": "p"},
+        {"instruction": "p", "input": None, "output": "a"},
+        {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "a"}]},
+        {"messages": [{"role": "user", "content": "p"}]},
+        {"context": [{"role": "user", "content": "p"}], "response1": "a", "response2": "b"},
+        {"history": "p", "human_ref_A": "a"},
+    ],
+)
+def test_prompts_are_found_under_any_of_their_names(row: Row, tmp_path: Path) -> None:
+    ids, prompts = read_prompts(file(tmp_path, row, {**row, "id": "b"}))
+    assert ids == ["1", "b"]
+    assert prompts in (["p", "p"], [[{"role": "user", "content": "p"}]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"question": "p", "query": "q"},
+            "the prompt can be in question or query; say which: --columns prompt=question",
+        ),
+        ({"messages": "p", "history": "q"}, "in messages or history; say which: --columns prompt=messages or"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "prompt holds only what an assistant says"),
+        ({"text": "p"}, "has no 'prompt'; found: text"),
+    ],
+)
+def test_prompts_that_cannot_be_told_are_refused(row: Row, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read_prompts(file(tmp_path, row))
 
 
 def said(*texts: str, **more: Any) -> list[Row]:

@@ -12,17 +12,10 @@ from embrm.data.layouts._registry import registry
 from embrm.errors import DataError, OptionError
 
 NEEDED = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
-
-
 JOIN = 'join both by question_id and write a row {"id": …, "prompt": …, "responses": […], "policy": […]} a question'
 HALVES = {  # what is half of something, and where the other half is
     ("question_id", "choices"): f"answers of MT-Bench, whose questions are in another file; {JOIN}",
     ("question_id", "turns"): f"questions of MT-Bench, whose answers are in other files; {JOIN}",
-    (
-        "custom_id",
-        "response",
-    ): "results of a batch of requests, whose prompts are in another file; join both by custom_id "
-    'and write rows {"prompt": …, "response": …}',
 }
 WRITE = "`embrm generate` writes some, or name their column by --columns response=NAME"
 ALONE = {  # all that there is, beside what says where it came from
