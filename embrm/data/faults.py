@@ -99,17 +99,23 @@ class Faults:
         """How many rows, unreadable lines among them, are left out."""
         return len(self.found) + len(self.rows.refused)
 
-    def settle(self, rules: RowRules) -> None:
+    def settle(self, rules: RowRules, *, kept: int) -> None:
         """Raise, or warn and write the report, by the rules; nothing happens where nothing is wrong.
 
+        Args:
+            rules: what is done with bad rows.
+            kept: how many pairs, pools or texts came out.
+
         Raises:
-            DataError: rows are bad and the rules stop there, or no row is good.
+            DataError: rows are bad and the rules stop there, or nothing came out.
         """
         for what, count in self.notes.items():
             warnings.warn(f"{self.rows.name}: {count} {what}", ReadingWarning, stacklevel=4)
+        if not self.count and not kept:
+            raise DataError(f"nothing comes out of {self.rows.name}: its {len(self.rows)} rows hold nothing to be used")
         if not self.count:
             return
-        if rules.on_bad_row == "stop" or len(self.found) >= len(self.rows):
+        if rules.on_bad_row == "stop" or not kept:
             raise DataError(self.message())
         if rules.report is not None:
             places = {self.rows.where(i): reason for i, reason in self.found.items()}

@@ -49,7 +49,7 @@ def read_prompts(source: str | Path, *, rules: RowRules | None = None) -> tuple[
             faults.add(i, error)
             continue
         kept.append(rows.label(i))
-    faults.settle(rules)
+    faults.settle(rules, kept=len(kept))
     return kept, prompts
 
 

@@ -17,7 +17,7 @@ from embrm.core.data import Features, Pairs
 from embrm.core.files import Rows
 from embrm.data.encode import Encoded, encode
 from embrm.data.faults import ReadingWarning, RowRules
-from embrm.data.layouts import find_layout, get, renamed
+from embrm.data.layouts import find_layout, get, listed, renamed
 from embrm.data.layouts._layout import ASKS, Columns
 from embrm.data.pairing import NUMBERS
 from embrm.data.read import distinct
@@ -68,7 +68,7 @@ def stream_texts(
 
 def _form_of(rows: Rows, kind: str | None, rules: RowRules) -> tuple[str, tuple[str, ...]]:
     """Return the layout of a block and the columns that may hold its prompts."""
-    named = renamed(rows, rules.columns)
+    named = listed(renamed(rows, rules.columns))
     name, _ = find_layout(named, name=rules.layout, kind=None if kind in ("judged", "compared") else kind)
     asked = Columns.of(named).any("prompt", *ASKS)
     return name, tuple(asked[:1] if asked[:1] == ["prompt"] else asked)

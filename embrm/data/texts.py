@@ -13,7 +13,7 @@ from embrm.core.arrays import Array, IntArray
 from embrm.core.files import Rows, read_rows
 from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
-from embrm.data.layouts import find_layout, renamed
+from embrm.data.layouts import find_layout, listed, renamed
 from embrm.data.layouts._layout import Row, is_missing, needed
 from embrm.data.numbers import number, number_or
 from embrm.data.pairing import by_verdict, compared, mention_unused, with_numbers
@@ -90,10 +90,10 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
 
 def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
     """Return the texts of rows; see `read_texts`."""
-    rows = renamed(rows, rules.columns)
+    rows = listed(renamed(rows, rules.columns))
     faults = Faults(rows)
     if not len(rows):
-        faults.settle(rules)
+        faults.settle(rules, kept=0)
     name, layout = find_layout(rows, name=rules.layout, kind=None if kind in _CHOICES else kind)
     form = form_of(kind, layout.kinds)
     turn = layout.turn if form == "texts" else layout.judged
@@ -102,7 +102,7 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
     found = _parsers[form](turned, faults, rules)
-    faults.settle(rules)
+    faults.settle(rules, kept=len(found.values))
     account = {"layout": name, "rows": len(rows) + len(rows.refused), "left_out": faults.count, **faults.notes}
     equal = sum(reason.startswith("chosen equals") for reason in faults.found.values())
     account |= {"equal_texts": equal} if equal else {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from embrm.core.files import Rows
 from embrm.data.faults import GAP
@@ -12,6 +14,10 @@ from embrm.data.layouts._registry import registry
 from embrm.errors import DataError, OptionError
 
 NEEDED = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
+LISTED = (  # columns that hold lists or objects and never text
+    *("responses", "gold", "policy", "ratings", "ranking", "completions", "answers", "messages", "conversations"),
+    *("votes", "annotations", "individual_preference", "annotators", "preferences"),
+)
 JOIN = 'join both by question_id and write a row {"id": …, "prompt": …, "responses": […], "policy": […]} a question'
 HALVES = {  # what is half of something, and where the other half is
     ("question_id", "choices"): f"answers of MT-Bench, whose questions are in another file; {JOIN}",
@@ -126,6 +132,22 @@ def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
         kept = {name: value for name, value in row.items() if name not in gone}
         values.append({**kept, **{ours: row[theirs] for ours, theirs in moves.items() if theirs in row}})
     return rows.replace(values, range(len(rows)))
+
+
+def listed(rows: Rows) -> Rows:
+    """Return the rows with lists and objects in place of their JSON, which tables of text hold (CSV, some Parquet)."""
+    values = [{name: _listed(value) if name in LISTED else value for name, value in row.items()} for row in rows.values]
+    return rows.replace(values, range(len(rows)))
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return found if isinstance(found, list | dict) else value
 
 
 def difference(words: str, columns: Iterable[str]) -> tuple[str, str] | None:
