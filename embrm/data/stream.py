@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, IntArray
 from embrm.core.blocks import BLOCK, read_blocks
 from embrm.core.data import Features, Pairs
 from embrm.core.files import Rows
+from embrm.data.chat import short
 from embrm.data.encode import Encoded, encode
 from embrm.data.faults import ReadingWarning, RowRules
 from embrm.data.layouts import find_layout, get, listed, renamed
-from embrm.data.layouts._layout import ASKS, Columns
+from embrm.data.layouts._layout import ASKS, Columns, is_missing
 from embrm.data.pairing import NUMBERS
 from embrm.data.read import distinct
 from embrm.data.texts import AS_IT_IS, Texts, form_of, number_prompts, numbers, texts_of
@@ -135,6 +136,7 @@ class _Gathered:
     places: list[int] = field(default_factory=list)
     unit: str = "row"
     account: dict[str, Any] = field(default_factory=dict)
+    cluster: dict[int, Any] = field(default_factory=dict)  # what the file calls that of each prompt
     lone: int = 0  # rows without a prompt, each a prompt of its own
 
     def add(self, texts: Texts) -> None:
@@ -147,6 +149,12 @@ class _Gathered:
         for i, (prompt, response) in enumerate(zip(texts.prompts, texts.responses, strict=True)):
             asked = _digest(prompt) if prompt else _digest("", str(alone[int(own[i])]))
             number = self.prompts.setdefault(asked, len(self.prompts))
+            named = texts.rows.values[i // 2].get("cluster")
+            if not is_missing(named) and self.cluster.setdefault(number, named) != named:
+                raise DataError(
+                    f"{texts.rows.where(i // 2)}: cluster is {short(named)}, but its prompt was in "
+                    f"{short(self.cluster[number])} before; a prompt belongs to one cluster"
+                )
             text = _digest(str(number), response)
             if text not in self.rows:
                 self.rows[text] = len(self.rows)
@@ -183,9 +191,23 @@ class _Gathered:
             np.concatenate([part.prompt for part in parts]),
             length=np.concatenate(lengths),
             embedder=parts[0].embedder,
+            cluster=self._clusters(np.concatenate([part.prompt for part in parts])),
         )
         cut = np.concatenate([part.cut for part in self.parts])
         return replace(self.parts[0], features=features, cut=cut, computed=sum(part.computed for part in self.parts))
+
+    def _clusters(self, prompt: IntArray) -> IntArray | None:
+        """Return the number of each text's cluster, in the order in which clusters first stood."""
+        if not self.cluster:
+            return None
+        missing = len(self.prompts) - len(self.cluster)
+        if missing:
+            raise DataError(
+                f"{missing} of {len(self.prompts)} prompts have no cluster; give it to all, or leave the column "
+                "out (--columns cluster=)"
+            )
+        number = {name: i for i, name in enumerate(dict.fromkeys(self.cluster.values()))}
+        return np.array([number[self.cluster[p]] for p in prompt.tolist()], dtype=np.int64)
 
     def pairs(self, features: Features) -> Pairs:
         """Return the pairs; numbers that a block had none of stand for what is missing there."""

@@ -82,6 +82,21 @@ def test_pairs_are_those_of_the_whole_file(name: str, size: int, tmp_path: Path)
     assert account == {"layout": "pairs", "rows": 23, "left_out": 0, "read": 23}
 
 
+def test_clusters_of_prompts_are_those_of_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    rows = [{**row, "prompt": f"p{i % 5}", "cluster": f"c{i % 5 % 2}"} for i, row in enumerate(prefs(12))]
+    path.write_bytes(lines(rows))
+    whole, (found, _) = read_pairs(path, embedder=HASHING), stream_pairs(path, embedder=HASHING, size=3)
+    assert whole.features.cluster is not None
+    np.testing.assert_array_equal(found.features.cluster, whole.features.cluster)
+    path.write_bytes(lines([*rows, {**rows[0], "rejected": "x", "cluster": "other"}]))
+    with pytest.raises(DataError, match="line 13: cluster is 'other', but its prompt was in 'c0' before"):
+        stream_pairs(path, embedder=HASHING, size=3)
+    path.write_bytes(lines([*rows, {**rows[0], "prompt": "new", "cluster": None}]))
+    with pytest.raises(DataError, match="1 of 6 prompts have no cluster; give it to all, or"):
+        stream_pairs(path, embedder=HASHING, size=3)
+
+
 def test_places_and_ids_are_those_of_the_whole(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"part-{i}.jsonl").write_bytes(lines(prefs(5)) + (b"{\n" if i == 1 else b""))
