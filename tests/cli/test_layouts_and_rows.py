@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from embrm.data import RowRules
 from embrm.data.layouts import names
 from embrm.data.texts import read_texts
+from embrm.errors import DataError
 from embrm.heads import load_model
 from tests.cli.conftest import Result
 
@@ -219,3 +221,40 @@ def test_files_from_the_field_give_the_plain_texts(case: str) -> None:
     if case != "18-tool-calls":
         plain = read_texts(FIELD / "00-base" / "prefs.jsonl")
         assert (texts.prompts, texts.responses) == (plain.prompts[: 2 * size], plain.responses[: 2 * size])
+
+
+TOLD = {
+    "05-identical-pairs-in-a-real-file/prefs.jsonl": "4 of 160 rows .*line 4: chosen equals rejected.*line 41, 78, 121",
+    "06-ultrafeedback-raw/prefs.jsonl": "several ratings .*choose one: --columns rating=overall_score",
+    "07-helpsteer2-ratings/train.jsonl": "several ratings .*choose one: --columns rating=helpfulness",
+    "20-margins-missing-nan-huge/huge.jsonl": "huge.jsonl line 6: margin must be a finite number, got 1000",
+    "31-alpaca-eval-outputs/mtbench.jsonl": "answers of MT-Bench, whose questions are in another file; join both by",
+}
+READ = {
+    "06-ultrafeedback-raw/prefs.jsonl": {"rating": "helpfulness"},
+    "07-helpsteer2-ratings/train.jsonl": {"rating": "helpfulness"},
+    "09-nectar-ranked-answers/prefs.jsonl": {},
+    "13-llamafactory-sharegpt/only_keys.jsonl": {},
+    "18-tool-calls/chosen_is_call.jsonl": {},
+    "18-tool-calls/no_content_key.jsonl": {},
+    "20-margins-missing-nan-huge/nan.jsonl": {},
+    "22-prompt-under-another-name/swift.jsonl": {},
+    "36-types-from-parquet/map_messages.parquet": {},
+}
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="the files of others are not beside the repository")
+@pytest.mark.parametrize("name", TOLD)
+def test_files_from_the_field_that_cannot_be_read_as_they_are_say_how(name: str) -> None:
+    with pytest.raises(DataError, match=TOLD[name]):
+        read_texts(FIELD / name, kind="pairs")
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="the files of others are not beside the repository")
+@pytest.mark.filterwarnings("ignore::embrm.data.ReadingWarning")
+@pytest.mark.parametrize("name", READ)
+def test_files_from_the_field_are_read_as_pairs_with_prompts(name: str) -> None:
+    texts = read_texts(FIELD / name, kind="pairs", rules=RowRules(columns=READ[name]))
+    assert len(texts.rows) >= 30
+    assert all(texts.prompts)
+    assert texts.account["left_out"] == 0
