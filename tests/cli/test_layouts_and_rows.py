@@ -59,6 +59,7 @@ def test_bad_rows_are_left_out_counted_and_kept_in_the_model(embrm: Run) -> None
     assert "read as pairs: 20 rows, left_out: 5, equal_texts: 3" in result.out
     record = load_model("new").record["data"]
     assert (record["layout"], record["rows"], record["left_out"], record["pairs"]) == ("pairs", 20, 5, 15)
+    assert "## Training data\n\n- layout: pairs\n- rows: 20\n- left out: 5\n" in Path("new/README.md").read_text()
     told = [json.loads(line) for line in Path("faults.jsonl").read_text().splitlines()]
     assert [row["place"] for row in told[1:]] == [f"bad.jsonl line {n}" for n in (4, 6, 8, 10)]
     assert embrm("fit", "bad.jsonl", *FIT, "--on-bad-row", "ignore").code == 2
