@@ -17,6 +17,7 @@ from embrm.core.settings import read_settings, split_settings
 from embrm.errors import OptionError
 
 if TYPE_CHECKING:
+    from embrm.data.faults import RowRules
     from embrm.embedders import Embedder
     from embrm.evaluation.penalty import Penalty
     from embrm.heads import FittedHead
@@ -103,6 +104,36 @@ def embedding(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+@dataclass(frozen=True)
+class PenaltyOptions:
+    """What the rule `penalised` subtracts, as typed."""
+
+    name: str | None
+    reference: str | None
+    space: str | None
+    settings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        from embrm import detectors
+
+        if self.name is None and (self.reference or self.space or self.settings):
+            raise OptionError("--reference, --space and --penalty-set say how to penalise; give a --penalty too")
+        if self.settings and self.name not in detectors.names():
+            raise OptionError(f"--penalty-set sets options of a detector, and '{self.name}' is none")
+
+    def penalty(self, rules: RowRules) -> Penalty | None:
+        """Return the penalty, its reference texts read by the rules, or None where none was typed."""
+        from embrm import detectors
+        from embrm.data.texts import read_texts
+        from embrm.evaluation.penalty import Penalty
+
+        if self.name is None:
+            return None
+        made = recipe(detectors.registry, self.name, self.settings) if self.name in detectors.names() else None
+        known = None if self.reference is None else read_texts(self.reference, rules=rules)
+        return Penalty(self.name, known, self.space, made)
+
+
 latent_penalty = click.option(
     "--latent-penalty",
     metavar="WEIGHT",
@@ -114,13 +145,13 @@ latent_penalty = click.option(
 
 
 def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what the rule `penalised` subtracts, given to the command as one `penalty` or None."""
+    """Add the options that say what the rule `penalised` subtracts, given to the command as one `penalty`."""
 
     @functools.wraps(function)
     def wrapped(
         *, penalty: str | None, reference: str | None, space: str | None, penalty_set: tuple[str, ...], **others: Any
     ) -> Any:
-        return function(penalty=_penalty(penalty, reference, space, penalty_set), **others)
+        return function(penalty=PenaltyOptions(penalty, reference, space, penalty_set), **others)
 
     for option in (
         click.option("--penalty-set", multiple=True, metavar="NAME=VALUE", help="Set an option of the detector."),
@@ -144,22 +175,6 @@ def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         wrapped = option(wrapped)
     return wrapped
-
-
-def _penalty(name: str | None, reference: str | None, space: str | None, settings: tuple[str, ...]) -> Penalty | None:
-    from embrm import detectors
-    from embrm.data.texts import read_texts
-    from embrm.evaluation.penalty import Penalty
-
-    if name is None:
-        if reference or space or settings:
-            raise OptionError("--reference, --space and --penalty-set say how to penalise; give a --penalty too")
-        return None
-    detector = name in detectors.names()
-    if settings and not detector:
-        raise OptionError(f"--penalty-set sets options of a detector, and '{name}' is none")
-    made = recipe(detectors.registry, name, settings) if detector else None
-    return Penalty(name, None if reference is None else read_texts(reference), space, made)
 
 
 def recipes(registry: Registry[T], typed: Sequence[str], more: Sequence[str] = ()) -> dict[str, T]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -57,13 +58,15 @@ def emit(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         click.echo(text)
 
 
-def emit_rows(rows: Sequence[Mapping[str, Any]], output: str, *, as_json: bool) -> None:
-    """Write rows as JSON Lines; with `as_json` print one object: the rows, or where they were written."""
+def emit_rows(rows: Iterable[Mapping[str, Any]], output: str, *, as_json: bool) -> None:
+    """Write rows as JSON Lines, as they come; with `as_json` print one object: the rows, or where they were written."""
     if output != "-":
-        write_rows(output, map(_plain, rows))
-        emit({"output": output, "count": len(rows)}, f"{len(rows)} rows → {output}", as_json=as_json)
+        count = itertools.count()
+        write_rows(output, (_plain(row) for row, _ in zip(rows, count, strict=False)))
+        written = next(count)
+        emit({"output": output, "count": written}, f"{written} rows → {output}", as_json=as_json)
     elif as_json:
-        emit({"rows": rows}, "", as_json=True)
+        emit({"rows": list(rows)}, "", as_json=True)
     else:
         write_rows("-", map(_plain, rows))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,6 @@ from embrm.errors import OptionError
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
-    from embrm.data.texts import Texts
 
 _OPTIONS = (
     click.option(
@@ -33,8 +33,26 @@ _OPTIONS = (
         help="Rows that cannot be used: name them all and stop, leave them out, or also list them in a file.",
     ),
     click.option(
-        "--keep-system-turns", is_flag=True, help="Keep system turns in prompts; whatever serves the model must too."
+        "--keep-system-turns/--drop-system-turns",
+        default=None,
+        help="Whether system turns stay in prompts: as in the model's training texts; dropped where there is none.",
     ),
+)
+_REFERENCE = (
+    click.option(
+        "--reference-columns",
+        multiple=True,
+        metavar="OURS=THEIRS,…",
+        help="What the file of reference texts calls its columns; --columns unless given.",
+    ),
+    click.option("--reference-layout", metavar="NAME", help="Its layout; --layout unless given."),
+)
+
+
+stream = click.option(
+    "--stream",
+    is_flag=True,
+    help="Read the file in blocks, for one larger than memory: JSON Lines, Parquet, Arrow, or shards of such.",
 )
 
 
@@ -43,7 +61,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapped(
-        *, columns: tuple[str, ...], layout: str | None, on_bad_row: str, keep_system_turns: bool, **others: Any
+        *, columns: tuple[str, ...], layout: str | None, on_bad_row: str, keep_system_turns: bool | None, **others: Any
     ) -> Any:
         from embrm.data.faults import RowRules
 
@@ -55,9 +73,42 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def account(texts: Texts, pairs: int, rules: RowRules) -> tuple[dict[str, Any], str]:
-    """Return what became of the rows of a file of pairs, and the same in one line: nothing is lost untold."""
-    told = {**texts.account, "pairs": pairs, "became_equal": len(texts.rows) - pairs, **rules.record}
+def reference_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a second file, given to the command as `reference_rules`; it stands below `options`."""
+
+    @functools.wraps(function)
+    def wrapped(
+        *, rules: RowRules, reference_columns: tuple[str, ...], reference_layout: str | None, **others: Any
+    ) -> Any:
+        columns = _columns(reference_columns) or rules.columns
+        known = dataclasses.replace(rules, columns=columns, layout=reference_layout or rules.layout)
+        return function(rules=rules, reference_rules=known, **others)
+
+    for option in reversed(_REFERENCE):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def typed(*given: RowRules) -> list[str]:
+    """Return the options by which rules differ from those that nobody typed."""
+    from embrm.data.faults import RowRules
+
+    names = {"columns": "--columns", "layout": "--layout", "on_bad_row": "--on-bad-row"}
+    names["keep_system"] = "--keep-system-turns"
+    plain = RowRules()
+    return [name for field, name in names.items() if any(getattr(g, field) != getattr(plain, field) for g in given)]
+
+
+def account(found: Mapping[str, Any], pairs: int, kept: int, rules: RowRules) -> tuple[dict[str, Any], str]:
+    """Return what became of the rows of a file of pairs, and the same in one line: nothing is lost untold.
+
+    Args:
+        found: the account of the texts.
+        pairs: how many were read.
+        kept: how many of them have two different vectors.
+        rules: how they were read.
+    """
+    told = {**found, "pairs": kept, "became_equal": pairs - kept, **rules.record}
     lost = {name: count for name, count in told.items() if count and name not in ("layout", "rows", "pairs")}
     return told, f"read as {told['layout']}: {told['rows']} rows" + "".join(f", {n}: {c}" for n, c in lost.items())
 

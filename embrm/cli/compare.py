@@ -91,7 +91,7 @@ def command(
     data = as_pairs(texts, views=dict.fromkeys(head.view for head in wanted.values()), **source.reading())
     with _progress() as progress:
         found = compare_heads(wanted, data, folds=folds, seeds=seeds, budget=budget, seed=seed, progress=progress)
-    told, read = _rows.account(texts, len(data), rules)
+    told, read = _rows.account(texts.account, len(texts.rows), len(data), rules)
     lines = [read, comparison.title(found), _render.table(*comparison.cells(found))]
     if output:
         comparison.save(found, output)

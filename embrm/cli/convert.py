@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--ties", type=click.Choice(["keep", "drop"]), default="keep", show_default=True, help="Equal ones.")
 @click.option("--margins/--no-margins", default=True, show_default=True, help="Write the gap of ratings as the margin.")
 @_rows.options
+@_rows.stream
 @_options.no_seed
 @_options.json_output
 def command(
@@ -44,6 +46,7 @@ def command(
     ties: str,
     margins: bool,
     rules: RowRules,
+    stream: bool,
     as_json: bool,
 ) -> None:
     """Write preferences of any layout as TRL's columns or as pools.
@@ -58,6 +61,7 @@ def command(
     """
     from embrm.core.files import check_output
     from embrm.data.faults import GAP
+    from embrm.data.stream import stream_texts
     from embrm.data.texts import read_texts
     from embrm.data.write import common_rows, write_any
     from embrm.errors import OptionError
@@ -67,12 +71,25 @@ def command(
         raise OptionError(f"--min-gap must be >= 0, got {min_gap}")
     columns = {"margin": GAP, **rules.columns} if margins else rules.columns
     rules = dataclasses.replace(rules, columns=columns, compare=compare, least_gap=min_gap)
-    texts = read_texts(file, kind=to or "compared", rules=rules)
-    rows = common_rows(texts)
-    kept = [row for row in rows if ties == "keep" or not row.get("tie")]
-    write_any(output, kept)
-    summary = {"output": output, "kind": texts.kind, "written": len(kept), **texts.account}
-    summary["dropped_ties"] = len(rows) - len(kept)
+    if stream and output.endswith(".parquet"):
+        raise OptionError("--stream writes JSON Lines, row after row; give a name that does not end in .parquet")
+    read: dict[str, Any] = {"kind": None, "written": 0, "dropped_ties": 0}
+    wanted = to or "compared"
+    blocks = stream_texts(file, kind=wanted, rules=rules) if stream else [read_texts(file, kind=wanted, rules=rules)]
+
+    def kept() -> Iterator[dict[str, Any]]:
+        for texts in blocks:
+            read["kind"] = texts.kind
+            for name, value in texts.account.items():
+                read[name] = read.get(name, 0) + value if isinstance(value, int) else value
+            for row in common_rows(texts):
+                dropped = ties == "drop" and bool(row.get("tie"))
+                read["dropped_ties" if dropped else "written"] += 1
+                if not dropped:
+                    yield row
+
+    write_any(output, kept() if stream else list(kept()))
     if output != "-" or as_json:
-        lost = ", ".join(f"{name}: {value}" for name, value in texts.account.items())
-        _render.emit(summary, f"{len(kept)} {texts.kind} → {output} ({lost})", as_json=as_json)
+        lost = ", ".join(f"{name}: {n}" for name, n in read.items() if name not in ("kind", "written", "dropped_ties"))
+        summary = f"{read['written']} {read['kind']} → {output} ({lost})"
+        _render.emit({"output": output, **read}, summary, as_json=as_json)

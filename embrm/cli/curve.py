@@ -11,7 +11,6 @@ from embrm.cli import _options, _render, _rows
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
-    from embrm.evaluation.penalty import Penalty
 
 
 @click.command()
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 )
 @_options.penalty
 @_rows.options
+@_rows.reference_options
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -58,9 +58,10 @@ def command(
     figure: str | None,
     threshold: bool,
     fit: bool,
-    penalty: Penalty | None,
+    penalty: _options.PenaltyOptions,
     source: _options.SourceOptions,
     rules: RowRules,
+    reference_rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -89,9 +90,10 @@ def command(
         figures.check(figure)
     wanted = _options.whole_numbers("--sizes", sizes)
     recipes = _options.recipes(selectors.registry, names)
-    choosing.check_penalty(list(recipes.values()), given=penalty is not None)
+    choosing.check_penalty(list(recipes.values()), given=penalty.name is not None)
     scorer = Scorer.open(model, reading=source.reading)
-    texts = read_texts(pools, kind="pools", rules=rules)
+    texts = read_texts(pools, kind="pools", rules=scorer.rules(rules))
+    weighed = penalty.penalty(scorer.rules(reference_rules))
     lengths = [len(response) for response in texts.responses]
     golden = comparing.GoldPools.of(gold(texts.rows), texts.offsets, length=lengths)
     reward = scorer.reward(texts)
@@ -101,7 +103,7 @@ def command(
     cluster = clusters(texts, number_prompts(texts)[0])
     golden = replace(golden, cluster=None if cluster is None else cluster[rows][offsets[:-1]])
     recipes = recipes or comparing.usual_rules(reward)
-    subtracted = None if penalty is None else penalty.of(texts, scorer, seed=seed)[rows]
+    subtracted = None if weighed is None else weighed.of(texts, scorer, seed=seed)[rows]
     reward = reward_of(reward, rows)
     found = comparing.compare(recipes, reward, golden, sizes=wanted, pool=pool, penalty=subtracted, seed=seed)
     data, text = {"model": model, "file": pools, **found.as_dict()}, _render.rule_table(found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from embrm.cli import _options, _render, _rows
 
 if TYPE_CHECKING:
+    from embrm.core.data import Pairs
     from embrm.data.faults import RowRules
 
 _folder = click.option(
@@ -102,7 +103,8 @@ def check(
 ) -> None:
     """Say how a file is read: its layout, what it holds, what is odd about it, and three rows as a head sees them.
 
-    Rows that cannot be used are counted and named. Texts are embedded where --embed or --embedder is given.
+    Rows that cannot be used are counted and named. Where --embed or --embedder is given texts are embedded, and the
+    share of flipped labels is estimated from what a linear head says of held-out prompts.
 
     Example:
       embrm data check prefs.jsonl --embedder hashing
@@ -113,10 +115,27 @@ def check(
     found = check_file(file, kind=kind, rules=rules, embedder=embedder)
     lines = [f"{file}: read as {found.layout}, {found.kind}"]
     lines.append(_render.table(["", "count"], [[name.replace("_", " "), n] for name, n in found.counts.items()]))
+    noise = None if found.pairs is None else _noise(found.pairs)
+    lines += [] if noise is None else [noise["text"]]
     for number, row in enumerate(found.examples, start=1):
         names = ("chosen", "rejected") if found.kind == "pairs" else [f"response {j + 1}" for j in range(len(row))]
         lines += [f"\nrow {number}, {name}:\n{_short(text)}" for name, text in zip(names, row, strict=True)]
-    _render.emit({"file": file, **vars(found)}, "\n".join(lines), as_json=as_json)
+    told = {name: getattr(found, name) for name in ("layout", "kind", "counts", "examples")}
+    _render.emit({"file": file, **told, "label_noise": noise}, "\n".join(lines), as_json=as_json)
+
+
+def _noise(pairs: Pairs) -> dict[str, Any]:
+    """Return the estimated share of flipped labels, or why there is none."""
+    from embrm.errors import EmbrmError
+    from embrm.evaluation.label_noise import ASSUMPTION, label_noise
+
+    try:
+        found = label_noise(pairs)
+    except EmbrmError as error:  # a file that is too small or too odd for that can be looked at all the same
+        return {"rate": None, "text": f"label noise is not estimated: {error}"}
+    rate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
+    text = f"label noise: about {rate:.1%} of the labels are flipped, 95 % {low:.1%} … {high:.1%}; if {ASSUMPTION}"
+    return {"rate": rate, "low": low, "high": high, "assumption": ASSUMPTION, "text": text}
 
 
 def _short(text: str, most: int = 400) -> str:

@@ -40,6 +40,7 @@ SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
 @alarm_rule
 @_options.settings
 @_rows.options
+@_rows.reference_options
 @_options.embedding
 @_options.seed
 @_options.json_output
@@ -54,6 +55,7 @@ def command(
     options: tuple[str, ...],
     source: _options.SourceOptions,
     rules: RowRules,
+    reference_rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -83,7 +85,7 @@ def command(
     if not run and set(alarm.typed) - {"--level"}:
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
     rule, scorer = alarm.rule(), Scorer(model, load_model(model), source.reading)
-    known = read_texts(reference, rules=rules)
+    known = read_texts(reference, rules=scorer.rules(reference_rules))
     how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     data: dict[str, Any]
     if run:
@@ -91,7 +93,7 @@ def command(
         data, text = {"watched": watched}, _render.trajectory_table(watched)
         fired = any(line.alarm is not None for line in watched)
     else:
-        new = read_texts(outputs, rules=rules)
+        new = read_texts(outputs, rules=scorer.rules(rules))
         found = monitoring.check_outputs(recipes, scorer, known, new, level=rule.level, **how)
         data, text = {"outputs": len(new), "findings": found}, _render.detector_table(found)
         fired = any(line.alarm for line in found)

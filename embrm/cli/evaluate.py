@@ -64,7 +64,7 @@ def command(
         figures.check(figure)
     wanted = _options.whole_numbers("--sizes", sizes)
     fitted = load_model(model)
-    texts = read_texts(file, kind="judged", rules=rules)
+    texts = read_texts(file, kind="judged", rules=rules.like(fitted.embedder))
     turn = as_pairs if texts.kind == "pairs" else as_candidates
     data = turn(texts, views=fitted.widths, **source.reading(fitted))
     if isinstance(data, Candidates):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,7 +11,9 @@ from embrm.cli import _options, _render, _rows
 from embrm.core.device import DEVICES, VARIABLE, use_device
 
 if TYPE_CHECKING:
+    from embrm.core.data import Pairs
     from embrm.data.faults import RowRules
+    from embrm.heads import Head
 
 
 @click.command()
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     help="Where heads trained by gradient compute; auto: on CUDA if it is there.",
 )
 @_rows.options
+@_rows.stream
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -47,6 +50,7 @@ def command(
     device: str,
     source: _options.SourceOptions,
     rules: RowRules,
+    stream: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -61,17 +65,14 @@ def command(
     """
     from embrm import heads
     from embrm.core.files import check_writable
-    from embrm.data.read import as_pairs
-    from embrm.data.texts import read_texts
     from embrm.evaluation.reports import fit_and_check
 
     click.get_current_context().with_resource(use_device(device))
     recipe = _options.recipe(heads.registry, head, options)
     check_writable(output, folder=True)
-    texts = read_texts(pairs, kind="pairs", rules=rules)
-    data = as_pairs(texts, views=(recipe.view,), **source.reading())
+    data, account = _pairs(pairs, recipe, source=source, rules=rules, stream=stream)
     model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
-    told, read = _rows.account(texts, len(data), rules)
+    told, read = _rows.account(account, account.pop("read"), len(data), rules)
     measured = report.as_dict() if report else None
     model = dataclasses.replace(model, record={**model.record, "data": told, "held_out": measured})
     model.save(output)
@@ -82,3 +83,21 @@ def command(
     summary = {"model": output, "head": head, "embedder": made, "pairs": len(data), "texts": len(data.features)}
     summary |= {"record": model.record}
     _render.emit(summary, "\n".join(lines), as_json=as_json)
+
+
+def _pairs(
+    file: str, head: Head, *, source: _options.SourceOptions, rules: RowRules, stream: bool
+) -> tuple[Pairs, dict[str, Any]]:
+    """Return the pairs of a file, and what became of its rows; `read` counts those that may have become equal."""
+    from embrm.data.read import as_pairs
+    from embrm.data.stream import stream_pairs
+    from embrm.data.texts import read_texts
+    from embrm.errors import OptionError
+
+    if not stream:
+        texts = read_texts(file, kind="pairs", rules=rules)
+        data = as_pairs(texts, views=(head.view,), **source.reading())
+        return data, {**texts.account, "read": len(texts.rows)}
+    if source.features is not None:
+        raise OptionError("--stream embeds a file in blocks, and --features are of a whole file; give one of both")
+    return stream_pairs(file, embedder=source.embedder_of(), views=(head.view,), rules=rules)

@@ -55,7 +55,7 @@ def command(
 
     from tqdm import tqdm
 
-    from embrm.data.texts import read_prompts
+    from embrm.data.prompts import read_prompts
     from embrm.errors import OptionError
     from embrm.integrations.reward_model import RewardModelGold
     from embrm.policies.causal_lm import CausalLMPolicy

@@ -36,9 +36,10 @@ def command(file: str, models: tuple[str, ...], source: _options.SourceOptions, 
     from embrm.evaluation.scorer import Scorer
     from embrm.integrations.rewardbench import bench_report, read_bench
 
-    bench = read_bench(file)
     scorers = {model: Scorer.open(model, reading=source.reading) for model in models}
-    rewards = {model: scorer.reward(bench.texts).mean for model, scorer in scorers.items()}
+    read = {keep: read_bench(file, keep_system=keep) for keep in {scorer.keep_system for scorer in scorers.values()}}
+    rewards = {model: scorer.reward(read[scorer.keep_system].texts).mean for model, scorer in scorers.items()}
+    bench = next(iter(read.values()))
     length = [float(len(response)) for response in bench.texts.responses]
     found = bench_report(bench, {**rewards, "length": length}, seed=seed)
     _render.emit({"file": file, "report": found}, _text(found), as_json=as_json)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embrm.cli import _options, _render
+from embrm.cli import _options, _render, _rows
 from embrm.cli._alarm import AlarmOptions, alarm_rule
 
 if TYPE_CHECKING:
     from embrm.core.trajectory import Step, Trajectory
+    from embrm.data.faults import RowRules
     from embrm.integrations.trl import RewardFunction
 
 GRAMMAR = ("algorithm", "shaping")
@@ -69,6 +70,8 @@ LM = (
 @click.option("--micro-batch", type=int, help="Of causal_lm: texts in memory at once; the batch unless given.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Of causal_lm: set an option of TRL.")
 @_options.latent_penalty
+@_rows.options
+@_rows.reference_options
 @click.option("--latents", is_flag=True, help="Keep the model's latents of every step, for detectors.")
 @_options.embedding
 @_options.seed
@@ -93,7 +96,7 @@ def command(output: str, policy: str, alarm: AlarmOptions, as_json: bool, **type
     names = [name for name in (LM if policy == "grammar" else GRAMMAR) if typed[name] not in (None, (), False)]
     foreign = ["--set" if name == "options" else f"--{name.replace('_', '-')}" for name in names]
     if policy == "grammar":
-        foreign += alarm.typed
+        foreign += [*alarm.typed, *_rows.typed(typed["rules"], typed["reference_rules"])]
     if foreign:
         raise OptionError(
             f"the policy '{policy}' has no {', '.join(foreign)}; leave it out, or choose another --policy"
@@ -150,13 +153,14 @@ def _train_lm(
     output: str,
     lm: str | None,
     prompts: str | None,
+    rules: RowRules,
     gold: str | None,
     gold_label: int | None,
     seed: int,
     **typed: Any,
 ) -> tuple[Trajectory, int | None]:
     from embrm.core.settings import read_settings
-    from embrm.data.texts import read_prompts
+    from embrm.data.prompts import read_prompts
     from embrm.errors import OptionError
     from embrm.integrations.grpo import GRPO
     from embrm.integrations.reward_model import RewardModelGold
@@ -168,10 +172,11 @@ def _train_lm(
     training = GRPO(options=options, **_given(typed, *names))
     watched = typed["detector"] or ("mahalanobis" if typed["stop_on_alarm"] else None)
     reward = _reward(model, watched=watched, **typed)
+    reward.latents = typed["latents"]
     with _shown(training.steps) as show:
         run = training.train(
             lm,
-            read_prompts(prompts)[1],
+            read_prompts(prompts, rules=rules)[1],
             reward=reward,
             seed=seed,
             gold=None if gold is None else RewardModelGold(gold, label=gold_label),
@@ -186,10 +191,10 @@ def _reward(
     model: str,
     *,
     source: _options.SourceOptions,
-    latents: bool,
     latent_penalty: float,
     selector: str | None,
     reference: str | None,
+    reference_rules: RowRules,
     watched: str | None,
     alarm: AlarmOptions,
     **others: Any,
@@ -204,14 +209,14 @@ def _reward(
         raise OptionError(f"{', '.join(alarm.typed)} are about an alarm; give --detector or --stop-on-alarm too")
     fitted = load_model(model)
     rule = next(iter(_options.recipes(selectors.registry, [selector] if selector else []).values()), None)
-    reward = RewardFunction(fitted, source.embedder_of(fitted), selector=rule, latents=latents)
+    reward = RewardFunction(fitted, source.embedder_of(fitted), selector=rule)
     if not (latent_penalty or watched):
         return reward
     if reference is None:
         raise OptionError("a latent penalty and an alarm compare with reference texts; give them as --reference FILE")
     if latent_penalty and rule is not None:
         raise OptionError("--latent-penalty is subtracted from the mean; leave --selector out")
-    texts = read_texts(reference)
+    texts = read_texts(reference, rules=reference_rules.like(fitted.embedder))
     if latent_penalty:
         reward = reward.penalised_by(detectors.get("mahalanobis")(), texts, weight=latent_penalty)
     for recipe in _options.recipes(detectors.registry, [watched] if watched else []).values():

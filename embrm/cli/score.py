@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 )
 @_options.to_rows
 @_rows.options
+@_rows.stream
 @_options.on_texts
 @_options.no_seed
 @_options.json_output
 def command(
-    model: str, file: str, no_draws: bool, output: str, source: _options.SourceOptions, rules: RowRules, as_json: bool
+    model: str,
+    file: str,
+    no_draws: bool,
+    output: str,
+    source: _options.SourceOptions,
+    rules: RowRules,
+    stream: bool,
+    as_json: bool,
 ) -> None:
     """Score texts: the mean reward over the members of a model, their disagreement, and each member's reward.
 
@@ -36,11 +44,17 @@ def command(
       embrm score model pools.jsonl -o scores.jsonl
     """
     from embrm.core.files import check_output
+    from embrm.data.stream import stream_texts
     from embrm.data.texts import read_texts
+    from embrm.errors import OptionError
     from embrm.evaluation.scorer import Scorer, score_rows
     from embrm.heads import load_model
 
     check_output(output)
+    if stream and source.features is not None:
+        raise OptionError("--stream embeds a file in blocks, and --features are of a whole file; give one of both")
     scorer = Scorer(model, load_model(model), source.reading)
-    texts = read_texts(file, rules=rules)
-    _render.emit_rows(score_rows(texts, scorer.reward(texts), draws=not no_draws), output, as_json=as_json)
+    how = scorer.rules(rules)
+    blocks = stream_texts(file, rules=how) if stream else [read_texts(file, rules=how)]
+    rows = (row for texts in blocks for row in score_rows(texts, scorer.reward(texts), draws=not no_draws))
+    _render.emit_rows(rows, output, as_json=as_json)

@@ -10,7 +10,6 @@ from embrm.cli import _options, _render, _rows
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
-    from embrm.evaluation.penalty import Penalty
 
 
 @click.command()
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 @_options.penalty
 @_options.to_rows
 @_rows.options
+@_rows.reference_options
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -29,10 +29,11 @@ def command(
     pools: str,
     selector: str,
     options: tuple[str, ...],
-    penalty: Penalty | None,
+    penalty: _options.PenaltyOptions,
     output: str,
     source: _options.SourceOptions,
     rules: RowRules,
+    reference_rules: RowRules,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -54,15 +55,16 @@ def command(
     from embrm.evaluation.scorer import Scorer
 
     rule = _options.recipe(selectors.registry, selector, options)
-    choosing.check_penalty([rule], given=penalty is not None)
+    choosing.check_penalty([rule], given=penalty.name is not None)
     check_output(output)
     scorer = Scorer.open(model, reading=source.reading)
-    texts = read_texts(pools, kind="pools", rules=rules)
+    texts = read_texts(pools, kind="pools", rules=scorer.rules(rules))
+    weighed = penalty.penalty(scorer.rules(reference_rules))
     values = gold(texts.rows)
     choice = rule(
         scorer.reward(texts),
         offsets=texts.offsets,
-        penalty=None if penalty is None else penalty.of(texts, scorer, seed=seed),
+        penalty=None if weighed is None else weighed.of(texts, scorer, seed=seed),
         seed=seed,
     )
     _render.emit_rows(choosing.chosen_rows(texts, choice, gold=values), output, as_json=as_json)

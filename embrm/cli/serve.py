@@ -19,7 +19,11 @@ from embrm.cli import _options, _render
 @click.option("--token-file", metavar="FILE", help="The token that requests must bring; else EMBRM_TOKEN, where set.")
 @click.option("--selector", default="mean", show_default=True, metavar="NAME", help="What the reward is of each text.")
 @_options.settings
-@click.option("--keep-system", is_flag=True, help="Keep system messages, which many chat templates put in themselves.")
+@click.option(
+    "--keep-system-turns/--drop-system-turns",
+    default=None,
+    help="Whether system turns stay in prompts; as in the model's training texts unless said.",
+)
 @click.option("--max-texts", type=click.IntRange(1), default=1024, show_default=True, help="Texts of a request.")
 @click.option("--max-bytes", type=click.IntRange(1), default=16 << 20, show_default=True, help="Bytes of a request.")
 @click.option(
@@ -39,7 +43,7 @@ def command(
     token_file: str | None,
     selector: str,
     options: tuple[str, ...],
-    keep_system: bool,
+    keep_system_turns: bool | None,
     max_texts: int,
     max_bytes: int,
     hosts: tuple[str, ...],
@@ -71,7 +75,7 @@ def command(
         limits=ServerLimits(max_texts, max_bytes, hosts),
         embedder=source.embedder_of(fitted),
         rule=rule,
-        keep_system=keep_system,
+        keep_system=keep_system_turns,
     )
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -31,6 +31,7 @@ class Rows:
         unit: what is counted, `"line"` or `"row"`.
         files: name of each row's file, where several were read; else empty.
         refused: what was wrong with the lines that are not among the rows, since nobody wanted to stop there.
+        start: how many rows came before these, where a file is read in blocks.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Rows:
     unit: str = "row"
     files: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    start: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -51,12 +53,12 @@ class Rows:
         """Return the id of row `i`: its own, or else its number, counted on through the files."""
         own = self.values[i].get("id")
         missing = own is None or own == "" or own != own  # NaN
-        return (str(i + 1) if self.files else str(self.numbers[i])) if missing else str(own)
+        return (str(self.start + i + 1) if self.files else str(self.numbers[i])) if missing else str(own)
 
     def replace(self, values: list[dict[str, Any]], kept: Sequence[int]) -> Rows:
         """Return other values in place of the rows `kept`, one for each."""
         files = [self.files[i] for i in kept] if self.files else []
-        return Rows(self.name, values, [self.numbers[i] for i in kept], self.unit, files, self.refused)
+        return Rows(self.name, values, [self.numbers[i] for i in kept], self.unit, files, self.refused, self.start)
 
 
 def read_rows(source: str | Path, *, stop: bool = True) -> Rows:

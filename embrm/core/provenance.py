@@ -1,4 +1,4 @@
-"""What made vectors: an identity to compare with, and the recipe that makes more of them."""
+"""What made vectors: an identity to compare with, the recipe that makes more of them, and how texts were written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ class Provenance:
     Attributes:
         identity: all that the vectors depend on beside the text; "" where it is not known.
         recipe: the embedder as JSON, `{"name": NAME, "options": {...}}`; None where it is not known.
+        keep_system: whether system turns stayed in the prompts of the texts; see `embrm.data.chat`.
     """
 
     identity: str = ""
     recipe: Mapping[str, Any] | None = None
+    keep_system: bool = False
 
     @classmethod
     def of(cls, value: Provenance | str | Mapping[str, Any]) -> Provenance:
@@ -34,7 +36,7 @@ class Provenance:
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON-ready values, which `of` reads."""
-        return {"identity": self.identity, "recipe": self.recipe}
+        return {"identity": self.identity, "recipe": self.recipe, "keep_system": self.keep_system}
 
     def agrees(self, other: Provenance) -> bool:
         """Say whether vectors of both may be compared: one is not known, or they differ by rounding at most."""

@@ -10,6 +10,7 @@ from embrm.core.containers import Parsed
 from embrm.errors import DataError, MissingExtraError
 
 _hub_id = re.compile(r"[\w.-]+/[\w.-]+(:([\w.-]+/)?[\w.-]+(\[[\d:%-]*\])?)?")
+_part = re.compile(r"(.+?):((?:[\w.-]+/)?[\w.-]+(?:\[[\d:%-]*\])?)")
 _shard = re.compile(r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|feather)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 _splits = ("train", "test", "validation", "valid", "val", "dev", "eval")
 
@@ -39,7 +40,10 @@ def find_shards(source: str) -> list[Path]:
                 f"({', '.join(sorted(several))}); give a pattern such as '{folder / found[0].name[:5]}*'"
             )
     if not found:
-        raise DataError(f"{source} is a folder; expected files of rows in it (JSON Lines, JSON, CSV, Parquet, Arrow)")
+        raise DataError(
+            f"{source} is a folder; expected files of rows in it (JSON Lines, JSON, CSV, Parquet, Arrow), or for a "
+            f"copy of a hub dataset {source}:split or {source}:configuration/split"
+        )
     return found
 
 
@@ -84,20 +88,32 @@ def from_disk(folder: str) -> Parsed:
 
 
 def is_hub_dataset(source: str) -> bool:
-    """Say whether the source can be the id of a hub data set, and not a path that was mistyped."""
+    """Say whether the source can be the id of a hub data set, or a part of a folder's, and no mistyped path."""
     name = source.partition(":")[0]
+    if _split_of(source):  # a copy of a hub data set
+        return True
     return bool(_hub_id.fullmatch(source)) and not _shard.search(name) and not Path(name).parent.exists()
+
+
+def _split_of(source: str) -> tuple[str, str] | None:
+    """Return a folder, and the configuration and split in it that are asked for."""
+    match = _part.fullmatch(source)
+    asked = match is not None and Path(match[1]).is_dir() and not Path(source).exists()
+    return (match[1], match[2]) if match is not None and asked else None
 
 
 def from_hub(source: str) -> Parsed:
     """Return the rows of a hub data set, `owner/name`, `owner/name:split` or `owner/name:configuration/split`.
+
+    A folder in place of `owner/name` is a copy of such a data set, whose card may name configurations. A split may be a
+    slice, `train[:1000]` or `test[10%:20%]`.
 
     Raises:
         DataError: it cannot be loaded; where a configuration must be chosen, the message of `datasets` lists them.
         MissingExtraError: `datasets` is not installed.
     """
     datasets = _datasets(f"there is no file {source}; to read it as a hub dataset")
-    name, _, rest = source.partition(":")
+    name, rest = _split_of(source) or source.partition(":")[::2]
     configuration, _, split = rest.rpartition("/")
     try:
         values = datasets.load_dataset(name, configuration or None, split=split or "train").to_list()

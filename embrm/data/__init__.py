@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from embrm.data.convert import from_rankings, from_ratings, together, trl_rows
     from embrm.data.encode import Encoded, TruncationWarning, embedder_of
     from embrm.data.faults import ReadingWarning, RowRules
+    from embrm.data.prompts import read_prompts
     from embrm.data.read import read, read_candidates, read_pairs
-    from embrm.data.texts import Texts, read_prompts, read_texts
+    from embrm.data.texts import Texts, read_texts
 
 __getattr__ = lazily(
     __name__,
@@ -30,7 +31,7 @@ __getattr__ = lazily(
         "read": "embrm.data.read",
         "read_candidates": "embrm.data.read",
         "read_pairs": "embrm.data.read",
-        "read_prompts": "embrm.data.texts",
+        "read_prompts": "embrm.data.prompts",
         "read_texts": "embrm.data.texts",
         "together": "embrm.data.convert",
         "trl_rows": "embrm.data.convert",

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.data import Pairs
 from embrm.data.encode import encode, view_text
 from embrm.data.faults import RowRules
-from embrm.data.texts import AS_IT_IS, Texts, number_prompts, read_texts
+from embrm.data.texts import AS_IT_IS, Texts, number_prompts, numbers, read_texts
 from embrm.embedders import Embedder
 
 SHOWN = 3
@@ -26,6 +27,7 @@ class Check:
         counts: rows, rows left out, prompts, texts and pairs or pools; ties, repeated pairs, pairs that stand there the
             other way around too, and pairs of equal texts; with an embedder also how many texts it cuts, and the pairs
             whose two texts become one vector.
+        pairs: with an embedder the pairs as vectors, without those that become equal.
         examples: the first rows, each the texts that are embedded, joined to their prompt.
     """
 
@@ -33,6 +35,7 @@ class Check:
     kind: str
     counts: dict[str, int]
     examples: list[list[str]] = field(default_factory=list)
+    pairs: Pairs | None = None
 
 
 def check_file(
@@ -60,12 +63,12 @@ def check_file(
     if texts.kind == "pools":
         sizes = np.diff(texts.offsets)
         counts |= {"smallest_pool": int(sizes.min()), "largest_pool": int(sizes.max())}
-    if embedder is not None:
-        counts |= _embedded(texts, embedder)
+    found, pairs = ({}, None) if embedder is None else _embedded(texts, embedder)
+    counts |= found
     write = view_text("joint", embedder=embedder) if embedder is not None else view_text_plain
     shown = [range(*texts.offsets[i : i + 2].tolist()) for i in range(min(SHOWN, len(texts.rows)))]
     examples = [[write(texts.prompts[j], texts.responses[j]) for j in row] for row in shown]
-    return Check(str(texts.account["layout"]), texts.kind, counts, examples)
+    return Check(str(texts.account["layout"]), texts.kind, counts, examples, pairs)
 
 
 def view_text_plain(prompt: str, response: str) -> str:
@@ -89,10 +92,16 @@ def _of_pairs(texts: Texts) -> dict[str, int]:
     return {**found, "with_margin": len(margins)} if margins else found
 
 
-def _embedded(texts: Texts, embedder: Embedder) -> dict[str, Any]:
+def _embedded(texts: Texts, embedder: Embedder) -> tuple[dict[str, Any], Pairs | None]:
     done = encode(texts.prompts, texts.responses, embedder=embedder, prompt=number_prompts(texts)[0])
     found = {"cut_texts": int(done.cut.sum())}
-    if texts.kind == "pairs":
-        x = done.features.matrix("joint")
-        found["become_equal"] = int((x[0::2] == x[1::2]).all(axis=1).sum())
-    return found
+    if texts.kind != "pairs":
+        return found, None
+    x, tie = done.features.matrix("joint"), numbers(texts.rows, "tie", default=0)
+    differ = (x[0::2] != x[1::2]).any(axis=1)
+    found["become_equal"] = int((~differ).sum())
+    if not differ.any():
+        return found, None
+    first = np.arange(0, len(x), 2)
+    pairs = Pairs(done.features, first, first + 1, tie=None if tie is None else tie != 0)
+    return found, pairs.take(differ)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,7 @@ def encode(
     embedder: Embedder,
     views: Iterable[str] = ("joint",),
     prompt: npt.ArrayLike | None = None,
+    keep_system: bool = False,
     progress: bool = False,
 ) -> Encoded:
     """Embed responses to prompts under one or more views.
@@ -69,6 +70,7 @@ def encode(
         views: "joint" (the prompt, an empty line, the response, unless the embedder joins them in a way of its own),
             "prompt", "response".
         prompt: `(n,)` the number of each text's prompt; None numbers them, see `prompt_numbers`.
+        keep_system: whether system turns stayed in the prompts, for the head to remember.
         progress: whether to show a progress bar.
 
     Raises:
@@ -88,7 +90,8 @@ def encode(
         computed += done.computed
     numbers = prompt_numbers(prompts) if prompt is None else np.asarray(prompt)
     length = np.array([len(response) for response in responses], dtype=np.float64)
-    return Encoded(Features(matrices, numbers, length=length, embedder=provenance_of(embedder)), cut, computed)
+    made = replace(provenance_of(embedder), keep_system=keep_system)
+    return Encoded(Features(matrices, numbers, length=length, embedder=made), cut, computed)
 
 
 def embedder_of(model: FittedHead) -> Embedder:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from embrm.core.files import Rows, check_writable, write_rows
+from embrm.core.provenance import Provenance
 from embrm.data.convert import Which
 from embrm.errors import DataError, OptionError
 
@@ -28,7 +29,8 @@ class RowRules:
         layout: the name of a layout, `embrm data layouts`; None tells it from the columns.
         on_bad_row: "stop" raises and names all, "skip" leaves them out with a warning, "report=FILE" does the same and
             writes their places and reasons.
-        keep_system: whether system turns stay in prompts; see `embrm.data.chat`.
+        keep_system: whether system turns stay in prompts; see `embrm.data.chat`. None does as the training texts of the
+            model that reads the texts, see `like`, and leaves them out where there is none.
         compare: which rated responses of a prompt become pairs: "all", "best" (the best with each other), "adjacent".
         least_gap: ratings that differ by no more than this are a tie.
 
@@ -39,7 +41,7 @@ class RowRules:
     columns: Mapping[str, str] = field(default_factory=dict)
     layout: str | None = None
     on_bad_row: str = "stop"
-    keep_system: bool = False
+    keep_system: bool | None = None
     compare: Which = "all"
     least_gap: float = 0.0
 
@@ -54,10 +56,18 @@ class RowRules:
         """The file for what was left out."""
         return self.on_bad_row.partition("=")[2] or None
 
+    def like(self, made: Provenance) -> RowRules:
+        """Return the rules with system turns as in the texts behind vectors, unless these rules say otherwise."""
+        return replace(self, keep_system=made.keep_system) if self.keep_system is None else self
+
     @property
     def record(self) -> dict[str, object]:
         """What a model has to remember of it."""
-        kept = {"columns": dict(self.columns), "keep_system": self.keep_system, "least_gap": self.least_gap}
+        kept: dict[str, object] = {
+            "columns": dict(self.columns),
+            "keep_system": self.keep_system,
+            "least_gap": self.least_gap,
+        }
         kept["compare"] = "" if self.compare == "all" else self.compare
         return {name: value for name, value in kept.items() if value}
 
@@ -89,17 +99,23 @@ class Faults:
         """How many rows, unreadable lines among them, are left out."""
         return len(self.found) + len(self.rows.refused)
 
-    def settle(self, rules: RowRules) -> None:
+    def settle(self, rules: RowRules, *, kept: int) -> None:
         """Raise, or warn and write the report, by the rules; nothing happens where nothing is wrong.
 
+        Args:
+            rules: what is done with bad rows.
+            kept: how many pairs, pools or texts came out.
+
         Raises:
-            DataError: rows are bad and the rules stop there, or no row is good.
+            DataError: rows are bad and the rules stop there, or nothing came out.
         """
         for what, count in self.notes.items():
             warnings.warn(f"{self.rows.name}: {count} {what}", ReadingWarning, stacklevel=4)
+        if not self.count and not kept:
+            raise DataError(f"nothing comes out of {self.rows.name}: its {len(self.rows)} rows hold nothing to be used")
         if not self.count:
             return
-        if rules.on_bad_row == "stop" or len(self.found) >= len(self.rows):
+        if rules.on_bad_row == "stop" or not kept:
             raise DataError(self.message())
         if rules.report is not None:
             places = {self.rows.where(i): reason for i, reason in self.found.items()}

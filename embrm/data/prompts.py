@@ -1,16 +1,66 @@
-"""A row's prompt, taken once: beside the responses, at their beginning, or both."""
+"""Prompts: of a row, taken once, whether beside the responses, at their beginning, or both; and of a file of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from embrm.core.files import read_rows
 from embrm.data.chat import conversation, prompt_text, spoken, without_thinking, written
-from embrm.data.layouts._layout import is_missing
+from embrm.data.faults import Faults, RowRules
+from embrm.data.layouts._find import renamed
+from embrm.data.layouts._layout import ASKS, Columns, Row, asking, found_columns, is_missing
 from embrm.data.templates import Turn
 from embrm.errors import DataError
 
+TALKS = ("conversations", "conversation", "messages", "context", "history")
 MARKER = "\n\nAssistant:"
+
+
+def read_prompts(source: str | Path, *, rules: RowRules | None = None) -> tuple[list[str], list[str | list[Row]]]:
+    """Read the ids (the line's number where a row has none) and prompts of a file; messages stay messages.
+
+    The prompt is in `prompt`, or in the one column of question, instruction (and Alpaca's input), query, input,
+    conversations, messages, context and history that there is. Conversations end before their last answer. Further
+    columns, such as the responses of pairs, are left alone.
+
+    Raises:
+        DataError: a row has no prompt, it is neither text nor a list of messages, or several columns may be it.
+    """
+    rules = rules or RowRules()
+    rows = renamed(read_rows(source, stop=False), rules.columns)
+    faults, kept = Faults(rows), []
+    prompts: list[str | list[Row]] = []
+    columns = Columns.of(rows)
+    talks = [] if columns.any("prompt", *ASKS) else columns.any(*TALKS)
+    if len(talks) > 1:
+        raise DataError(
+            f"{rows.name}: the prompt can be in {' or '.join(talks)}; say which: "
+            f"{' or '.join(f'--columns prompt={name}' for name in talks)}"
+        )
+    ask = (lambda row: row.get(talks[0])) if talks else asking(columns)
+    for i, row in enumerate(rows.values):
+        try:
+            if is_missing(value := ask(row)):
+                raise DataError(f"has no 'prompt'; {found_columns(row, 'prompt')}")
+            prompts.append(_unanswered(conversation(value, "prompt")))
+        except DataError as error:
+            faults.add(i, error)
+            continue
+        kept.append(rows.label(i))
+    faults.settle(rules, kept=len(kept))
+    return kept, prompts
+
+
+def _unanswered(said: str | list[Turn]) -> str | list[Row]:
+    """Return text as it is, and of a conversation the messages before its last answer."""
+    if isinstance(said, str):
+        return said
+    last = max((i for i, (role, _) in enumerate(said) if role not in ("assistant", "thinking")), default=None)
+    if last is None:
+        raise DataError("prompt holds only what an assistant says; nobody asks anything")
+    return [{"role": role, "content": text} for role, text in said[: last + 1]]
 
 
 def taken_once(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray, as_matrix, read_npy
-from embrm.core.data import Candidates, Features, Pairs
+from embrm.core.data import Candidates, Features, Pairs, Provenance
 from embrm.data.clusters import clusters
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
@@ -127,11 +127,23 @@ def as_pairs(
         margin=numbers(texts.rows, "margin", default=0),
         tie=None if tie is None else tie != 0,
     )
-    return pairs if features is not None else _distinct(pairs, texts)
+    if features is not None:
+        return pairs
+    return distinct(pairs, texts.rows.numbers, name=texts.rows.name, unit=texts.rows.unit)
 
 
-def _distinct(pairs: Pairs, texts: Texts) -> Pairs:
-    """Return the pairs whose two texts have different vectors; the others carry no preference, and are named."""
+def distinct(pairs: Pairs, places: Sequence[int], *, name: str, unit: str) -> Pairs:
+    """Return the pairs whose two texts have different vectors; the others carry no preference, and are named.
+
+    Args:
+        pairs: of a file.
+        places: number of the line or row of each.
+        name: the file, as messages call it.
+        unit: what is counted.
+
+    Raises:
+        DataError: no pair is left.
+    """
     views = [m for view, m in pairs.features.views.items() if view != "prompt"]
     if not views:
         return pairs
@@ -139,9 +151,9 @@ def _distinct(pairs: Pairs, texts: Texts) -> Pairs:
     lost = np.flatnonzero(same)
     if not lost.size:
         return pairs
-    places = ", ".join(str(texts.rows.numbers[i]) for i in lost[:10]) + (", …" if len(lost) > 10 else "")
+    listed = ", ".join(str(places[i]) for i in lost[:10]) + (", …" if len(lost) > 10 else "")
     what = (
-        f"{len(lost)} of {len(pairs)} pairs of {texts.rows.name} ({texts.rows.unit} {places}) have two texts that "
+        f"{len(lost)} of {len(pairs)} pairs of {name} ({unit} {listed}) have two texts that "
         f"become one vector, as where they differ only beyond what the embedder reads; they carry no preference"
     )
     hint = "long_text=chunks (--embedder-set) reads long texts to their ends"
@@ -182,13 +194,15 @@ def _features(
     number, cluster = number[rows], None if cluster is None else cluster[rows]
     if features is not None:
         length = np.array([len(texts.responses[i]) for i in rows], dtype=np.float64)
-        return Features({view: _given(features, texts) for view in views}, number, length=length, cluster=cluster)
+        views_given, made = {view: _given(features, texts) for view in views}, Provenance(keep_system=texts.keep_system)
+        return Features(views_given, number, length=length, embedder=made, cluster=cluster)
     done = encode(
         [texts.prompts[i] for i in rows],
         [texts.responses[i] for i in rows],
         embedder=Embedder.of(embedder) if isinstance(embedder, str) else embedder,
         views=views,
         prompt=number,
+        keep_system=texts.keep_system,
         progress=progress,
     )
     done.warn()

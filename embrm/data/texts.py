@@ -11,9 +11,9 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.core.files import Rows, read_rows
-from embrm.data.chat import conversation, short
+from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
-from embrm.data.layouts import find_layout, renamed
+from embrm.data.layouts import find_layout, listed, renamed
 from embrm.data.layouts._layout import Row, is_missing, needed
 from embrm.data.numbers import number, number_or
 from embrm.data.pairing import by_verdict, compared, mention_unused, with_numbers
@@ -36,6 +36,7 @@ class Texts:
         responses: `m` responses.
         offsets: `(rows + 1,)` which texts each row gave.
         account: the layout that was taken, how many rows were read and how many left out, and what else was lost.
+        keep_system: whether system turns stayed in the prompts.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Texts:
     responses: list[str]
     offsets: IntArray
     account: dict[str, Any] = field(default_factory=dict)
+    keep_system: bool = False
 
     def __len__(self) -> int:
         return len(self.responses)
@@ -83,49 +85,35 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
         DataError: see `read_pairs` and `read_candidates`.
         OptionError: a column that the rules name is not there.
     """
-    rows = renamed(read_rows(source, stop=False), rules.columns)
+    return texts_of(read_rows(source, stop=False), kind=kind, rules=rules)
+
+
+def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
+    """Return the texts of rows; see `read_texts`."""
+    rows = listed(renamed(rows, rules.columns))
     faults = Faults(rows)
     if not len(rows):
-        faults.settle(rules)
+        faults.settle(rules, kept=0)
     name, layout = find_layout(rows, name=rules.layout, kind=None if kind in _CHOICES else kind)
-    form = _form(kind, layout.kinds)
+    form = form_of(kind, layout.kinds)
     turn = layout.turn if form == "texts" else layout.judged
     try:
         turned = list(turn(rows, faults, rules))
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
     found = _parsers[form](turned, faults, rules)
-    faults.settle(rules)
+    faults.settle(rules, kept=len(found.values))
     account = {"layout": name, "rows": len(rows) + len(rows.refused), "left_out": faults.count, **faults.notes}
     equal = sum(reason.startswith("chosen equals") for reason in faults.found.values())
     account |= {"equal_texts": equal} if equal else {}
     columns = {column for row in rows.values for column in row}
     mention_unused(form, columns, rules, prompted=any(found.prompts))
-    return Texts(form, rows.replace(found.values, found.kept), found.prompts, found.responses, found.offsets, account)
+    kept = rows.replace(found.values, found.kept)
+    return Texts(form, kept, found.prompts, found.responses, found.offsets, account, bool(rules.keep_system))
 
 
-def read_prompts(source: str | Path, *, rules: RowRules = AS_IT_IS) -> tuple[list[str], list[str | list[Row]]]:
-    """Read the ids (the line's number where a row has none) and prompts of a file; messages stay messages.
-
-    Raises:
-        DataError: a row has no prompt, or it is neither text nor a list of messages.
-    """
-    rows = renamed(read_rows(source), rules.columns)
-    faults, kept = Faults(rows), []
-    prompts: list[str | list[Row]] = []
-    for i, row in enumerate(rows.values):
-        try:
-            said = conversation(needed(row, "prompt"), "prompt")
-        except DataError as error:
-            faults.add(i, error)
-            continue
-        kept.append(rows.label(i))
-        prompts.append(said if isinstance(said, str) else [{"role": r, "content": text} for r, text in said])
-    faults.settle(rules)
-    return kept, prompts
-
-
-def _form(kind: str | None, kinds: Sequence[str]) -> str:
+def form_of(kind: str | None, kinds: Sequence[str]) -> str:
+    """Return which of the kinds that a layout gives is read where `kind` is wanted; see `read_texts`."""
     if kind == "judged":
         return next((k for k in kinds if k != "texts"), "texts")
     if kind == "compared":
@@ -162,7 +150,7 @@ def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
             pairs = compared(row, rules, faults) if "ratings" in row else by_verdict(row)
             for k, pair in enumerate(pairs):
                 values = [needed(pair, column) for column in PAIRED]
-                asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=rules.keep_system)
+                asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=bool(rules.keep_system))
                 if texts[0] == texts[1] and len(pairs) > 1:
                     faults.lost("pairs of equal texts with different ratings were left out")
                     continue
@@ -189,7 +177,7 @@ def _pool_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
                 raise DataError(f"responses must be a list of at least one response, got {short(pool)}")
             _check_columns(row, len(pool))
             places = [f"responses[{j}]" for j in range(len(pool))]
-            asked, texts = taken_once(needed(row, "prompt"), pool, places, keep_system=rules.keep_system)
+            asked, texts = taken_once(needed(row, "prompt"), pool, places, keep_system=bool(rules.keep_system))
             seen[name] = i
             out.add(i, row, asked, texts)
         except DataError as error:
@@ -228,7 +216,9 @@ def _single_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowR
         try:
             prompt = row.get("prompt")
             given = "" if is_missing(prompt) else prompt
-            asked, texts = taken_once(given, [needed(row, "response")], ["response"], keep_system=rules.keep_system)
+            asked, texts = taken_once(
+                given, [needed(row, "response")], ["response"], keep_system=bool(rules.keep_system)
+            )
             out.add(i, row, asked, texts)
         except DataError as error:
             faults.add(i, error)

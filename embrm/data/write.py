@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def common_rows(texts: Texts) -> list[dict[str, Any]]:
     return out
 
 
-def write_any(target: str | Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_any(target: str | Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as Parquet where the name ends in .parquet, else as `embrm.core.files.write_rows` does.
 
     Raises:
@@ -48,6 +48,7 @@ def write_any(target: str | Path, rows: Sequence[dict[str, Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = pa.table({name: [row.get(name) for row in rows] for name in columns})
     with write_file(target) as part:

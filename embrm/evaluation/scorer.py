@@ -14,6 +14,7 @@ from embrm.core.data import Features
 from embrm.core.files import read_rows
 from embrm.core.results import Reward
 from embrm.data.encode import embedder_of
+from embrm.data.faults import RowRules
 from embrm.data.read import as_candidates
 from embrm.data.texts import Texts
 from embrm.errors import DataError, OptionError
@@ -56,6 +57,15 @@ class Scorer:
         from embrm.heads import load_model
 
         return cls(path, load_model(path) if Path(path).is_dir() else None, reading)
+
+    @property
+    def keep_system(self) -> bool:
+        """Whether system turns stay in prompts, as they did in the model's training texts."""
+        return self.model is not None and self.model.embedder.keep_system
+
+    def rules(self, rules: RowRules) -> RowRules:
+        """Return how texts are to be read for the model: as its training texts were, where `rules` leave it open."""
+        return rules if self.model is None else rules.like(self.model.embedder)
 
     def reward(self, texts: Texts) -> Reward:
         """Return the reward of each text, each draw centred on the model's training texts."""

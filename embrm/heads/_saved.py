@@ -58,9 +58,12 @@ def _card(state: State) -> str:
     options = "\n".join(f"- `{setting}`" for setting in write_settings(config["options"]))
     recipe = config["embedder"]["recipe"]
     maker = f"`{' '.join([recipe['name'], *write_settings(recipe['options'])])}`" if recipe else "something not named"
+    read = config["record"].get("data", {})  # what became of the rows of its file, where a command fitted it
+    rows = "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in read.items() if value)
+    data = f"## Training data\n\n{rows}\n" if rows else ""
     return (
         f"---\nlibrary_name: embrm\ntags:\n- reward-model\n- embrm\n---\n\n# Reward head `{config['name']}`\n\n"
         f"{registry.describe(config['name'])}\n\nIt reads vectors of width {config['width']} made by {maker}.\n\n"
-        f"## Options\n\n{options}\n\n## Use\n\n"
+        f"## Options\n\n{options}\n\n{data}## Use\n\n"
         '```python\nimport embrm\n\nmodel = embrm.load_model("this-folder")\nreward = model.score(vectors)\n```\n'
     )

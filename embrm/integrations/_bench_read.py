@@ -32,7 +32,7 @@ class _Row:
     tie: int = -1
 
 
-def read_bench(source: str | Path) -> Bench:
+def read_bench(source: str | Path, *, keep_system: bool = False) -> Bench:
     """Read a file of RewardBench 1 (2403.13787) or 2 (2506.01937), RM-Bench (2410.16184) or JudgeBench (2410.12784).
 
     It is told by the columns of its first row. RewardBench 1 has `prompt`, `chosen`, `rejected`, `subset` (also the
@@ -40,7 +40,7 @@ def read_bench(source: str | Path) -> Bench:
     alike. In version 2 `chosen` and `rejected` are lists of texts, and a row of Ties has the id `ref:N` or `tied:N`.
     RM-Bench has lists of three styles, plain to rich, and `domain` for the subset. JudgeBench has `question`,
     `response_A`, `response_B`, a `label` A>B or B>A, and `source` for the subset. Where no row names a subset, all are
-    of one that is called "all".
+    of one that is called "all". System turns stay in prompts where `keep_system` says so.
 
     Raises:
         DataError: a column is missing, or a row is not what its set needs (its line is named).
@@ -56,7 +56,7 @@ def read_bench(source: str | Path) -> Bench:
     for i in range(len(rows)):
         if named and rows.values[i].get(column) is None:
             raise DataError(f"{rows.where(i)} has no '{column}', and other rows have one; {FORMS}")
-        row = _row(rows, i, name, str(rows.values[i][column]) if named else ALL)
+        row = _row(rows, i, name, str(rows.values[i][column]) if named else ALL, keep_system)
         if row.kind and (row.kind, row.tie) in seen:
             raise DataError(
                 f"{rows.where(i)}: the id {row.kind}:{row.tie} was used before; each row of Ties has its own"
@@ -93,7 +93,7 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
 
 
-def _row(rows: Rows, i: int, name: str, subset: str) -> _Row:
+def _row(rows: Rows, i: int, name: str, subset: str, keep_system: bool) -> _Row:
     row, where = rows.values[i], rows.where(i)
     if name == "JudgeBench":
         prompt, good, bad = _judged(rows, i)
@@ -119,14 +119,14 @@ def _row(rows: Rows, i: int, name: str, subset: str) -> _Row:
         subset, (kind, tie) = "Ties", _tie(row, where)
     if name == "RewardBench 2" and not kind and len(good) != 1:
         raise DataError(f"{where}: a row outside Ties has one chosen response, got {len(good)}")
-    asked, responses = _texts(prompt, good, bad, where)
+    asked, responses = _texts(prompt, good, bad, where, keep_system)
     return _Row(asked, responses[: len(good)], responses[len(good) :], subset, kind, tie)
 
 
-def _texts(prompt: Any, good: list[Any], bad: list[Any], where: str) -> tuple[str, list[str]]:
+def _texts(prompt: Any, good: list[Any], bad: list[Any], where: str, keep_system: bool) -> tuple[str, list[str]]:
     names = ["chosen"] * len(good) + ["rejected"] * len(bad)
     try:
-        asked, responses = taken_once(prompt, [*good, *bad], names)
+        asked, responses = taken_once(prompt, [*good, *bad], names, keep_system=keep_system)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     if prompt is None and not asked:

@@ -85,6 +85,11 @@ class TextScorer:
         self._queue: deque[_Waiting] = deque()
         self(["x"], [""])  # loads the embedder's model, and refuses vectors or a rule that do not fit
 
+    @property
+    def keep_system(self) -> bool:
+        """Whether system turns stay in prompts, as they did in the training texts."""
+        return self.model.embedder.keep_system
+
     def __call__(self, responses: Sequence[str], prompts: Sequence[str]) -> Scored:
         """Return what is known about `n >= 1` responses to their prompts.
 

@@ -60,7 +60,7 @@ def make_reward_func(
     *,
     embedder: Embedder | None = None,
     rule: Selector | None = None,
-    keep_system: bool = False,
+    keep_system: bool | None = None,
 ) -> Callable[..., dict[str, Any]]:
     """Return a function as OpenRLHF calls it: `(queries, prompts, labels, **others)` → tensors `(n,)` on the CPU.
 
@@ -73,19 +73,20 @@ def make_reward_func(
         model: the folder of a saved model, or a fitted head.
         embedder: what embeds the texts; None takes what the model was trained with.
         rule: a selector that values each text by itself; None is the mean over draws.
-        keep_system: whether system messages stay in the prompts.
+        keep_system: whether system messages stay in the prompts; None does as in the model's training texts.
 
     Raises:
         OptionError: see `TextScorer`. The function raises DataError where no sample of a call can be scored.
     """
     scorer = TextScorer(model, embedder=embedder, rule=rule)
+    keep = scorer.keep_system if keep_system is None else keep_system
 
     def reward(
         queries: Sequence[str], prompts: Sequence[str] | None, labels: Sequence[Any] | None = None, **others: Any
     ) -> dict[str, Any]:
         import torch
 
-        asked = samples_of(texts_of(queries, "queries"), prompts, keep_system=keep_system)
+        asked = samples_of(texts_of(queries, "queries"), prompts, keep_system=keep)
         found = rewards_of(scorer, asked)
         nan = float("nan")
         tensors = {name: torch.tensor([nan if v is None else v for v in values]) for name, values in found.items()}
@@ -104,7 +105,7 @@ def reward_server(
     limits: ServerLimits | None = None,
     embedder: Embedder | None = None,
     rule: Selector | None = None,
-    keep_system: bool = False,
+    keep_system: bool | None = None,
 ) -> RewardServer:
     """Return a server that answers POST /get_reward inside `with server.running() as address`.
 
@@ -136,13 +137,13 @@ def reward_server(
 
     def answer(body: dict[str, Any]) -> RewardAnswer:
         if "query" not in body and "response" in body:
-            asked = sample_of(body, keep_system=keep_system)
+            asked = sample_of(body, keep_system=keep)
             found = rewards_of(scorer, asked)
             return RewardAnswer(found["rewards"][0], 1, cut=round(found["truncated"][0] or 0))
         queries = texts_of(body.get("query"), "query", found=body)
         if len(queries) > most.texts:
             raise too_large(f"query has {len(queries)} texts, and at most {most.texts} are scored; split the request")
-        asked = samples_of(queries, body.get("prompts"), keep_system=keep_system)
+        asked = samples_of(queries, body.get("prompts"), keep_system=keep)
         found = rewards_of(scorer, asked)
         logs = {name: found.pop(name) for name in ("uncertainty", "truncated")}
         told = {**found, "extra_logs": logs} | ({"errors": asked.errors} if asked.failed else {})
@@ -152,6 +153,7 @@ def reward_server(
     server = RewardServer(answer, host=host, port=port, token=token, limits=most, about=about)
     try:  # a missing token or a taken port shows before a large embedder is loaded
         scorer = TextScorer(model, embedder=embedder, rule=rule)
+        keep = scorer.keep_system if keep_system is None else keep_system
     except BaseException:
         server.server_close()
         raise

@@ -77,6 +77,7 @@ class RewardFunction:
         latents: whether to keep them in `seen` also where neither penalty nor alarm need them.
         name: what TRL calls the function in its logs, to tell several apart; None takes the name of the model's folder,
             or of the head where the model has none.
+        keep_system: whether system turns stay in prompts; None does as in the model's training texts.
         seen: the last batch, or None before the first and where all its completions were None.
 
     Raises:
@@ -93,6 +94,7 @@ class RewardFunction:
     seed: int = 0
     latents: bool = False
     name: str | None = None
+    keep_system: bool | None = None
     seen: Seen | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +135,8 @@ class RewardFunction:
         Raises:
             DataError: a prompt or a completion is neither text nor messages, or there are not equally many.
         """
-        asked, written, rows = said(prompts, completions)
+        keep = self._model.embedder.keep_system if self.keep_system is None else self.keep_system
+        asked, written, rows = said(prompts, completions, keep_system=keep)
         self.seen = None
         if not rows:
             return [None] * len(completions)
@@ -250,7 +253,9 @@ class RewardFunction:
         return {name: value for name, value in vars(self).items() if name not in cached} | {"seen": None}
 
 
-def said(prompts: Sequence[Any], completions: Sequence[Any]) -> tuple[list[str], list[str], list[int]]:
+def said(
+    prompts: Sequence[Any], completions: Sequence[Any], *, keep_system: bool = False
+) -> tuple[list[str], list[str], list[int]]:
     """Return prompts and completions as text, and the rows that they stood in; those without a word are left out.
 
     Raises:
@@ -259,7 +264,7 @@ def said(prompts: Sequence[Any], completions: Sequence[Any]) -> tuple[list[str],
     if len(prompts) != len(completions):
         raise DataError(f"every completion needs its prompt, got {len(prompts)} prompts for {len(completions)}")
     rows = [i for i, c in enumerate(completions) if c is not None and not (isinstance(c, list) and is_silent(c))]
-    asked = [prompt_text(prompts[i], f"prompt {i} of the batch") for i in rows]
+    asked = [prompt_text(prompts[i], f"prompt {i} of the batch", keep_system=keep_system) for i in rows]
     return asked, [response_text(completions[i], f"completion {i} of the batch") for i in rows], rows
 
 

@@ -70,7 +70,7 @@ def make_compute_score(
     *,
     embedder: Embedder | None = None,
     rule: Selector | None = None,
-    keep_system: bool = False,
+    keep_system: bool | None = None,
     prompt_key: str | None = None,
     details: bool = False,
 ) -> Callable[..., Any]:
@@ -83,7 +83,7 @@ def make_compute_score(
         model: the folder of a saved model, or a fitted head.
         embedder: what embeds the texts; None takes what the model was trained with.
         rule: a selector that values each text by itself; None is the mean over draws.
-        keep_system: whether system messages stay in the prompts.
+        keep_system: whether system messages stay in the prompts; None does as in the model's training texts.
         prompt_key: where the prompt is in `extra_info`; None takes the only one there of prompt, question, instruction,
             query and problem.
         details: give `{"score", "uncertainty", "truncated"}` in place of each float; verl logs the others.
@@ -93,6 +93,7 @@ def make_compute_score(
             verl has no sign for a sample without a reward.
     """
     scorer = TextScorer(model, embedder=embedder, rule=rule)
+    keep = scorer.keep_system if keep_system is None else keep_system
 
     def score(
         data_source: Any = None,
@@ -110,7 +111,7 @@ def make_compute_score(
         if len(infos) != len(solutions) or not solutions:
             raise DataError(f"every solution needs its extra_info, got {len(infos)} for {len(solutions)}")
         samples = [
-            _sample(solution, info, where, prompt_key=prompt_key, keep_system=keep_system)
+            _sample(solution, info, where, prompt_key=prompt_key, keep_system=keep)
             for i, (solution, info) in enumerate(zip(solutions, infos, strict=True))
             for where in [f"sample {i}: " if several else ""]
         ]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from embrm import read_pairs
@@ -19,6 +20,7 @@ from embrm.evaluation.compare import HeadComparison, compare_heads
 from embrm.heads.linear import Linear
 from embrm.heads.mlp import Mlp
 from tests.cli.conftest import Result
+from tests.unit.test_compare import PACK, ROOT, by_hand, ece
 
 Embrm = Callable[..., Result]
 ARGUMENTS = (
@@ -141,3 +143,25 @@ def test_a_head_that_fails_is_named_below_the_table(
         assert f"warning: {MLP} could not be fitted: " in done.err
     assert f"- {MLP} could not be fitted: " in Path("table.md").read_text(encoding="utf-8")
     assert "it &lt;was&gt; told to" in Path("table.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("source", [ROOT / "data" / "answers" / "prefs.jsonl", PACK / "pairs.jsonl.gz"], ids=str)
+def test_the_table_on_shipped_answers_and_on_human_labels_is_that_by_hand(source: Path, embrm: Embrm) -> None:
+    if not source.exists():
+        pytest.skip(f"needs {source}, which is not part of the project")
+    head = "linear:prior_precision=100.0"
+    options = ("--folds", "3", "--budget", "1", "--embedder", "hashing", "--seed", "0")
+    done = embrm("compare", str(source), "--head", head, *options, "-o", "table.csv")
+    assert done.code == 0, done.err
+    pairs = read_pairs(source, embedder=get_embedder("hashing")())
+    expected = by_hand(Linear(prior_precision=100.0), pairs, folds=3, budget=1, seed=0)
+    decided = np.ones(len(pairs), dtype=bool) if pairs.tie is None else ~pairs.tie
+    row = next(
+        r for r in csv.DictReader(io.StringIO(Path("table.csv").read_text(encoding="utf-8"))) if r["head"] == head
+    )
+    assert float(row["accuracy"]) == pytest.approx(expected["hit"][decided].mean())
+    assert float(row["nll"]) == pytest.approx(expected["nll"].mean(), rel=1e-4)
+    assert float(row["ece"]) == pytest.approx(ece(expected["p"][decided]), abs=1e-4)
+    printed = next(line for line in done.out.splitlines() if re.match(rf"\s*\d+\s+{re.escape(head)}", line))
+    assert rounded(row["accuracy"]) in printed
+    assert rounded(row["nll"]) in printed

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from embrm.data import RowRules
 from embrm.data.layouts import names
 from embrm.data.texts import read_texts
+from embrm.errors import DataError
 from embrm.heads import load_model
 from tests.cli.conftest import Result
 
@@ -57,6 +59,7 @@ def test_bad_rows_are_left_out_counted_and_kept_in_the_model(embrm: Run) -> None
     assert "read as pairs: 20 rows, left_out: 5, equal_texts: 3" in result.out
     record = load_model("new").record["data"]
     assert (record["layout"], record["rows"], record["left_out"], record["pairs"]) == ("pairs", 20, 5, 15)
+    assert "## Training data\n\n- layout: pairs\n- rows: 20\n- left out: 5\n" in Path("new/README.md").read_text()
     told = [json.loads(line) for line in Path("faults.jsonl").read_text().splitlines()]
     assert [row["place"] for row in told[1:]] == [f"bad.jsonl line {n}" for n in (4, 6, 8, 10)]
     assert embrm("fit", "bad.jsonl", *FIT, "--on-bad-row", "ignore").code == 2
@@ -91,7 +94,21 @@ def test_check_counts_what_is_odd_and_shows_what_heads_see(embrm: Run, workspace
     expected |= {"both_ways": 2, "equal_texts": 1, "without_prompt": 0, "cut_texts": 0, "become_equal": 0}
     assert found["counts"] == expected
     assert found["examples"][0] == ["p0\n\ngood 0", "p0\n\nbad 0"]
-    assert "read as pools, pools" in embrm("data", "check", "pools.jsonl").out
+    assert found["label_noise"]["text"].startswith("label noise is not estimated: label noise needs pairs")
+    pools = embrm("data", "check", "pools.jsonl", "--json").json
+    assert (pools["layout"], pools["kind"], pools["label_noise"]) == ("pools", "pools", None)
+
+
+def test_check_estimates_label_noise_and_says_what_it_assumes(embrm: Run, workspace: Path) -> None:
+    rows = pairs(400)
+    for row in rows[::5]:
+        row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
+    write("flipped.jsonl", rows)
+    result = embrm("data", "check", "flipped.jsonl", "--embedder", "hashing", "--json")
+    noise = result.json["label_noise"]
+    assert noise["rate"] == pytest.approx(0.2, abs=0.05)
+    assert noise["low"] < 0.2 < noise["high"]
+    assert "each label is flipped with one probability whatever the pair" in noise["text"]
 
 
 def test_the_layouts_are_listed(embrm: Run) -> None:
@@ -112,6 +129,41 @@ def test_ratings_are_converted(embrm: Run, workspace: Path) -> None:
     pools = embrm("convert", "rated.jsonl", "-", "--to", "pools").out.splitlines()
     assert [json.loads(line)["gold"] for line in pools] == [[4.0, 1.0, 3.0], [1.0, 2.0, 2.0]]
     assert embrm("convert", "rated.jsonl", "-", "--min-gap", "-1").code == 2
+
+
+def test_a_file_in_blocks_gives_the_same_model_scores_and_rows(embrm: Run, workspace: Path) -> None:
+    fit = ("fit", "prefs.jsonl", "--head", "linear", "--embedder", "hashing")
+    whole = embrm(*fit, "-o", "whole", "--json").json
+    blocks = embrm(*fit, "-o", "blocks", "--stream", "--json").json
+    assert {**whole, "model": None} == {**blocks, "model": None}
+    assert embrm(*fit, "-o", "other", "--stream", "--features", "x.npy").code == 2
+    scores = [embrm("score", "whole", "pools.jsonl", *more).out for more in ((), ("--stream",))]
+    assert scores[0] == scores[1] != ""
+    assert embrm("score", "whole", "pools.jsonl", "--stream", "--features", "x.npy").code == 2
+    rows = [embrm("convert", "prefs.jsonl", "-", *more).out for more in ((), ("--stream",))]
+    assert rows[0] == rows[1] != ""
+    told = embrm("convert", "prefs.jsonl", "out.jsonl", "--stream", "--json").json
+    assert (told["kind"], told["written"], told["rows"]) == ("pairs", 80, 80)
+    assert embrm("convert", "prefs.jsonl", "out.parquet", "--stream").code == 2
+
+
+def test_reference_texts_have_columns_of_their_own(embrm: Run, workspace: Path) -> None:
+    lines = [json.loads(line) for line in Path("prefs.jsonl").read_text().splitlines()]
+    names = {"prompt": "ask", "chosen": "winner", "rejected": "loser"}
+    write("other.jsonl", [{theirs: row[ours] for ours, theirs in names.items()} for row in lines])
+    how = ("--reference-columns", ",".join(f"{ours}={theirs}" for ours, theirs in names.items()))
+    both = ("--columns", how[1])
+    plain = embrm("detect", "model", "prefs.jsonl", "pools.jsonl", "--json")
+    assert embrm("detect", "model", "other.jsonl", "pools.jsonl", "--json", *how).json == plain.json
+    assert embrm("detect", "model", "other.jsonl", "pools.jsonl", *both).code == 2  # the pools have no such columns
+    assert embrm("detect", "model", "other.jsonl", "other.jsonl", *both).code in (0, 3)
+    rule = ("--selector", "penalised", "--penalty", "mahalanobis", "--reference")
+    for command in ("select", "curve"):
+        known = embrm(command, "model", "pools.jsonl", *rule, "prefs.jsonl")
+        assert known.code == 0, known.err
+        assert embrm(command, "model", "pools.jsonl", *rule, "other.jsonl", *how).out == known.out
+    run = embrm("rl", "model", "-o", "run", *how)
+    assert (run.code, "the policy 'grammar' has no --columns" in run.err) == (2, True)
 
 
 def test_short_pools_are_left_out_of_curves_and_named(embrm: Run, workspace: Path) -> None:
@@ -170,3 +222,40 @@ def test_files_from_the_field_give_the_plain_texts(case: str) -> None:
     if case != "18-tool-calls":
         plain = read_texts(FIELD / "00-base" / "prefs.jsonl")
         assert (texts.prompts, texts.responses) == (plain.prompts[: 2 * size], plain.responses[: 2 * size])
+
+
+TOLD = {
+    "05-identical-pairs-in-a-real-file/prefs.jsonl": "4 of 160 rows .*line 4: chosen equals rejected.*line 41, 78, 121",
+    "06-ultrafeedback-raw/prefs.jsonl": "several ratings .*choose one: --columns rating=overall_score",
+    "07-helpsteer2-ratings/train.jsonl": "several ratings .*choose one: --columns rating=helpfulness",
+    "20-margins-missing-nan-huge/huge.jsonl": "huge.jsonl line 6: margin must be a finite number, got 1000",
+    "31-alpaca-eval-outputs/mtbench.jsonl": "answers of MT-Bench, whose questions are in another file; join both by",
+}
+READ = {
+    "06-ultrafeedback-raw/prefs.jsonl": {"rating": "helpfulness"},
+    "07-helpsteer2-ratings/train.jsonl": {"rating": "helpfulness"},
+    "09-nectar-ranked-answers/prefs.jsonl": {},
+    "13-llamafactory-sharegpt/only_keys.jsonl": {},
+    "18-tool-calls/chosen_is_call.jsonl": {},
+    "18-tool-calls/no_content_key.jsonl": {},
+    "20-margins-missing-nan-huge/nan.jsonl": {},
+    "22-prompt-under-another-name/swift.jsonl": {},
+    "36-types-from-parquet/map_messages.parquet": {},
+}
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="the files of others are not beside the repository")
+@pytest.mark.parametrize("name", TOLD)
+def test_files_from_the_field_that_cannot_be_read_as_they_are_say_how(name: str) -> None:
+    with pytest.raises(DataError, match=TOLD[name]):
+        read_texts(FIELD / name, kind="pairs")
+
+
+@pytest.mark.skipif(not FIELD.exists(), reason="the files of others are not beside the repository")
+@pytest.mark.filterwarnings("ignore::embrm.data.ReadingWarning")
+@pytest.mark.parametrize("name", READ)
+def test_files_from_the_field_are_read_as_pairs_with_prompts(name: str) -> None:
+    texts = read_texts(FIELD / name, kind="pairs", rules=RowRules(columns=READ[name]))
+    assert len(texts.rows) >= 30
+    assert all(texts.prompts)
+    assert texts.account["left_out"] == 0

@@ -140,6 +140,49 @@ def test_shards_of_a_folder_and_a_pattern(tmp_path: Path) -> None:
         read_rows(tmp_path / "hub")
 
 
+CARD = """---
+configs:
+- config_name: helpful
+  data_files:
+  - {split: train, path: helpful/train-*}
+  - {split: test, path: helpful/test-*}
+- config_name: harmless
+  data_files:
+  - {split: train, path: harmless/train-*}
+---
+"""
+
+
+def test_configurations_splits_and_slices_of_a_copy_of_a_hub_dataset(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "README.md").write_text(CARD)
+    for place, n in (("helpful/train", 6), ("helpful/test", 4), ("harmless/train", 3)):
+        (tmp_path / "repo" / place).parent.mkdir(exist_ok=True)
+        rows = [{"prompt": f"{place} {i}", "response": "a"} for i in range(n)]
+        (tmp_path / "repo" / f"{place}-00000-of-00001.parquet").write_bytes(parquet(rows))
+    expected = {
+        "helpful/train": ("helpful/train", range(6)),
+        "helpful/test": ("helpful/test", range(4)),
+        "harmless/train": ("harmless/train", range(3)),
+        "helpful/train[1:3]": ("helpful/train", range(1, 3)),
+        "helpful/test[50%:]": ("helpful/test", range(2, 4)),
+        "helpful/train[-2:]": ("helpful/train", range(4, 6)),
+    }
+    for asked, (place, numbers) in expected.items():
+        rows = read_rows(f"{tmp_path}/repo:{asked}").values
+        assert [row["prompt"] for row in rows] == [f"{place} {i}" for i in numbers], asked
+    for asked, message in {
+        "train": r"(?s)Config name is missing.*helpful.*harmless",
+        "other/train": "'other' not found. Available: .*helpful",
+        "helpful/dev": "Unknown split",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            read_rows(f"{tmp_path}/repo:{asked}")
+    with pytest.raises(DataError, match=r"copy of a hub dataset .*repo:configuration/split"):
+        read_rows(tmp_path / "repo")
+
+
 def test_what_save_to_disk_wrote_and_addresses(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [{"prompt": "p", "response": "a"}]

@@ -15,7 +15,8 @@ import pytest
 
 from embrm import detectors, embedders, heads, read_pairs
 from embrm.core.trajectory import Step, Trajectory
-from embrm.data.texts import read_prompts, read_texts
+from embrm.data.prompts import read_prompts
+from embrm.data.texts import read_texts
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.heads import FittedHead
 from embrm.integrations.reward_model import RewardModelGold

@@ -12,6 +12,7 @@ import pytest
 from embrm.data import RowRules, read_pairs
 from embrm.data.faults import ReadingWarning
 from embrm.data.layouts import get, names
+from embrm.data.prompts import read_prompts
 from embrm.data.texts import read_texts
 from embrm.data.write import common_rows, write_any
 from embrm.embedders import get as embedder
@@ -80,10 +81,116 @@ def test_converted_pairs_read_as_the_raw_ones(name: str, suffix: str, tmp_path: 
         {"prompt": "p", "completions": [{"response": "b", "score": 1}, {"response": "a", "score": "4"}]},
         {"prompt": "p", "answers": [{"answer": "b", "rank": 2.0}, {"answer": "a", "rank": 1.0}]},
         {"prompt": "p", "responses": ["b", "a"], "ranking": [1, 0]},
+        {"context": "p", "response1": "a", "response2": "b", "individual_preference": [{"score": -2}]},
+        {"question": "p", "answer_a": "b", "answer_b": "a", "votes": {"ann": "answer_b"}},
     ],
 )
 def test_every_convention_names_the_better_response(row: Row, tmp_path: Path) -> None:
     assert read(tmp_path, row, kind="pairs") == (["p", "p"], ["a", "b"])
+
+
+def votes(folder: Path, **columns: Any) -> list[tuple[str, str, bool]]:
+    row = {"prompt": "p", "response_1": "a", "response_2": "b", **columns}
+    texts = read_texts(file(folder, row))
+    assert texts.account["layout"] == "voted"
+    better = texts.responses[::2]
+    return [(r["annotator"], c, bool(r.get("tie"))) for r, c in zip(texts.rows.values, better, strict=True)]
+
+
+def test_each_annotator_s_vote_is_a_pair_of_its_own(tmp_path: Path) -> None:
+    expected = [("1", "a", False), ("2", "b", False), ("3", "a", True)]
+    assert votes(tmp_path, votes=[1, "2", "tie"]) == expected
+    assert votes(tmp_path, annotations=[{"choice": 1}, {"preference": "response_2"}, {"label": "tie"}]) == expected
+    assert votes(tmp_path, individual_preference=[{"score": -1}, {"score": 3}, {"score": 0}]) == expected
+    named = [{"annotator": who, "vote": 1, "winner": vote} for who, vote in (("x", "1"), ("y", "2"))]
+    assert votes(tmp_path, annotations=named) == [("x", "a", False), ("y", "b", False)]
+    columns = {"annotator1": 1, "annotator2": 2, "annotator3": 0}
+    assert votes(tmp_path, **columns) == [(f"annotator{who}", *rest) for who, *rest in expected]
+    rows = common_rows(read_texts(tmp_path / "rows.jsonl"))
+    assert [(row["annotator"], row["id"]) for row in rows] == [(f"annotator{i}", f"1/annotator{i}") for i in (1, 2, 3)]
+    settled = {"context": "p", "response1": "a", "response2": "b", "overall_preference": 1}
+    both = settled | {"individual_preference": [{"score": -1}, {"score": 2}, {"score": 2}]}
+    assert read_texts(file(tmp_path, both)).responses == ["b", "a"]
+    rules = RowRules(columns={"overall_preference": ""})
+    assert read_texts(file(tmp_path, both), rules=rules).responses == ["a", "b", "b", "a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"votes": [7]}, "line 1: the vote of 1 must be 1, 2 or tie .*got 7"),
+        ({"votes": [{"reason": "x"}]}, "the vote of 1 must be a choice or a score"),
+        ({"annotations": [{"annotator": "x", "choice": 1}, {"annotator": "x", "choice": 2}]}, "'x' votes twice"),
+        ({"votes": [None]}, "nobody voted"),
+        ({"votes": [1], "annotations": [1]}, "votes are in votes and annotations; leave one: --columns annotations="),
+    ],
+)
+def test_votes_that_say_nothing_are_named(columns: Row, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        votes(tmp_path, **columns)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "message"),
+    [
+        (
+            {"question_id": 81, "choices": [{"turns": ["a"]}], "model_id": "m"},
+            None,
+            "answers of MT-Bench.*join both by",
+        ),
+        ({"question_id": 81, "choices": [{"turns": ["a"]}], "model_id": "m"}, "pools", "answers of MT-Bench"),
+        ({"question_id": 81, "turns": ["a"], "category": "math"}, None, "questions of MT-Bench.*join both by"),
+        ({"id": 1, "prompt": "p"}, None, "prompts and no responses; `embrm generate` writes some"),
+        ({"question": "p", "source": "x"}, None, "questions and no responses"),
+        (
+            {"instruction": "p", "input": "", "output": "a"},
+            None,
+            "read the output as a response by --columns response=o",
+        ),
+        ({"prompt": "p", "winner": "a", "loser": "b"}, None, "neither the columns of pairs"),
+    ],
+)
+def test_half_of_something_is_told_where_the_other_half_is(
+    row: Row, kind: str | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, row, kind=kind)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p"},
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        {"question": "p"},
+        {"instruction": "p", "input": None, "output": "a"},
+        {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "a"}]},
+        {"messages": [{"role": "user", "content": "p"}]},
+        {"context": [{"role": "user", "content": "p"}], "response1": "a", "response2": "b"},
+        {"history": "p", "human_ref_A": "a"},
+    ],
+)
+def test_prompts_are_found_under_any_of_their_names(row: Row, tmp_path: Path) -> None:
+    ids, prompts = read_prompts(file(tmp_path, row, {**row, "id": "b"}))
+    assert ids == ["1", "b"]
+    assert prompts in (["p", "p"], [[{"role": "user", "content": "p"}]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"question": "p", "query": "q"},
+            "the prompt can be in question or query; say which: --columns prompt=question",
+        ),
+        ({"messages": "p", "history": "q"}, "in messages or history; say which: --columns prompt=messages or"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "prompt holds only what an assistant says"),
+        ({"text": "p"}, "has no 'prompt'; found: text"),
+    ],
+)
+def test_prompts_that_cannot_be_told_are_refused(row: Row, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read_prompts(file(tmp_path, row))
 
 
 def said(*texts: str, **more: Any) -> list[Row]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from embrm.core.files import Rows
 from embrm.data.faults import GAP
@@ -12,6 +14,23 @@ from embrm.data.layouts._registry import registry
 from embrm.errors import DataError, OptionError
 
 NEEDED = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
+LISTED = (  # columns that hold lists or objects and never text
+    *("responses", "gold", "policy", "ratings", "ranking", "completions", "answers", "messages", "conversations"),
+    *("votes", "annotations", "individual_preference", "annotators", "preferences"),
+)
+JOIN = 'join both by question_id and write a row {"id": …, "prompt": …, "responses": […], "policy": […]} a question'
+HALVES = {  # what is half of something, and where the other half is
+    ("question_id", "choices"): f"answers of MT-Bench, whose questions are in another file; {JOIN}",
+    ("question_id", "turns"): f"questions of MT-Bench, whose answers are in other files; {JOIN}",
+}
+WRITE = "`embrm generate` writes some, or name their column by --columns response=NAME"
+ALONE = {  # all that there is, beside what says where it came from
+    ("prompt",): f"prompts and no responses; {WRITE}",
+    ("question",): f"questions and no responses; {WRITE}",
+    ("instruction", "output"): "an instruction and an output; read the output as a response by --columns "
+    "response=output, or name the system that wrote it in a column 'generator'",
+}
+ASIDE = ("id", "dataset", "source", "category", "subset", "input")
 
 
 def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str, RowLayout]:
@@ -69,6 +88,11 @@ def _misspelt_prompt(columns: Columns) -> str | None:
 
 
 def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
+    half = next((told for columns, told in HALVES.items() if found.issuperset(columns)), None)
+    if half is None and kind in (None, "texts"):
+        half = next((told for columns, told in ALONE.items() if found - set(ASIDE) == set(columns)), None)
+    if half is not None:
+        return f"{rows.name} has {half} (found: {', '.join(sorted(found))})"
     more = "`embrm data layouts` lists what is known; --columns chosen=NAME,… renames"
     if kind is not None:
         missing = next((n for n in NEEDED[kind] if n not in found), None)
@@ -108,6 +132,22 @@ def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
         kept = {name: value for name, value in row.items() if name not in gone}
         values.append({**kept, **{ours: row[theirs] for ours, theirs in moves.items() if theirs in row}})
     return rows.replace(values, range(len(rows)))
+
+
+def listed(rows: Rows) -> Rows:
+    """Return the rows with lists and objects in place of their JSON, which tables of text hold (CSV, some Parquet)."""
+    values = [{name: _listed(value) if name in LISTED else value for name, value in row.items()} for row in rows.values]
+    return rows.replace(values, range(len(rows)))
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return found if isinstance(found, list | dict) else value
 
 
 def difference(words: str, columns: Iterable[str]) -> tuple[str, str] | None:

@@ -64,9 +64,11 @@ class RowLayout(ABC):
     Attributes:
         kinds: what its rows can become, "pairs", "pools" or "texts"; the first where nobody asks for one of them.
         example: rows of this layout.
+        gathers: the kinds that are brought together out of several rows, so that all rows must be known.
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    gathers: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[tuple[Row, ...]]
 
     @abstractmethod

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
+from embrm.data.chat import short
 from embrm.data.layouts._layout import Columns, Row, asking, needed, with_prompt
+from embrm.errors import DataError
 
 BASES = ("response", "output", "answer", "completion", "conversation")
+TIES = ("tie", "ties", "both", "equal", "same", "tie (bothbad)", "both bad", "bothbad", "draw")
 ENDINGS = (("_0", "_1"), ("_1", "_2"), ("_a", "_b"), ("_A", "_B"), ("1", "2"), ("0", "1"), ("a", "b"), ("A", "B"))
 
 
@@ -30,3 +35,20 @@ def paired(row: Row, columns: Columns, names: tuple[str, str], *, first: bool, d
     prompt = asking(columns)(row) if context is None else context
     kept = {k: v for k, v in row.items() if k not in (*names, *drop, "context")}
     return with_prompt({**kept, "chosen": needed(row, better), "rejected": needed(row, worse)}, prompt)
+
+
+def told(value: Any, names: tuple[str, str], column: str) -> int | None:
+    """Return 0 or 1, or None for a tie, where a column names the better response by its number, letter or column.
+
+    Raises:
+        DataError: it names neither.
+    """
+    word = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
+    if word in TIES:
+        return None
+    ends = [re.sub(r"^[a-z]+_?", "", name.lower()) or name[-1].lower() for name in names]
+    ends = [name[-1].lower() for name in names] if not all(ends) else ends
+    plain = re.sub(r"^(model|response|output|answer|completion|conversation|assistant)[ _]?", "", word)
+    if not isinstance(value, bool) and plain in ends:
+        return ends.index(plain)
+    raise DataError(f"{column} must be {ends[0]}, {ends[1]} or tie (as {names[0]}, {names[1]}), got {short(value)}")

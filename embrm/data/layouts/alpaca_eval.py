@@ -23,6 +23,7 @@ class SystemOutputs(RowLayout):
     """
 
     kinds = ("pools",)
+    gathers = ("pools",)
     example = (
         {"instruction": "How?", "output": "So.", "generator": "m"},
         {"instruction": "How?", "output": "No.", "generator": "n"},

@@ -25,6 +25,7 @@ class RatedRows(RowLayout):
     """
 
     kinds = ("texts", "pools", "pairs")
+    gathers = ("pools", "pairs")
     example = (
         {"prompt": "How?", "response": "So.", "helpfulness": 4},
         {"prompt": "How?", "response": "No.", "helpfulness": 1},

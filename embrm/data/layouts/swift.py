@@ -44,7 +44,7 @@ def _from_messages(row: Row) -> Row:
 def _from_query(row: Row) -> Row:
     prompt: Any = needed(row, "query")
     history = row.get("history") or []
-    if not all(isinstance(turn, list | tuple) and len(turn) == 2 for turn in history):
+    if not isinstance(history, list) or not all(isinstance(turn, list | tuple) and len(turn) == 2 for turn in history):
         raise DataError("history must be a list of [query, response]")
     if history:
         turns = [

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from embrm.core.registry import register
-from embrm.data.chat import short
 from embrm.data.faults import RowRules
 from embrm.data.layouts._layout import Columns, Row, RowLayout, needed
-from embrm.data.layouts._two import paired, two_columns
+from embrm.data.layouts._two import paired, told, two_columns
 from embrm.errors import DataError
 
 LABELS = (
@@ -27,7 +24,6 @@ LABELS = (
     "labels",
 )
 ARENA = ("winner_model_a", "winner_model_b", "winner_tie")
-_TIES = ("tie", "ties", "both", "equal", "same", "tie (bothbad)", "both bad", "bothbad", "draw")
 
 
 @register
@@ -59,7 +55,7 @@ class TwoResponses(RowLayout):
             )
 
         def turn(row: Row) -> Row:
-            better = _told(needed(row, found[0]), names, found[0]) if found else _arena(row)
+            better = told(needed(row, found[0]), names, found[0]) if found else _arena(row)
             pair = paired(row, columns, names, first=better != 1, drop=(*found, *ARENA))
             return pair if better is not None else {**pair, "tie": True}
 
@@ -69,19 +65,6 @@ class TwoResponses(RowLayout):
 def _signed(columns: Columns) -> bool:
     values = [row.get("preference") for row in columns.first]
     return any(isinstance(value, int | float) and value < 0 for value in values)
-
-
-def _told(value: Any, names: tuple[str, str], column: str) -> int | None:
-    """Return 0 or 1, or None for a tie."""
-    word = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip().lower()
-    if word in _TIES:
-        return None
-    ends = [re.sub(r"^[a-z]+_?", "", name.lower()) or name[-1].lower() for name in names]
-    ends = [name[-1].lower() for name in names] if not all(ends) else ends
-    plain = re.sub(r"^(model|response|output|answer|completion|conversation|assistant)[ _]?", "", word)
-    if not isinstance(value, bool) and plain in ends:
-        return ends.index(plain)
-    raise DataError(f"{column} must be {ends[0]}, {ends[1]} or tie (as {names[0]}, {names[1]}), got {short(value)}")
 
 
 def _arena(row: Row) -> int | None:

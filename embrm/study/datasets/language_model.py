@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from embrm.core.recipe import build
 from embrm.core.registry import register
-from embrm.data.texts import read_prompts
+from embrm.data.prompts import read_prompts
 from embrm.embedders.cache.store import cache_folder
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.lm.checkpoint import Checkpoint, Prompt
