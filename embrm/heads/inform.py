@@ -60,7 +60,7 @@ class Inform(GradientHead):
 
     def space(self) -> Mapping[str, Sequence[Any]]:
         """Return step sizes, shrinkages and prices of a nat."""
-        return {**super().space(), "beta": (1e-4, 1e-3, 3e-3, 1e-2)}
+        return {**super().space(), "beta": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)}
 
     def parameters(self, width: int) -> dict[str, Init]:
         """Return the parameters; the weights of ℓ start at zero, so every text starts with the same noise."""

@@ -39,7 +39,7 @@ __all__ = [
     "parse",
 ]
 
-WRITING = ("world", "language_model")  # kinds of data sets that can write new texts
+WRITING = ("world", "fast", "language_model")  # kinds of data sets that can write new texts
 
 
 def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyConfig:
@@ -109,12 +109,14 @@ def _check(config: StudyConfig, where: str) -> None:
             raise OptionError(f"{where}: rule '{rule.label}' needs a penalty; there is 'latent'")
     for head in config.heads:
         _known(head.rules or [], labels, f"{where}: head '{head.title}': rules")
+        _known(head.datasets or [], [data.name for data in config.datasets], f"{where}: head '{head.title}': datasets")
         _known(head.mechanisms or [], list(config.mechanisms), f"{where}: head '{head.title}': mechanisms")
     for title in config.mechanisms:
         config.mechanism(title)
     for name in config.detection.detectors:
         detectors.registry.check(name)
     _known(config.detection.heads, config.titles, f"{where}: detection.heads")
+    _known(config.detection.mechanisms or [], list(config.mechanisms), f"{where}: detection.mechanisms")
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")
         _known([config.rl.mechanism], list(config.mechanisms), f"{where}: rl.mechanism")

@@ -21,9 +21,10 @@ def without_absent(config: StudyConfig, before: StudyConfig) -> StudyConfig:
         config: after the overrides.
         before: the configuration that was overridden.
     """
-    gone = _Gone(config, before)
+    kept_heads = map(_Gone(config, before).head, config.heads)
+    heads = [head for head in kept_heads if head is not None]
+    gone = _Gone(config.model_copy(update={"heads": heads}), before)  # heads that are for what is gone are gone too
     rules = [rule for rule in map(gone.rule, config.rules) if rule is not None]
-    heads = [head for head in map(gone.head, config.heads) if head is not None]
     left = [f"rule '{rule.label}'" for rule in config.rules if rule.label not in {kept.label for kept in rules}]
     left += [f"head '{head.title}'" for head in config.heads if head.title not in {kept.title for kept in heads}]
     rl = gone.rl(config.rl)
@@ -36,7 +37,8 @@ def without_absent(config: StudyConfig, before: StudyConfig) -> StudyConfig:
             AbsentWarning,
             stacklevel=2,
         )
-    detection = config.detection.model_copy(update={"heads": watched})
+    under = config.detection.mechanisms and gone.less(config.detection.mechanisms, gone.mechanisms)
+    detection = config.detection.model_copy(update={"heads": watched, "mechanisms": under})
     return config.model_copy(update={"rules": rules, "heads": heads, "rl": rl, "detection": detection})
 
 
@@ -59,10 +61,11 @@ class _Gone:
 
     def head(self, head: HeadConfig) -> HeadConfig | None:
         mechanisms = head.mechanisms and self.less(head.mechanisms, self.mechanisms)
-        if head.mechanisms and not mechanisms:
+        datasets = head.datasets and self.less(head.datasets, self.datasets)
+        if (head.mechanisms and not mechanisms) or (head.datasets and not datasets):
             return None
         rules = None if head.rules is None else self.less(head.rules, self.labels)
-        return head.model_copy(update={"mechanisms": mechanisms, "rules": rules})
+        return head.model_copy(update={"mechanisms": mechanisms, "datasets": datasets, "rules": rules})
 
     def rl(self, rl: RLConfig | None) -> RLConfig | None:
         heads = self.less(rl.heads, self.titles) if rl else []

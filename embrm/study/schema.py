@@ -75,7 +75,7 @@ class HeadConfig(_Part):
         grid: option → values; the titles then say which.
         tuned: whether its options are chosen on validation prompts; of a grid they are not.
         rules: titles of the rules to apply; None applies every rule that the head's reward allows.
-        pairs, mechanisms, flips, seeds: where the head is not wanted everywhere; None means the study's.
+        datasets, pairs, mechanisms, flips, seeds: where the head is not wanted everywhere; None means the study's.
     """
 
     name: str
@@ -84,6 +84,7 @@ class HeadConfig(_Part):
     grid: dict[str, list[Any]] = {}
     tuned: bool = True
     rules: list[str] | None = None
+    datasets: list[str] | None = None
     pairs: list[Positive] | None = None
     mechanisms: list[str] | None = None
     flips: list[float] | None = None
@@ -141,7 +142,7 @@ class DetectionConfig(_Part):
     Attributes:
         heads: titles.
         detectors: names.
-        pairs: training pairs of the models that are looked at.
+        pairs, mechanisms: of the training of the models that are looked at; None takes all mechanisms.
         outputs: texts drawn from the policy at each point.
         points: of the path.
     """
@@ -149,8 +150,14 @@ class DetectionConfig(_Part):
     heads: list[str] = []
     detectors: list[str] = ["csi", "mop", "mahalanobis", "mmd"]
     pairs: Positive = 4000
+    mechanisms: list[str] | None = None
     outputs: Annotated[int, Field(ge=20)] = 400
     points: Annotated[int, Field(ge=3)] = 9
+
+    def watches(self, head: str, *, pairs: int, mechanism: str) -> bool:
+        """Say whether detectors look at the path of a head that was fitted so."""
+        among = self.mechanisms is None or mechanism in (OWN_LABELS, *self.mechanisms)
+        return head in self.heads and pairs == self.pairs and among
 
 
 class RLConfig(_Part):

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ class Tuning:
     best: Head
     trials: tuple[Trial, ...] = field(repr=False)
 
+    @property
+    def edges(self) -> list[str]:
+        """Options of the best recipe at or beyond an end of their space of numbers: the best may lie further out."""
+        found = []
+        for name, values in self.best.space().items():
+            if all(isinstance(value, int | float) for value in values) and len(values) > 1:
+                value = reduce(getattr, name.split("."), self.best)
+                if isinstance(value, int | float) and not min(values) < value < max(values):
+                    found.append(name)
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; the numbers of a failed trial are null."""
         names = ("nll", "accuracy", "temperature", "seconds", "error")
@@ -56,7 +68,7 @@ class Tuning:
             {"options": {k: as_json(v) for k, v in t.options.items()}} | {n: _plain(getattr(t, n)) for n in names}
             for t in self.trials
         ]
-        return {"best": self.best.config(), "trials": rows}
+        return {"best": self.best.config(), "edges": self.edges, "trials": rows}
 
 
 @one_thread

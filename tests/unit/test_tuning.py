@@ -116,3 +116,12 @@ def test_a_fixed_option_stays_while_others_are_tried() -> None:
     assert len(found.trials) == 6
     assert {trial.recipe.options()["hidden"][0] for trial in found.trials} == {8}
     assert len({trial.recipe.options()["learning_rate"] for trial in found.trials}) > 1
+
+
+def test_a_winner_at_an_end_of_its_space_is_marked() -> None:
+    pairs = few_pairs_of_many_columns()
+    found = tune(Recording(prior_precision=1e6), pairs, budget=1, seed=0)
+    assert found.edges == ["prior_precision"]
+    assert found.as_dict()["edges"] == ["prior_precision"]
+    assert tune(Recording(prior_precision=10.0), pairs, budget=1, seed=0).edges == []
+    assert tune(Recording(), pairs, budget=1, seed=0).edges == []  # None finds its own

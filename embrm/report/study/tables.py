@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -184,19 +184,23 @@ def tuning_table(results: Results) -> Table:
             row.cell.mechanism,
             share(row.cell.flips),
             str(len(row.notes["trials"])),
-            _chosen(row.notes["trials"]),
+            _chosen(row.notes["trials"], row.notes.get("edges", ())),
         ]
         for row in results.select(kind="tuning")
     ]
-    return Table("Tuning", ["head", "data set", "mechanism", "flipped", "recipes tried", "chosen"], rows)
+    headings = ["head", "data set", "mechanism", "flipped", "recipes tried", "chosen"]
+    return Table(
+        "Tuning", headings, rows, "An option marked with † lies at an end of its space, so a better one may lie beyond."
+    )
 
 
-def _chosen(trials: Sequence[dict[str, Any]]) -> str:
-    """Return what the trial of the least negative log-likelihood changed."""
+def _chosen(trials: Sequence[dict[str, Any]], edges: Collection[str]) -> str:
+    """Return what the trial of the least negative log-likelihood changed, with a mark at what lies at an end."""
     best = min((t for t in trials if t["nll"] is not None), key=lambda t: float(t["nll"]), default=None)
     if best is None:
         return "every recipe failed"
-    return ", ".join(f"{key} = {_value(value)}" for key, value in best["options"].items()) or "as it is"
+    found = [f"{key} = {_value(value)}{'†' * (key in edges)}" for key, value in best["options"].items()]
+    return ", ".join(found) or "as it is"
 
 
 def _value(value: object) -> str:

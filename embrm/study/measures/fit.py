@@ -90,7 +90,7 @@ def measure(
         arrays |= _best_of_n(config, data, rules, reward, seed=cell.seed)
         arrays |= _optimum_paths(config, data, rules, reward)
         arrays |= _branches(config, data, model)
-        if head.title in config.detection.heads and cell.pairs == config.detection.pairs:
+        if config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism):
             arrays |= aurocs(data, model, reward.mean, training)
             arrays |= path_detection(config.detection, data, model, reward.mean, training, seed=cell.seed)
     return Row(cell, wanted.key, numbers, arrays, seconds=seconds)

@@ -13,7 +13,7 @@ import yaml
 from embrm.heads import Head
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.results import Cell
-from embrm.study.runner.plan import CellBatch, is_watched
+from embrm.study.runner.plan import CellBatch
 
 TABLE = Path(__file__).with_suffix(".yaml")
 SPLITS = 2  # of the pairs, each fitted once for each trial of tuning
@@ -63,7 +63,7 @@ class Costs:
         if cell.kind == "rl":
             return fit + float(table["step"]) * (self.config.rl.steps if self.config.rl else 0)
         rules = len(self.config.rules_of(head))
-        looked = is_watched(self.config, head, cell.pairs)
+        looked = self.config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism)
         watched = len(self.config.detection.detectors) * self.config.detection.points if looked else 0
         return fit + float(table["measure"]) + rules * float(table["rule"]) + watched * float(table["detector"])
 

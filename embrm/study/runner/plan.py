@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -90,7 +90,7 @@ def plan(config: StudyConfig) -> Plan:
         batches.append(_controls(config, data))
         seeds = {*config.seeds, tuning_seed(config), *(seed for head in config.heads for seed in head.seeds or ())}
         sizes = {title: possible(config, data, title, seeds=seeds) for title in _mechanisms(config, data)}
-        for head in config.heads:
+        for head in (head for head in config.heads if head.datasets is None or data.name in head.datasets):
             tuning = list(_tuning(config, data, head, sizes))
             winners = {cell.labelling: key for batch in tuning for cell, key in batch.cells.items()}
             batches += [*tuning, *_fits(config, data, head, winners, sizes), *_live(config, data, head, winners)]
@@ -156,21 +156,20 @@ def _fits(
 ) -> Iterator[CellBatch]:
     asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
     for pairs in head.pairs or config.pairs:
-        detection = config.detection.model_dump() if is_watched(config, head, pairs) else None
-        cells = [
-            Cell("fit", data.name, head.title, pairs, mechanism, flips, seed)
-            for flips in head.flips or config.flips  # outermost: fits of one way of labelling share their options
-            for mechanism in _mechanisms(config, data, head)
-            for seed in head.seeds or config.seeds
-            if pairs in sizes[mechanism]
-        ]
-        for part in np.array_split(np.arange(len(cells)), math.ceil(len(cells) / CHUNK) or 1):
-            chunk = [cells[i] for i in part]
-            keys = {
-                cell: _key(cell, data, *asked, detection, _made(config, cell.mechanism), winners.get(cell.labelling))
-                for cell in chunk
-            }
-            yield CellBatch("fit", data, keys, head, winners)
+        for mechanism, flips in itertools.product(_mechanisms(config, data, head), head.flips or config.flips):
+            if pairs not in sizes[mechanism]:
+                continue
+            labelling = (mechanism, flips)
+            looks = config.detection.watches(head.title, pairs=pairs, mechanism=mechanism)
+            detection = config.detection.model_dump(exclude={"mechanisms"}) if looks else None
+            made = (*asked, detection, _made(config, mechanism), winners.get(labelling))
+            # One way of labelling shares its options. Full batches stay what they were when seeds are added at the end.
+            seeds = head.seeds or config.seeds
+            for start in range(0, len(seeds), CHUNK):
+                part = seeds[start : start + CHUNK]
+                cells = [Cell("fit", data.name, head.title, pairs, *labelling, seed) for seed in part]
+                tuning = {labelling: winners[labelling]} if head.tuned else {}
+                yield CellBatch("fit", data, {cell: _key(cell, data, *made) for cell in cells}, head, tuning)
 
 
 def _live(
@@ -203,11 +202,6 @@ def _made(config: StudyConfig, title: str) -> dict[str, Any]:
 
 def _is_live(config: StudyConfig, data: DatasetConfig, head: HeadConfig) -> bool:
     return config.rl is not None and data.name == config.rl.dataset and head.title in config.rl.heads
-
-
-def is_watched(config: StudyConfig, head: HeadConfig, pairs: int) -> bool:
-    """Say whether detectors look at the path of a head fitted on that many pairs."""
-    return head.title in config.detection.heads and pairs == config.detection.pairs
 
 
 def _measured(config: StudyConfig) -> dict[str, Any]:
