@@ -89,7 +89,9 @@ def plainly(block: Block, step: StepInputs) -> Tensor:
     """Return the loss of a step as Pyro's ELBO of the head's own programs, which draw their own noise."""
     head = block.head
     assert isinstance(head, Inform)
-    loss: Tensor = TraceMeanField_ELBO().differentiable_loss(head.model, head.guide, block.leaves, step.x, step.batch)
+    loss: Tensor = TraceMeanField_ELBO().differentiable_loss(
+        head.model, head.guide, block.params.values, step.x, step.batch
+    )
     return loss
 
 

@@ -1,16 +1,14 @@
-"""The one training loop: stochastic variational inference over a plate of replicates, in Pyro."""
+"""The one training loop: stochastic variational inference of replicates in blocks."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 
 from embrm.core.arrays import Array
@@ -80,18 +78,16 @@ def train(
         groups[p.source.key, math.ceil(len(p) / batch), batch, id(p.problem.pools)].append(i)
     fitted: dict[int, Learnt] = {}
     bytes_of_block = BLOCK_BYTES if matrices.device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
-    with pyro.get_param_store().scope(), pyro.validation_enabled(False), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")  # the block raises an error of its own
-        for (_, steps, batch, _), members in groups.items():
-            replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
-            size = max(1, bytes_of_block // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
-            if head.diversity.together:
-                size = math.ceil(size / head.members) * head.members
-            trained: list[Trained] = []
-            for first in range(0, len(replicates), size):
-                trained += Block(head, replicates[first : first + size], steps=steps, batch=batch).run()
-            for j, i in enumerate(members):
-                fitted[i] = _collect(head, prepared[i], trained[j * head.members : (j + 1) * head.members])
+    for (_, steps, batch, _), members in groups.items():
+        replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
+        size = max(1, bytes_of_block // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
+        if head.diversity.together:
+            size = math.ceil(size / head.members) * head.members
+        trained: list[Trained] = []
+        for first in range(0, len(replicates), size):
+            trained += Block(head, replicates[first : first + size], steps=steps, batch=batch).run()
+        for j, i in enumerate(members):
+            fitted[i] = _collect(head, prepared[i], trained[j * head.members : (j + 1) * head.members])
     return [fitted[i] for i in range(len(problems))]
 
 
