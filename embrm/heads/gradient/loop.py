@@ -85,14 +85,16 @@ def train(
             size = math.ceil(size / head.members) * head.members
         trained: list[Trained] = []
         for first in range(0, len(replicates), size):
-            trained += Block(head, replicates[first : first + size], steps=steps, batch=batch).run()
+            block = Block(head, replicates[first : first + size], steps=steps, batch=batch)
+            trained += block.run()
         for j, i in enumerate(members):
-            fitted[i] = _collect(head, prepared[i], trained[j * head.members : (j + 1) * head.members])
+            own = trained[j * head.members : (j + 1) * head.members]
+            fitted[i] = _collect(head, prepared[i], own, precision=str(block.dtype).removeprefix("torch."))
     return [fitted[i] for i in range(len(problems))]
 
 
 @torch.no_grad()
-def _collect(head: Network, prepared: Prepared, trained: list[Trained]) -> Learnt:
+def _collect(head: Network, prepared: Prepared, trained: list[Trained], *, precision: str) -> Learnt:
     """Join the members of one problem, the features' scaling inside their input layers."""
     params = {name: torch.stack([t.params[name] for t in trained]) for name in trained[0].params}
     used, source = prepared.used, prepared.source
@@ -101,6 +103,7 @@ def _collect(head: Network, prepared: Prepared, trained: list[Trained]) -> Learn
     reward = torch.cat([head.decode(params, z).cpu() for z in encode_rows(head, params, source, used)], dim=1)
     record = {
         "device": source.device.type,
+        "precision": precision,
         "pairs": len(prepared.pairs),
         "validation_pairs": 0 if prepared.validation is None else prepared.validation[1].index.shape[1],
         **({"flip_rate": prepared.flip} if isinstance(head.loss, FlipAware) else {}),
