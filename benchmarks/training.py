@@ -121,8 +121,9 @@ def main() -> None:
     torch.set_num_threads(threads)
     pairs = data()
     first = heads.get("inform")(epochs=1, patience=0).fit(pairs, seed=0)  # measures the precision
-    print(f"{PAIRS} pairs x {WIDTH}, {threads} threads, CPU seconds, the least of {repeats}; input layers in", end=" ")
-    print(f"{first.state().config['record']['precision']}, bare products in float32")
+    precision = first.state().config["record"]["precision"]
+    print(f"{PAIRS} pairs x {WIDTH}, {threads} threads, CPU seconds, the least of {repeats}")
+    print(f"fits multiply features in {precision}, bare products in float32")
     epochs, members = 4, 25
     steps = epochs * -(-PAIRS // BATCH)
     print(f"{members} members, {steps} steps{'':>8} {'fit':>7} {'products':>9} {'ratio':>6}  (target 1.2)")
@@ -135,7 +136,7 @@ def main() -> None:
     for members in (1, 5, 25):
         inform = Inform(members=members, epochs=epochs, patience=0)
         plain, fast = compare(partial(by_programs, inform, pairs), partial(inform.fit, pairs, seed=0), repeats=repeats)
-        print(f"inform x {members}: plain programs {plain:.2f}, the loop's sites {fast:.2f}, ratio {plain / fast:.2f}")
+        print(f"inform x {members}: plain programs {plain:.2f}, the loop {fast:.2f}, ratio {plain / fast:.2f}")
     one, fifty = (heads.get("inform")(epochs=epochs, patience=0, members=k) for k in (1, 50))
     together, apart = compare(
         lambda: fifty.fit(pairs, seed=0), lambda: [one.fit(pairs, seed=s) for s in range(50)], repeats=repeats
@@ -143,9 +144,7 @@ def main() -> None:
     print(f"50 members at once {together:.2f}, fifty fits {apart:.2f}, ratio {together / apart:.2f}  (target 0.5)")
     five = heads.get("inform")(members=5)
     ours, theirs = compare(lambda: five.fit(pairs, seed=0), siamese(pairs, epochs=30), repeats=repeats)
-    print(
-        f"five inform {ours:.2f}, one siamese network of 30 epochs {theirs:.2f}, ratio {ours / theirs:.2f} (target 0.12)"
-    )
+    print(f"five inform {ours:.2f}, a siamese network {theirs:.2f}, ratio {ours / theirs:.2f} (target 0.12)")
 
 
 if __name__ == "__main__":
