@@ -35,7 +35,7 @@ FUNCTIONS: dict[Callable[..., Any], dict[str, Any]] = {
 LATENTS: dict[str, dict[str, Any]] = {
     "sample": {"noise": Float[Tensor, "R _ _"], "return": Float[Tensor, "R n k"]},  # a latent knows what noise it reads
     "kl": {"return": Float[Tensor, "R n k"]},
-    "total_kl": {"return": Float[Tensor, "R n"]},
+    "draw": {"noise": Float[Tensor, "R _ _"]},
 }
 GAUSSIAN = {"sample": {"noise": Float[Tensor, "R n k"], "return": Float[Tensor, "R n k"]}}
 HEADS: dict[str, dict[str, Any]] = {

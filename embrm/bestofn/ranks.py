@@ -11,6 +11,8 @@ import numpy.typing as npt
 from embrm.core.arrays import Array, BoolArray, IntArray, as_vector, check_offsets
 from embrm.errors import DataError, OptionError
 
+NEGLIGIBLE = 1e-200  # a probability; products that end near the smallest number of a float take many times as long
+
 Convention: TypeAlias = Literal["population", "support"]
 
 
@@ -87,7 +89,9 @@ def population_weights(sizes: npt.ArrayLike, pool: int) -> Array:
 def support_weights(sizes: npt.ArrayLike, pool: int) -> Array:
     """Return `(k, pool)` probabilities that rank i (worst first) is the best of n drawn with replacement.
 
-    `F_i^n - F_{i-1}^n` with `F_i = i/N`; n need not be whole.
+    `F_i^n - F_{i-1}^n` with `F_i = i/N`; n need not be whole. Probabilities below 1e-200 are 0.
     """
     edges = np.arange(pool + 1) / pool
-    return np.diff(edges ** np.asarray(sizes, dtype=np.float64)[:, None], axis=1)
+    weights = np.diff(edges ** np.asarray(sizes, dtype=np.float64)[:, None], axis=1)
+    weights[weights < NEGLIGIBLE] = 0
+    return weights

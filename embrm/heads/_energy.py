@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,8 +21,6 @@ BASE = "base reward"  # the view that holds the standardised reward of the base
 @dataclass(frozen=True, eq=False)
 class _WithNoise(Latent):
     """A hidden layer that carries its noise along: the loss contrasts with it."""
-
-    stochastic: ClassVar[bool] = True
 
     def sample(self, noise: Tensor) -> Tensor:
         return torch.cat([self.loc, noise], dim=-1)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import pyro
-import pyro.distributions as dist
 import torch
-from pyro import poutine
 from torch import Tensor
 from torch.nn import functional
 
@@ -64,7 +61,6 @@ class Factors(Latent):
         phi: `(R, 1, k)`.
     """
 
-    stochastic: ClassVar[bool] = True
     theta: Weibull
     phi: Weibull
 
@@ -95,6 +91,7 @@ class Bnrm(GradientHead):
         hidden: width of the hidden layer.
     """
 
+    rounds: ClassVar[bool] = True
     factors: int = 32
     eta: float = 1e-5
     hidden: int = 128
@@ -147,6 +144,10 @@ class Bnrm(GradientHead):
             x: `(R, 2B, d)` features of the chosen texts, then of the rejected ones.
             batch: numbers of the B pairs.
         """
+        import pyro  # here, as no fit needs it and it takes a second to load
+        import pyro.distributions as dist
+        from pyro import poutine
+
         replicates, texts = len(params["phi.bias"]), x.shape[-2]
         one = x.new_ones(self.factors)
         with pyro.plate("replicate", replicates, dim=-2):
@@ -162,6 +163,10 @@ class Bnrm(GradientHead):
 
     def guide(self, params: Params, x: Tensor, batch: Batch) -> None:
         """The Weibull posteriors as a program of Pyro; see `model`."""
+        import pyro
+        import pyro.distributions as dist
+        from pyro import poutine
+
         latent = self.encode(params, x)
         with pyro.plate("replicate", len(latent.loc), dim=-2):
             with poutine.scale(scale=self.eta):

@@ -27,7 +27,6 @@ from embrm.heads.gradient.layers import Init, Params, affine, dense, tensor
 class Dropped(Latent):
     """A latent whose dimensions are dropped at random, the others scaled so that its mean stays."""
 
-    stochastic: ClassVar[bool] = True
     rate: float
 
     def sample(self, noise: Tensor) -> Tensor:
@@ -51,6 +50,7 @@ class Dropout(GradientHead):
         hidden: width of the encoder's hidden layer.
     """
 
+    rounds: ClassVar[bool] = True
     rate: float = 0.2
     passes: int = 50
     latent_dim: int = 32

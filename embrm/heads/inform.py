@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import pyro
 import torch
-from pyro import poutine
-from pyro.distributions import Bernoulli, Normal
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,6 +38,7 @@ class Inform(GradientHead):
         decoder: "mlp" is k → k → 1, "gated" is down(silu(gate z) ∘ up z) of width 4k, "linear" is wᵀz.
     """
 
+    rounds: ClassVar[bool] = True
     latent_dim: int = 32
     beta: float = 3e-3
     kl: Literal["sum", "mean", "released"] = "sum"
@@ -81,7 +79,7 @@ class Inform(GradientHead):
         if self.hidden:
             h = affine(params, "latent", functional.gelu(h))
         loc, log_variance = h.chunk(2, dim=-1)
-        return GaussianLatent(loc, log_variance.clamp(*LOG_VARIANCE))
+        return GaussianLatent(loc, functional.hardtanh(log_variance, *LOG_VARIANCE))
 
     def decode(self, params: Params, z: Tensor) -> Tensor:
         """Return f(z)."""
@@ -118,6 +116,10 @@ class Inform(GradientHead):
             x: `(R, 2B, d)` features of the chosen texts, then of the rejected ones.
             batch: numbers of the B pairs.
         """
+        import pyro  # here, as no fit needs it and it takes a second to load
+        from pyro import poutine
+        from pyro.distributions import Bernoulli, Normal
+
         replicates, texts = len(params["reward.weight"]), x.shape[-2]
         with pyro.plate("replicate", replicates, dim=-2):
             with pyro.plate("text", texts, dim=-1), poutine.scale(scale=2 * self.kl_scale() / texts):
@@ -130,6 +132,10 @@ class Inform(GradientHead):
 
     def guide(self, params: Params, x: Tensor, batch: Batch) -> None:
         """The encoder as a program of Pyro: z ~ N(μ(e), diag exp ℓ(e)); see `model`."""
+        import pyro
+        from pyro import poutine
+        from pyro.distributions import Normal
+
         latent, texts = self.encode(params, x), x.shape[-2]
         assert isinstance(latent, GaussianLatent)
         replicate, text = pyro.plate("replicate", len(latent.loc), dim=-2), pyro.plate("text", texts, dim=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional
@@ -29,6 +29,7 @@ class Mlp(GradientHead):
         hidden: widths of the hidden layers.
     """
 
+    rounds: ClassVar[bool] = True
     hidden: tuple[int, ...] = (128, 64)
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class Odin(GradientHead):
         hidden: width of the encoder's hidden layer.
     """
 
+    rounds: ClassVar[bool] = True
     length_weight: float = 1.0
     total_length: bool = True
     orthogonality: float = 1.0

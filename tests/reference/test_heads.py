@@ -184,7 +184,6 @@ def test_inform_kl_against_monte_carlo_in_all_three_forms() -> None:
 
     each = monte_carlo(loc, log_variance)
     np.testing.assert_allclose(latent.kl().numpy(), each, atol=0.02)
-    np.testing.assert_allclose(latent.total_kl().numpy(), latent.kl().sum(dim=-1).numpy(), rtol=1e-12)
     forms: dict[str, Any] = {
         kind: heads.get("inform")(latent_dim=4, beta=0.3, kl=kind) for kind in ("sum", "mean", "released")
     }

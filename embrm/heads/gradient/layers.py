@@ -15,6 +15,7 @@ from torch import Tensor
 
 from embrm.core.arrays import Array
 from embrm.core.device import torch_device
+from embrm.heads.gradient.precision import RoundedAffine
 
 Params = Mapping[str, Tensor]
 
@@ -47,6 +48,9 @@ def affine(params: Params, name: str, x: Tensor) -> Tensor:
         flat = x @ weight.permute(1, 0, 2).reshape(fan_in, replicates * fan_out)
         out = flat.view(len(x), replicates, fan_out).transpose(0, 1)
         return out if bias is None else out + bias[:, None, :]
+    if x.dtype == torch.bfloat16 and bias is not None:
+        rounded: Tensor = RoundedAffine.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return rounded
     return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias[:, None, :], x, weight)
 
 

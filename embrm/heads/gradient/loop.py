@@ -1,16 +1,14 @@
-"""The one training loop: stochastic variational inference over a plate of replicates, in Pyro."""
+"""The one training loop: stochastic variational inference of replicates in blocks."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 
 from embrm.core.arrays import Array
@@ -80,23 +78,23 @@ def train(
         groups[p.source.key, math.ceil(len(p) / batch), batch, id(p.problem.pools)].append(i)
     fitted: dict[int, Learnt] = {}
     bytes_of_block = BLOCK_BYTES if matrices.device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
-    with pyro.get_param_store().scope(), pyro.validation_enabled(False), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")  # the block raises an error of its own
-        for (_, steps, batch, _), members in groups.items():
-            replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
-            size = max(1, bytes_of_block // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
-            if head.diversity.together:
-                size = math.ceil(size / head.members) * head.members
-            trained: list[Trained] = []
-            for first in range(0, len(replicates), size):
-                trained += Block(head, replicates[first : first + size], steps=steps, batch=batch).run()
-            for j, i in enumerate(members):
-                fitted[i] = _collect(head, prepared[i], trained[j * head.members : (j + 1) * head.members])
+    for (_, steps, batch, _), members in groups.items():
+        replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
+        size = max(1, bytes_of_block // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
+        if head.diversity.together:
+            size = math.ceil(size / head.members) * head.members
+        trained: list[Trained] = []
+        for first in range(0, len(replicates), size):
+            block = Block(head, replicates[first : first + size], steps=steps, batch=batch)
+            trained += block.run()
+        for j, i in enumerate(members):
+            own = trained[j * head.members : (j + 1) * head.members]
+            fitted[i] = _collect(head, prepared[i], own, precision=str(block.dtype).removeprefix("torch."))
     return [fitted[i] for i in range(len(problems))]
 
 
 @torch.no_grad()
-def _collect(head: Network, prepared: Prepared, trained: list[Trained]) -> Learnt:
+def _collect(head: Network, prepared: Prepared, trained: list[Trained], *, precision: str) -> Learnt:
     """Join the members of one problem, the features' scaling inside their input layers."""
     params = {name: torch.stack([t.params[name] for t in trained]) for name in trained[0].params}
     used, source = prepared.used, prepared.source
@@ -105,6 +103,7 @@ def _collect(head: Network, prepared: Prepared, trained: list[Trained]) -> Learn
     reward = torch.cat([head.decode(params, z).cpu() for z in encode_rows(head, params, source, used)], dim=1)
     record = {
         "device": source.device.type,
+        "precision": precision,
         "pairs": len(prepared.pairs),
         "validation_pairs": 0 if prepared.validation is None else prepared.validation[1].index.shape[1],
         **({"flip_rate": prepared.flip} if isinstance(head.loss, FlipAware) else {}),

@@ -44,7 +44,7 @@ def differences(reward: Tensor, batch: Batch) -> Tensor:
 
 def cross_entropy(z: Tensor, target: Tensor) -> Tensor:
     """Return −t log σ(z) − (1 − t) log σ(−z)."""
-    return functional.softplus(z) - target * z
+    return torch.addcmul(functional.softplus(z), target, z, value=-1)
 
 
 def positive(**numbers: float) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from embrm.core.arrays import Array
@@ -19,7 +20,13 @@ class Network(Training, ABC):
     """A network and how it is trained; the loop, and nothing that the loop is made of, knows more of a head.
 
     A network gives `parameters`, `encode` and `decode`; what else is here has a default.
+
+    Attributes:
+        rounds: whether `encode` reads the features through `affine(params, "input", x)` and in no other way, so that
+            they may come in bfloat16 where that is faster.
     """
+
+    rounds: ClassVar[bool] = False
 
     @abstractmethod
     def parameters(self, width: int) -> dict[str, Init]:
@@ -66,7 +73,7 @@ class Network(Training, ABC):
         reward = self.diversity.likely(self.decode(params, z), self.members)
         per_pair = self.preference(params, z, reward, batch)
         weight = batch.weight if self.reweight is None else self.reweight(batch.weight, per_pair)
-        total = (weight * per_pair).mean(dim=1)
+        total: Tensor = torch.linalg.vecdot(weight, per_pair) / per_pair.shape[1]
         if self.centre:
             chosen, rejected = reward.chunk(2, dim=-1)
             total = total + self.centre * (chosen + rejected).square().mean(dim=1)

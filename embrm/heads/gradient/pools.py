@@ -59,9 +59,9 @@ class PoolDraws:
         self.source = RowSource.of(pools.features, view, matrices)
         self.offsets = torch.from_numpy(pools.offsets)
 
-    def gather(self, generator: torch.Generator, out: Tensor) -> None:
-        """Write n responses of each of some pools, drawn with replacement, into `out (pools · n, d)`."""
+    def gather(self, generator: torch.Generator) -> Tensor:
+        """Return n responses of each of some pools, drawn with replacement, `(pools · n, d)`."""
         pool = torch.randint(len(self.offsets) - 1, (POOLS, 1), generator=generator)
         start, size = self.offsets[pool], self.offsets[pool + 1] - self.offsets[pool]
         place = torch.rand(POOLS, self.draws, generator=generator).mul(size).long().minimum(size - 1)
-        self.source.gather((start + place).reshape(-1).to(self.source.device), out=out)
+        return self.source.gather((start + place).reshape(-1).to(self.source.device))

@@ -1,0 +1,72 @@
+"""The parameters of a block of replicates, in one piece of memory, and their steps of AdamW."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from embrm.heads.gradient.layers import Init
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, as torch has them
+
+
+class Parameters:
+    """Parameters of `R` replicates, trained by AdamW.
+
+    All of them lie in one vector, weights first, so that a step is one call however many layers a network has.
+
+    Attributes:
+        values: name → `(R, ...)`, views of the vector, for features that are standardised.
+    """
+
+    def __init__(self, layout: Mapping[str, Init], start: Mapping[str, Tensor]) -> None:
+        """Take the starts, `(R, ...)` each."""
+        ordered = sorted(layout, key=lambda name: not name.endswith("weight"))  # those that shrink, then the others
+        sizes = {name: start[name].numel() for name in ordered}
+        self._weights = sum(size for name, size in sizes.items() if name.endswith("weight"))
+        self._vector = torch.cat([start[name].reshape(-1) for name in ordered])
+        parts = dict(zip(ordered, self._vector.split(list(sizes.values())), strict=True))
+        self.values = {name: parts[name].view_as(start[name]).requires_grad_() for name in layout}
+        self._in_order = [self.values[name] for name in ordered]
+        self._gradient, self._mean, self._square = (torch.zeros_like(self._vector) for _ in range(3))
+        self._count = torch.zeros((), device=self._vector.device)
+
+    @torch.no_grad()
+    def folded(self, mean: Tensor, inverse: Tensor) -> dict[str, Tensor]:
+        """Return the parameters for features as they come, of mean and inverse standard deviation `(R, d)`."""
+        weight = inverse[:, :, None] * self.values["input.weight"]
+        bias = torch.baddbmm(self.values["input.bias"][:, None], mean[:, None], weight, alpha=-1).squeeze(1)
+        return {**self.values, "input.weight": weight, "input.bias": bias}
+
+    @torch.no_grad()
+    def step(self, loss: Tensor, *, learning_rate: float, weight_decay: float) -> None:
+        """Take a step of AdamW down the loss; biases do not shrink."""
+        found = torch.autograd.grad(loss, self._in_order)
+        torch.cat([gradient.reshape(-1) for gradient in found], out=self._gradient)
+        if weight_decay:
+            self._vector[: self._weights].mul_(1 - learning_rate * weight_decay)
+        adamw(
+            [self._vector],
+            [self._gradient],
+            [self._mean],
+            [self._square],
+            max_exp_avg_sqs=[],
+            state_steps=[self._count],
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            lr=learning_rate,
+            weight_decay=0.0,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            eps=EPSILON,
+        )
+
+
+def annealed(learning_rate: float, *, done: int, steps: int) -> float:
+    """Return the step size after so many of all steps: half a cosine from its peak to zero."""
+    return 0.5 * learning_rate * (1 + math.cos(math.pi * done / steps))
