@@ -40,6 +40,12 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that compute; one a core unless given.")
 @click.option("--only", multiple=True, metavar="CLAIM", help="Compute what this claim needs, such as C2; repeatable.")
+@click.option(
+    "--cell-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="A cell whose fit, or whose measuring, takes longer fails alone.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Added to every seed of the configuration.")
 @_options.json_output
 @click.pass_context
@@ -53,6 +59,7 @@ def command(
     engine: Literal["local", "ray"],
     workers: int | None,
     only: tuple[str, ...],
+    cell_timeout: float | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -79,7 +86,9 @@ def command(
         _foretell(loaded, folder, only, workers, as_json=as_json)
         return
     with _bar() as progress:
-        results = run(loaded, folder, engine=engine, workers=workers, only=only, progress=progress)
+        results = run(
+            loaded, folder, engine=engine, workers=workers, only=only, cell_timeout=cell_timeout, progress=progress
+        )
     _reported(results, folder)
     report = folder / "report.html"
     fits = sum(row.cell.kind == "fit" for row in results.rows)

@@ -261,6 +261,8 @@ def test_folders_that_are_no_study_or_of_another_version_are_refused(
         run(finished.config, other)
     with pytest.raises(OptionError, match="workers must be >= 1, got 0"):
         run(finished.config, tmp_path / "new", workers=0)
+    with pytest.raises(OptionError, match="cell_timeout must be > 0 and finite, got -1"):
+        run(finished.config, tmp_path / "new", cell_timeout=-1)
     assert set(tmp_path.iterdir()) == {copy, other}
 
 
@@ -314,7 +316,7 @@ def test_cells_whose_worker_died_are_named(pool: Path, tmp_path: Path, monkeypat
     )
 
     def dead(function: Any, jobs: Any, **others: Any) -> Iterator[Any]:
-        yield from ((job, None) for job in jobs)
+        yield from ((job, "died") for job in jobs)
 
     monkeypatch.setattr("embrm.study.runner.run.compute", dead)
     results = run(parse(values), tmp_path / "run", workers=1)

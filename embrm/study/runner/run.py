@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from embrm.core.arrays import positive
 from embrm.core.files import check_writable
 from embrm.errors import OptionError
 from embrm.study.config import StudyConfig
 from embrm.study.results import Labelling, Results, Row
 from embrm.study.runner.costs import Costs
-from embrm.study.runner.engine import TRIES, EngineName, compute
+from embrm.study.runner.engine import TRIES, EngineName, Lost, compute
 from embrm.study.runner.journal import Journal, writing
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan
@@ -40,6 +41,7 @@ def run(
     engine: EngineName = "local",
     workers: int | None = None,
     only: Sequence[str] = (),
+    cell_timeout: float | None = None,
     progress: Progress = lambda done, total, text: None,
 ) -> Results:
     """Run a study, or what is missing of it, and return all results of its folder.
@@ -52,6 +54,8 @@ def run(
         engine: "local" computes in processes of this machine, "ray" on a Ray cluster.
         workers: how many processes; None takes one a core. The results do not depend on it.
         only: names of claims; nothing but the cells that they read is computed.
+        cell_timeout: seconds that the fit of a cell may take, and then what is measured of it; a cell that takes longer
+            fails, and one that cannot be interrupted takes its batch along. None: no limit.
         progress: see `Progress`.
 
     Raises:
@@ -61,6 +65,8 @@ def run(
     """
     if workers is not None and workers < 1:
         raise OptionError(f"workers must be >= 1, got {workers}; leave it out for one a core")
+    if cell_timeout is not None:
+        positive("cell_timeout", cell_timeout)
     if not (folder / "lock").exists():  # a run that was killed at its start leaves nothing else
         check_writable(folder, folder=True)
     with writing(folder):
@@ -78,7 +84,7 @@ def run(
         for left in (folder / "cells").glob(".*"):  # by a process that was killed while writing
             shutil.rmtree(left)
         journal = Journal(folder, whole, before=before, engine=engine, workers=_count(workers))
-        _StudyRun(config, folder, journal, progress, Costs.of(config, folder)).compute(
+        _StudyRun(config, folder, journal, progress, Costs.of(config, folder), cell_timeout).compute(
             missing, engine=engine, workers=workers
         )
         results = Results.load(folder)
@@ -124,6 +130,7 @@ class _StudyRun:
     journal: Journal
     progress: Progress
     costs: Costs
+    limit: float | None
 
     def compute(self, missing: Sequence[CellBatch], *, engine: EngineName, workers: int | None) -> None:
         """Compute the missing rows phase by phase, long batches first, and write each as soon as it is there."""
@@ -132,7 +139,8 @@ class _StudyRun:
         for phase in PHASES:
             batches = sorted((b for b in missing if b.kind in phase), key=self.costs.seconds, reverse=True)
             jobs = [self._job(batch) for batch in batches]
-            with closing(compute(partial(_work, self.config), jobs, engine=engine, workers=workers)) as answers:
+            function, apart = partial(_work, self.config, self.limit), self.limit is not None
+            with closing(compute(function, jobs, engine=engine, workers=workers, apart=apart)) as answers:
                 for (batch, keys, _), outcome in answers:
                     self._keep(batch, keys, outcome)
                     done, cells = done + self.costs.seconds(batch), cells + len(batch.cells)
@@ -156,10 +164,12 @@ class _StudyRun:
                     keys.add(key)
         return batch, keys, chosen
 
-    def _keep(self, batch: CellBatch, keys: Collection[str], outcome: CellOutcome | None) -> None:
+    def _keep(self, batch: CellBatch, keys: Collection[str], outcome: CellOutcome | Lost) -> None:
         """Write the rows of a batch, and what failed."""
-        if outcome is None:
+        if not isinstance(outcome, CellOutcome):
             why = f"its worker died {TRIES} times; if memory was short, give fewer --workers"
+            if outcome == "hung":
+                why = f"its worker hung for more than {self.limit or 0:g} s, and was ended (--cell-timeout)"
             outcome = CellOutcome(failures={cell: why for cell, key in batch.cells.items() if key in keys})
         for row in outcome.rows:
             with writing(row.cell):
@@ -175,5 +185,5 @@ class _StudyRun:
         return self.folder / "cells" / f"{key}.npz"
 
 
-def _work(config: StudyConfig, job: Job) -> CellOutcome:
-    return work(config, *job)
+def _work(config: StudyConfig, limit: float | None, job: Job) -> CellOutcome:
+    return work(config, *job, limit=limit)
