@@ -133,11 +133,11 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
 
     from embrm.study.runner.costs import Costs
     from embrm.study.runner.plan import check_heads, plan
-    from embrm.study.runner.run import missing_of, part_of
+    from embrm.study.runner.run import kept_of, missing_of, part_of
 
     check_heads(config, config.heads)
     costs, wanted = Costs.of(config, folder), part_of(plan(config), only)
-    missing = missing_of(wanted, folder)
+    missing = missing_of(wanted, kept_of(wanted, folder, None, {}))
     cells: Counter[tuple[str, str]] = Counter()
     seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
     for batch in wanted.batches:
@@ -154,15 +154,15 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
 
 
 def _reported(results: Results, folder: Path) -> None:
-    """Write claims.json and the report, unless they are newer than the results."""
-    report = folder / "report.html"
-    if report.exists() and report.stat().st_mtime_ns >= (folder / "config.json").stat().st_mtime_ns:
-        return
+    """Write claims.json and the report, unless they are those of these very results."""
     from embrm.report import study
     from embrm.study import claims
 
+    rows = results.digest
+    if study.rows_of(folder) == rows and claims.rows_of(folder) == rows:
+        return
     found = claims.findings(results)
-    claims.write(found, folder)
+    claims.write(found, folder, rows=rows)
     study.write(results, folder, found)
 
 
