@@ -128,14 +128,15 @@ def acceptance(value: Array, offsets: IntArray, *, beta: float, cap: float | Non
     positive("beta", beta)
     counts, starts = np.diff(offsets), offsets[:-1]
     pool = np.repeat(np.arange(len(counts)), counts)
-    s = value[np.lexsort((-value, pool))]
     k = np.arange(len(value)) - starts[pool] + 1
-    top = np.maximum.reduceat(value, starts)
-    # Sums are of distances to the pool's best (0 at its start), so that an offset of the rewards costs no digits.
-    total = np.cumsum(s - top[pool])
-    total -= total[starts][pool]
-    level = top + np.maximum.reduceat((total - counts[pool] * beta) / k, starts)
-    weight = np.maximum(value - level[pool], 0) / beta
+    # All are distances to the pool's best, so that an offset of the rewards costs no digits; λ is never more than Nβ
+    # below it, and what is farther away is not accepted, however far it is.
+    gap = np.maximum(value - np.maximum.reduceat(value, starts)[pool], -beta * counts[pool])
+    s = gap[np.lexsort((-gap, pool))]
+    total = np.cumsum(s)
+    total -= (total[starts] - s[starts])[pool]
+    level = np.maximum.reduceat((total - counts[pool] * beta) / k, starts)
+    weight = np.maximum(gap - level[pool], 0) / beta
     largest = np.maximum.reduceat(weight, starts)[pool] if cap is None else positive("cap", cap)
     return np.asarray(np.minimum(weight / largest, 1))
 

@@ -120,8 +120,8 @@ class Row:
         if self.key != name:
             return f"it holds the row {self.key} under the name of another"
         for part in dataclasses.fields(Cell):
-            kind = type("" if part.default is dataclasses.MISSING else part.default)
-            if not isinstance(getattr(self.cell, part.name), (int, float) if kind is float else kind):
+            kind = type("" if part.default is dataclasses.MISSING else part.default).__name__
+            if type(getattr(self.cell, part.name)).__name__ not in ({"int", "float"} if kind == "float" else {kind}):
                 return f"its cell's {part.name} is {getattr(self.cell, part.name)!r}"
         for metric, values in self.arrays.items():
             if values.dtype.kind not in "fiub" or values.ndim != len(FAMILIES[metric.family].axes):
