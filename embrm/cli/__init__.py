@@ -20,6 +20,7 @@ import click
 from embrm.core.names import suggestion
 from embrm.core.threads import one_thread
 from embrm.core.version import __version__
+from embrm.core.visible import escaped
 from embrm.errors import EmbrmError, OptionError, UnknownNameError
 
 
@@ -106,10 +107,10 @@ def _run(args: Sequence[str] | None) -> int:
             click.echo("interrupted", err=True)
         return 130
     except EmbrmError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(escaped(f"error: {error}"), err=True)
         return 2 if isinstance(error, OptionError | UnknownNameError) else 1
     except OSError as error:  # a full disk, a place without rights
-        click.echo(f"error: {error}", err=True)
+        click.echo(escaped(f"error: {error}"), err=True)
         return 1
 
 

@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from embrm.cli import _options, _render
+from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
     from embrm.study.config import StudyConfig
@@ -97,7 +98,7 @@ def command(
     rows = {"rows": len(results.rows), "fits": fits, "seconds": seconds, "failures": results.failures}
     _render.emit({"report": str(report), **rows}, text, as_json=as_json)
     for cell, why in results.failures.items():
-        click.echo(f"failed: {cell}: {why}", err=True)
+        click.echo(escaped(f"failed: {cell}: {why}"), err=True)
     if results.failures:
         click.echo(f"error: {len(results.failures)} cells failed, see {folder / 'log.txt'}", err=True)
         ctx.exit(1)
