@@ -115,7 +115,7 @@ def test_what_does_not_belong_there_is_left_alone_and_told(copy: Path, finished:
     (cells / ".DS_Store").write_bytes(b"x")
     (cells / ".hidden").mkdir()
     (cells / ".hidden" / "thesis.tex").write_text("years", encoding="utf-8")
-    (cells / f".{lost.key}.npz.abcdefgh").symlink_to(cells / ".hidden")
+    (cells / f".{lost.key}.npz.abcdefgh-1").symlink_to(cells / ".hidden")
     with pytest.warns(UserWarning, match=r"holds what is no row of a study, and it was left alone: '.*\.DS_Store"):
         run(finished.config, copy, workers=1)
     assert (cells / ".hidden" / "thesis.tex").read_text(encoding="utf-8") == "years"

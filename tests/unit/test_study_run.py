@@ -132,7 +132,7 @@ def test_only_what_is_missing_is_measured(copy: Path, finished: Results) -> None
     path = copy / "cells" / f"{lost.key}.npz"
     path.unlink()
     (copy / "results.parquet").unlink()
-    (copy / "cells" / f".{lost.key}.npz.abcdefgh").mkdir()  # what a killed write leaves
+    (copy / "cells" / f".{lost.key}.npz.abcdefgh-1").mkdir()  # what a killed write leaves
     kept = {file: file.stat().st_mtime_ns for file in rows if file != path}
     again = run(finished.config, copy, workers=1)
     assert table(copy) == whole

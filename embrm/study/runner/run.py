@@ -27,7 +27,7 @@ from embrm.study.runner.worker import CellOutcome, TunedRecipe, work
 from embrm.study.table import write_tables
 
 Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[Labelling, TunedRecipe]]
-LEFT = re.compile(rf"\.{NAME.pattern}\.npz\.\w{{8}}")  # what a process that is killed while it writes leaves
+LEFT = re.compile(rf"\.{NAME.pattern}\.npz\.\w{{8}}-\d+")  # what a process that is killed while it writes leaves
 PHASES = (("control", "tuning"), ("fit",), ("rl",))  # fits take the options that tuning chose
 
 
