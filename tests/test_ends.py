@@ -99,7 +99,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begin(place: Path, acts: list[str], *words: str) -> subprocess.Popen[str]:
     """Begin a study of `linear` and the rogue, once for each act, in a process group of its own."""
     heads = [{"name": "rogue", "title": act, "options": {"act": act}, "tuned": False} for act in acts]
-    values = on_pool(place / "pool.jsonl", bias=[1.0]) | {
+    values = on_pool(place / "pool.jsonl", mechanisms={"biased": {"bias": 1.0}}) | {
         "heads": [{"name": "linear", "tuned": False, "rules": ["mean"]}, *heads],
         "datasets": [{"name": "lamps", "kind": "pool", "pool": "pool.jsonl", "embedder": "hashing"}],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +117,7 @@ def rank_curve(
     *,
     offsets: IntArray,
     sizes: npt.NDArray[np.number],
-    weights: Callable[[Array, int], Array],
+    weights: Callable[[npt.NDArray[Any], int], Array],
     kl: Callable[[int], Array] | None = None,
 ) -> Curve:
     """Return the curve of any rule that sees only ranks.

@@ -85,7 +85,8 @@ class Row:
         """Write the row, whole or not at all, as `<key>.npz`."""
         meta = {name: getattr(self, name) for name in ("key", "numbers", "notes", "seconds")}
         stored = io.BytesIO()
-        text = json.dumps(meta | {"schema": SCHEMA, "cell": asdict(self.cell)}, sort_keys=True)
+        meta |= {"schema": SCHEMA, "cell": asdict(self.cell), "digest": self.digest().hex()}
+        text = json.dumps(meta, sort_keys=True)
         arrays: dict[str, Any] = {"": np.frombuffer(text.encode(), dtype=np.uint8)}
         arrays |= {str(metric): values for metric, values in self.arrays.items()}
         np.savez(stored, **arrays)
@@ -106,7 +107,10 @@ class Row:
                 meta = json.loads(stored[""].tobytes())
             if meta.pop("schema") != SCHEMA:
                 raise DataError(f"{path} was written by another version of embrm; give another folder")
-            row = cls(Cell(**meta.pop("cell")), arrays=arrays, **meta)
+            cell, digest = Cell(**meta.pop("cell")), meta.pop("digest")
+            row = cls(cell, arrays=arrays, **meta)
+            if row.digest().hex() != digest:
+                raise DataError(f"{path} is damaged (it holds other numbers than were written); remove it and {AGAIN}")
             if fault := row._fault(path.stem):
                 raise DataError(f"{path} is damaged ({fault}); remove it and run the study again")
         except DataError:
@@ -126,15 +130,16 @@ class Row:
         for metric, values in self.arrays.items():
             if values.dtype.kind not in "fiub" or values.ndim != len(FAMILIES[metric.family].axes):
                 return f"'{metric}' is of {values.dtype} and shape {values.shape}"
-        for what, kind in (("numbers", int | float), ("seconds", int | float), ("notes", object)):
-            if not all(isinstance(value, kind) for value in getattr(self, what).values()):
+        for what in ("numbers", "seconds"):
+            if not all(isinstance(value, int | float) for value in getattr(self, what).values()):
                 return f"'{what}' holds what is no number"
         return ""
 
     def digest(self) -> bytes:
         """Return a hash of all that the row holds."""
         told = [asdict(self.cell), self.key, dict(self.numbers), dict(self.notes), dict(self.seconds)]
-        found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        plain = json.loads(json.dumps(told))  # as it comes back
+        found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for metric, values in sorted(self.arrays.items(), key=lambda item: str(item[0])):
             found.update(f"{metric} {values.dtype.str} {values.shape}".encode())
             found.update(np.ascontiguousarray(values).tobytes())

@@ -33,7 +33,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
         patch.setenv("EMBRM_CACHE", str(folder / "cache"))
         pool = write_pool(folder / "lamps.jsonl", prompts=16)
         heads = [{"name": "linear", "tuned": False, "rules": ["mean"]}]
-        yield run(parse(on_pool(pool, pairs=[40], heads=heads, bias=[1.0])), folder / "run", workers=1)
+        yield run(
+            parse(on_pool(pool, pairs=[40], heads=heads, mechanisms={"biased": {"bias": 1.0}})),
+            folder / "run",
+            workers=1,
+        )
 
 
 @pytest.fixture
@@ -139,7 +143,7 @@ def test_verdicts_carry_the_hash_of_all_that_was_measured(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1]", "null", '{"schema": 1}', '{"schema": 1, "config": {}, "keys": 3}', "[" * 100_000, "\x00"]
+    "text", ["", "[1]", "null", '{"schema": 2}', '{"schema": 2, "config": {}, "keys": 3}', "[" * 100_000, "\x00"]
 )
 def test_a_damaged_config_says_that_rows_are_kept(text: str, copy: Path) -> None:
     (copy / "config.json").write_text(text, encoding="utf-8")
