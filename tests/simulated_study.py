@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -230,3 +231,12 @@ def findings() -> list[Finding]:
         why = "Not run: no second embedder."
         found.append(Finding("C15", "Diverse ensembles beat others", "Eisenstein", dataset, *absent, "not run", why))
     return found
+
+
+def titled(head: str, title: str) -> Results:
+    """Return the simulated results with another title of a head."""
+    found = results()
+    heads = [h.model_copy(update={"title": title}) if h.title == head else h for h in found.config.heads]
+    rl = found.config.rl and found.config.rl.model_copy(update={"heads": [title, "inform"]})
+    rows = [replace(row, cell=replace(row.cell, head=title)) if row.cell.head == head else row for row in found.rows]
+    return replace(found, config=found.config.model_copy(update={"heads": heads, "rl": rl}), rows=rows)

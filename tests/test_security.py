@@ -115,7 +115,7 @@ def test_loading_a_model_runs_nothing_of_it(tmp_path: Path) -> None:
 
 def test_every_promise_names_a_test_that_exists() -> None:
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    promised, _, rest = text.partition("## What is not promised")
+    promised, _, rest = text.partition("## What is promised")[2].partition("## What is not promised")
     rows = [line for line in promised.splitlines() if line.startswith("|")][2:]
     assert len(rows) >= 5
     assert rest

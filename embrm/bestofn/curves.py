@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from embrm.core.threads import one_thread
 from embrm.errors import OptionError
 
 TINY = np.finfo(np.float64).tiny
+BLOCK = 1 << 22  # weights in memory at once
 TOLERANCE = 0.05  # error of a mean over prompts that is tolerated, in standard deviations under the reference policy
 
 
@@ -115,7 +117,7 @@ def rank_curve(
     *,
     offsets: IntArray,
     sizes: npt.NDArray[np.number],
-    weights: Callable[[int], Array],
+    weights: Callable[[npt.NDArray[Any], int], Array],
     kl: Callable[[int], Array] | None = None,
 ) -> Curve:
     """Return the curve of any rule that sees only ranks.
@@ -125,7 +127,8 @@ def rank_curve(
         gold: `(m,)`.
         offsets: `(prompts + 1,)`.
         sizes: `(k,)` strengths of the rule.
-        weights: pool size N → `(k, N)` probabilities of the ranks, worst first.
+        weights: strengths `(k,)` and pool size N → `(k, N)` probabilities of the ranks, worst first; called for some of
+            the strengths at a time, so that memory grows with N and k, and not with their product.
         kl: pool size → `(k,)` nats; None means the exact KL from the uniform policy on the pool.
     """
     prompts, k = len(offsets) - 1, len(sizes)
@@ -133,14 +136,19 @@ def rank_curve(
     total_kl = np.zeros(k)
     mean, sd = np.empty(prompts), np.empty(prompts)
     for pools, rows in by_size(offsets):
-        w = weights(rows.shape[1])
         p, g = proxy[rows], gold[rows]
         order, group = ranked(p)
-        out_proxy[pools] = np.take_along_axis(p, order, axis=1) @ w.T
-        out_gold[pools] = tie_mean(np.take_along_axis(g, order, axis=1), group) @ w.T
+        ranks, worth = np.take_along_axis(p, order, axis=1), tie_mean(np.take_along_axis(g, order, axis=1), group)
+        step = max(BLOCK // rows.shape[1], 1)
+        for some in (slice(start, start + step) for start in range(0, k, step)):
+            w = weights(sizes[some], rows.shape[1])
+            out_proxy[pools, some], out_gold[pools, some] = ranks @ w.T, worth @ w.T
+            if kl is None:
+                total_kl[some] += len(pools) * _tied_kl(w, group)
         mean[pools] = g.mean(axis=1)
         sd[pools] = np.where(np.ptp(g, axis=1) > 0, g.std(axis=1), 0)  # a constant's rounding is no spread
-        total_kl += len(pools) * (_tied_kl(w, group) if kl is None else kl(rows.shape[1]))
+        if kl is not None:
+            total_kl += len(pools) * kl(rows.shape[1])
     return Curve(np.asarray(sizes), total_kl / prompts, out_proxy, out_gold, mean, sd)
 
 

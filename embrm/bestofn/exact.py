@@ -6,8 +6,6 @@ are drawn from it without replacement. `"support"`: the pool *is* the reference 
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 from scipy.special import xlog1py
@@ -71,10 +69,9 @@ def curve(
             "ask for smaller sizes, or take the pool as the policy itself with pool='support'"
         )
     if pool == "support":
-        return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=partial(support_weights, n))
+        return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=support_weights)
     bound = kl_bound(n)
-    weights = partial(population_weights, n)
-    return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=weights, kl=lambda N: bound)
+    return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=population_weights, kl=lambda N: bound)
 
 
 def kl_bound(sizes: npt.ArrayLike) -> Array:

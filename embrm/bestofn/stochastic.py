@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, xlogy
 
-from embrm.bestofn.curves import Curve, rank_curve, row_curve
+from embrm.bestofn.curves import BLOCK, Curve, rank_curve, row_curve
 from embrm.bestofn.exact import curve
 from embrm.bestofn.ranks import Convention, as_pools, check_convention, population_weights
 from embrm.core.arrays import Array, IntArray, positive
@@ -47,7 +47,7 @@ def poisson(
     """
     p, g, bounds = as_pools(proxy, gold, offsets)
     m = positive("rates", rates, zero=True)
-    weights = partial(poisson_weights, m, pool=pool)
+    weights = partial(poisson_weights, pool=pool)
     kl = partial(_poisson_kl, m) if pool == "population" else None
     return rank_curve(p, g, offsets=bounds, sizes=m, weights=weights, kl=kl)
 
@@ -56,7 +56,12 @@ def poisson_weights(rates: Array, size: int, *, pool: Convention) -> Array:
     """Return `(k, size)` probabilities that rank i (worst first) is the best of 1 + Poisson(m)."""
     check_convention(pool)
     if pool == "population":
-        return np.asarray(_poisson_mixture(rates, size) @ population_weights(np.arange(1, size + 1), size))
+        law, out = _poisson_mixture(rates, size), np.zeros((len(rates), size))
+        likely, step = np.flatnonzero(law.any(axis=0)), max(BLOCK // size, 1)
+        for start in range(0, len(likely), step):  # a weight for each n and rank would be the square of the pool
+            n = likely[start : start + step]
+            out += law[:, n] @ population_weights(n + 1, size)
+        return out
     edges = np.arange(size + 1) / size
     return np.diff(edges * np.exp(rates[:, None] * (edges - 1)), axis=1)
 
@@ -71,10 +76,29 @@ def _poisson_mixture(rates: Array, size: int) -> Array:
 
 def _poisson_kl(rates: Array, size: int) -> Array:
     # The choice's quantile has the density f(u) = Σ_n P(n) n u^(n-1) under the mixture; the KL is ∫ f log f.
-    x, w = np.polynomial.legendre.leggauss(2 * size + 32)
-    powers = np.arange(1, size + 1)[:, None] * ((1 + x) / 2) ** np.arange(size)[:, None]
-    f = _poisson_mixture(rates, size) @ powers
-    return np.asarray(xlogy(f, f) @ w / 2)
+    law = _poisson_mixture(rates, size)
+    likely = np.flatnonzero(law.any(axis=0))
+    u, w = _nodes(int(likely[-1]) + 1)
+    f, step = np.zeros((len(rates), len(u))), max(BLOCK // len(u), 1)
+    for start in range(0, len(likely), step):
+        n = likely[start : start + step]
+        f += law[:, n] @ ((n[:, None] + 1) * u ** n[:, None])
+    return np.asarray(xlogy(f, f) @ w)
+
+
+def _nodes(degree: int) -> tuple[Array, Array]:
+    """Return nodes and weights `(q,)` on [0, 1] for functions of polynomials up to a degree, which rise towards 1.
+
+    Gauss and Legendre's for small degrees; for others on panels that halve towards 1, where u^n does all that it does.
+    """
+    if degree <= 512:
+        x, w = np.polynomial.legendre.leggauss(2 * degree + 32)
+        return (1 + x) / 2, w / 2
+    x, w = np.polynomial.legendre.leggauss(64)
+    halvings = int(np.ceil(np.log2(degree))) + 6
+    ends = np.append(1 - 0.5 ** np.arange(halvings), 1.0)
+    width = np.diff(ends)[:, None]
+    return (ends[:-1, None] + width * (1 + x) / 2).ravel(), (width * w / 2).ravel()
 
 
 def pessimistic(
@@ -128,14 +152,15 @@ def acceptance(value: Array, offsets: IntArray, *, beta: float, cap: float | Non
     positive("beta", beta)
     counts, starts = np.diff(offsets), offsets[:-1]
     pool = np.repeat(np.arange(len(counts)), counts)
-    s = value[np.lexsort((-value, pool))]
     k = np.arange(len(value)) - starts[pool] + 1
-    top = np.maximum.reduceat(value, starts)
-    # Sums are of distances to the pool's best (0 at its start), so that an offset of the rewards costs no digits.
-    total = np.cumsum(s - top[pool])
-    total -= total[starts][pool]
-    level = top + np.maximum.reduceat((total - counts[pool] * beta) / k, starts)
-    weight = np.maximum(value - level[pool], 0) / beta
+    # All are distances to the pool's best, so that an offset of the rewards costs no digits; λ is never more than Nβ
+    # below it, and what is farther away is not accepted, however far it is.
+    gap = np.maximum(value - np.maximum.reduceat(value, starts)[pool], -beta * counts[pool])
+    s = gap[np.lexsort((-gap, pool))]
+    total = np.cumsum(s)
+    total -= (total[starts] - s[starts])[pool]
+    level = np.maximum.reduceat((total - counts[pool] * beta) / k, starts)
+    weight = np.maximum(gap - level[pool], 0) / beta
     largest = np.maximum.reduceat(weight, starts)[pool] if cap is None else positive("cap", cap)
     return np.asarray(np.minimum(weight / largest, 1))
 

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import click
 from embrm.core.names import suggestion
 from embrm.core.threads import one_thread
 from embrm.core.version import __version__
+from embrm.core.visible import escaped
 from embrm.errors import EmbrmError, OptionError, UnknownNameError
 
 
@@ -78,7 +80,18 @@ def embrm() -> None:
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 failure, 2 wrong usage, 3 an alarm of `detect`, 130 Ctrl-C."""
+    """Run one command and return its exit code.
+
+    0, 1 failure, 2 wrong usage, 3 an alarm, 130 Ctrl-C, 143 SIGTERM, 129 a terminal that was closed (SIGHUP).
+    """
+    from embrm.cli._signals import ending_in_order
+
+    with ending_in_order() as came:
+        code = _run(args)
+    return 128 + came[0] if came else code
+
+
+def _run(args: Sequence[str] | None) -> int:
     from embrm.cli._render import shown_warnings
 
     try:
@@ -90,13 +103,14 @@ def run(args: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        with suppress(OSError):  # the terminal may be gone
+            click.echo("interrupted", err=True)
         return 130
     except EmbrmError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(escaped(f"error: {error}"), err=True)
         return 2 if isinstance(error, OptionError | UnknownNameError) else 1
     except OSError as error:  # a full disk, a place without rights
-        click.echo(f"error: {error}", err=True)
+        click.echo(escaped(f"error: {error}"), err=True)
         return 1
 
 

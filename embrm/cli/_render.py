@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from embrm.core.files import write_rows
+from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
     from embrm.embedders.cache.store import CacheInfo
@@ -47,15 +48,16 @@ def _show(
 ) -> None:
     if str(message) not in _warned:
         _warned.append(str(message))
-        click.echo(f"warning: {message}", err=True)
+        click.echo(escaped(f"warning: {message}"), err=True)
 
 
 def emit(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print `data` with the warnings as one JSON object, or `text`."""
     if as_json:
-        click.echo(json.dumps({**_plain(data), "warnings": _warned}, ensure_ascii=False, allow_nan=False, indent=2))
+        values = {**_plain(data), "warnings": _warned}
+        click.echo(escaped(json.dumps(values, ensure_ascii=False, allow_nan=False, indent=2)))
     else:
-        click.echo(text)
+        click.echo(escaped(text))
 
 
 def emit_rows(rows: Iterable[Mapping[str, Any]], output: str, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from embrm.cli import _options, _render
+from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
     from embrm.study.claims import Finding
@@ -51,7 +52,7 @@ def command(ctx: click.Context, run: str, expect: str | None, record: str | None
         text += "\n\n" + "\n".join(f"{f.dataset}/{f.id}: {f.reason}" for f in found)
     _render.emit({"run": run, "findings": found, "differing": differing}, text, as_json=as_json)
     for line in differing:
-        click.echo(f"differs: {line}", err=True)
+        click.echo(escaped(f"differs: {line}"), err=True)
     if differing:
         ctx.exit(1)
 

@@ -11,6 +11,7 @@ import click
 
 from embrm.cli import _options, _render, _rows
 from embrm.core.device import DEVICES, VARIABLE, use_device
+from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
@@ -97,7 +98,7 @@ def command(
         comparison.save(found, output)
         lines.append(f"table: {output}")
     for name, why in found.failures.items():
-        click.echo(f"warning: {name} could not be fitted: {why}", err=True)
+        click.echo(escaped(f"warning: {name} could not be fitted: {why}"), err=True)
     _render.emit({"file": file, "output": output, "data": told, **found.as_dict()}, "\n".join(lines), as_json=as_json)
 
 

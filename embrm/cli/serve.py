@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from pathlib import Path
 
@@ -77,15 +76,9 @@ def command(
         rule=rule,
         keep_system=keep_system_turns,
     )
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with server.running() as address:
-            _render.emit({"address": address, "model": model}, f"rewards of {model} at {address}", as_json=as_json)
-            stop.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with server.running() as address:
+        _render.emit({"address": address, "model": model}, f"rewards of {model} at {address}", as_json=as_json)
+        threading.Event().wait()  # until a signal interrupts it
 
 
 def _token(path: str | None) -> str | None:

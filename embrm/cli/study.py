@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from embrm.cli import _options, _render
+from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
     from embrm.study.config import StudyConfig
@@ -43,6 +44,12 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that compute; one a core unless given.")
 @click.option("--only", multiple=True, metavar="CLAIM", help="Compute what this claim needs, such as C2; repeatable.")
+@click.option(
+    "--cell-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="A cell whose fit, or whose measuring, takes longer fails alone.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Added to every seed of the configuration.")
 @_options.json_output
 @click.pass_context
@@ -59,6 +66,7 @@ def command(
     engine: Literal["local", "ray"],
     workers: int | None,
     only: tuple[str, ...],
+    cell_timeout: float | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -94,7 +102,9 @@ def command(
         _foretell(loaded, folder, only, workers, as_json=as_json)
         return
     with _bar() as progress:
-        results = run(loaded, folder, engine=engine, workers=workers, only=only, progress=progress)
+        results = run(
+            loaded, folder, engine=engine, workers=workers, only=only, cell_timeout=cell_timeout, progress=progress
+        )
     _reported(results, folder)
     report = folder / "report.html"
     fits = sum(row.cell.kind == "fit" for row in results.rows)
@@ -103,7 +113,7 @@ def command(
     rows = {"rows": len(results.rows), "fits": fits, "seconds": seconds, "failures": results.failures}
     _render.emit({"report": str(report), **rows}, text, as_json=as_json)
     for cell, why in results.failures.items():
-        click.echo(f"failed: {cell}: {why}", err=True)
+        click.echo(escaped(f"failed: {cell}: {why}"), err=True)
     if results.failures:
         click.echo(f"error: {len(results.failures)} cells failed, see {folder / 'log.txt'}", err=True)
         ctx.exit(1)
@@ -165,11 +175,11 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
 
     from embrm.study.runner.costs import Costs
     from embrm.study.runner.plan import check_heads, plan
-    from embrm.study.runner.run import missing_of, part_of
+    from embrm.study.runner.run import kept_of, missing_of, part_of
 
     check_heads(config, config.heads)
     costs, wanted = Costs.of(config, folder), part_of(plan(config), only)
-    missing = missing_of(wanted, folder)
+    missing = missing_of(wanted, kept_of(wanted, folder, None, {}))
     cells: Counter[tuple[str, str]] = Counter()
     seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
     for batch in wanted.batches:
@@ -186,15 +196,15 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
 
 
 def _reported(results: Results, folder: Path) -> None:
-    """Write claims.json and the report, unless they are newer than the results."""
-    report = folder / "report.html"
-    if report.exists() and report.stat().st_mtime_ns >= (folder / "config.json").stat().st_mtime_ns:
-        return
+    """Write claims.json and the report, unless they are those of these very results."""
     from embrm.report import study
     from embrm.study import claims
 
+    rows = results.digest
+    if study.rows_of(folder) == rows and claims.rows_of(folder) == rows:
+        return
     found = claims.findings(results)
-    claims.write(found, folder)
+    claims.write(found, folder, rows=rows)
     study.write(results, folder, found)
 
 

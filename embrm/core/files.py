@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import gzip
 import hashlib
 import json
+import os
+import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +22,8 @@ from typing import Any
 from embrm.core.containers import Parsed, Refuse, parse
 from embrm.core.sources import fetch, find_shards, from_disk, from_hub, is_hub_dataset, is_saved_dataset
 from embrm.errors import DataError, OptionError
+
+DAY = 86_400.0  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,11 +220,32 @@ def write_folder(folder: str | Path) -> Iterator[Path]:
 @contextmanager
 def _room_beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*"):
+        if _is_left(left, path):
+            shutil.rmtree(left, ignore_errors=True)
+    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=f"-{os.getpid()}", dir=path.parent))
     try:
         yield room
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _is_left(room: Path, path: Path) -> bool:
+    """Say whether a process that was killed while it wrote left this: it is gone, or it is a day since it wrote.
+
+    Where it was killed between two renames, this holds all that there is, and is kept.
+    """
+    found = re.fullmatch(r"[a-z0-9_]{8}-(\d{1,10})", room.name.removeprefix(f".{path.name}."))
+    if found is None or room.is_symlink() or not room.is_dir() or ((room / "old").exists() and not path.exists()):
+        return False
+    try:
+        old = time.time() - room.stat().st_mtime > DAY
+        os.kill(int(found[1]), 0) if os.name != "nt" else None
+    except ProcessLookupError:
+        return time.time() - room.stat().st_mtime > 60  # else another machine's process may be writing there now
+    except OSError:
+        return False
+    return old
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from scipy.stats import mannwhitneyu
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.results import Verdict
 from embrm.core.threads import one_thread
-from embrm.detectors._detector import FittedDetector, check_rows, one_per_prompt
+from embrm.detectors._detector import FittedDetector, check_rows, finite, one_per_prompt
 from embrm.errors import OptionError
 
 
@@ -138,7 +138,9 @@ class CalibratedDetector(ABC):
         rng = np.random.default_rng(seed)
         held = split_by_prompt(rows, alpha=self.alpha, rng=rng)
         scorer = self.learn(x[~held], seed=seed)
-        calibration = ConformalScores.of(scorer.score(x[held]), rows[held], alpha=self.alpha, rng=rng)
+        usual = scorer.score(x[held])
+        finite(type(self).__name__.lower(), usual)
+        calibration = ConformalScores.of(usual, rows[held], alpha=self.alpha, rng=rng)
         learnt = rows[:0] if prompt is None else np.unique(rows[~held])
         return FittedCalibrated(self, scorer, calibration, x.shape[1], learnt, seed)
 
@@ -159,13 +161,14 @@ class FittedCalibrated:
         """Score the outputs `(n, k)`; `details["p_value"]` is the whole set's, from ranks of one row a prompt.
 
         Raises:
-            DataError: there are no outputs, or their width is not the reference's.
+            DataError: there are no outputs, their width is not the reference's, or a score is not finite.
         """
         from embrm.detectors._registry import registry
 
         x, rows = check_rows(outputs, prompt, name="outputs", width=self.width)
         scores = np.asarray(self.scorer.score(x), dtype=np.float64)
         name, details, warnings = registry.name_of(self.recipe), dict(self.scorer.details), list(self.scorer.warnings)
+        finite(name, scores)
         alpha = self.recipe.alpha
         if self.calibration is None or alpha is None:
             return Verdict(name, self.recipe.statistic(scores, None), scores, details=details, warnings=tuple(warnings))

@@ -71,6 +71,31 @@ def check_rows(
     return matrix, as_vector(prompt, "prompt", len(matrix), np.int64)
 
 
+def in_units(x: Array, unit: float) -> Array:
+    """Return the rows divided by a unit of `unit_of`, in float64; the same rows where it is 1."""
+    return x if unit == 1 else np.asarray(x.astype(np.float64) / unit)
+
+
+def unit_of(*parts: Array) -> float:
+    """Return a power of two in which no square of the rows `(n, k)` vanishes or overflows, 1 where none would anyway.
+
+    Examples:
+        >>> unit_of(np.array([[0.5, -300.0]])), unit_of(np.array([[1e-30]])) < 1e-29
+        (1.0, True)
+    """
+    largest = max(float(np.abs(x).max()) for x in parts)
+    return 1.0 if largest == 0 or 1e-6 <= largest <= 1e6 else float(2.0 ** np.floor(np.log2(largest)))
+
+
+def finite(name: str, *values: npt.ArrayLike) -> None:
+    """Raise DataError, naming the detector, where one of its numbers is not finite: they would pass for an alarm."""
+    if not all(np.isfinite(x).all() for x in values):
+        raise DataError(
+            f"'{name}' finds no finite number for these rows; they may be too large, too small or too alike to be "
+            "compared: pass them in other units, or check what made them"
+        )
+
+
 def one_per_prompt(prompt: IntArray, rng: np.random.Generator) -> IntArray:
     """Return one random row of each prompt `(prompts,)`: rows of one prompt are not independent, prompts are.
 

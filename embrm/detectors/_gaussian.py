@@ -8,15 +8,17 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
 from embrm.core.arrays import Array
+from embrm.detectors._detector import unit_of
 from embrm.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class FittedGaussian:
-    """Mean `(k,)` and lower Cholesky factor `(k, k)` of a covariance."""
+    """Mean `(k,)`, and lower Cholesky factor `(k, k)` of a covariance in units of `unit`."""
 
     mean: Array
     root: Array
+    unit: float
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -30,7 +32,8 @@ class FittedGaussian:
 
         m, k = x.shape
         mean = x.mean(axis=0, dtype=np.float64)
-        gap = x - mean
+        unit = unit_of(x - mean)
+        gap = (x - mean) / unit
         covariance = ledoit_wolf(gap, assume_centered=True)[0] if shrink else gap.T @ gap / max(m - 1, 1)
         variance = np.trace(covariance) / k
         if not variance > 0:
@@ -40,12 +43,13 @@ class FittedGaussian:
         few = f"the covariance of {k} dimensions is learnt from only {m} rows, " + (
             "so it is mostly shrinkage" if shrink else "so it is singular and its distances mean little"
         )
-        return cls(mean, root, (few,) if m <= k else ())
+        return cls(mean, root, unit, (few,) if m <= k else ())
 
     def squared_distance(self, x: Array, *, chunk: int = 16384) -> Array:
         """Return the squared Mahalanobis distance of each row, `(n,)`."""
         out = np.empty(len(x))
         for start in range(0, len(x), chunk):
-            z = solve_triangular(self.root, (x[start : start + chunk] - self.mean).T, lower=True, check_finite=False)
+            gap = (x[start : start + chunk] - self.mean) / self.unit
+            z = solve_triangular(self.root, gap.T, lower=True, check_finite=False)
             out[start : start + chunk] = np.einsum("kn,kn->n", z, z)
         return out

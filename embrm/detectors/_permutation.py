@@ -13,7 +13,7 @@ import numpy.typing as npt
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.results import Verdict
 from embrm.core.threads import one_thread
-from embrm.detectors._detector import check_rows, one_per_prompt
+from embrm.detectors._detector import check_rows, finite, one_per_prompt
 from embrm.errors import DataError, OptionError
 
 
@@ -101,7 +101,7 @@ class FittedPermutation:
         """Test the outputs `(n, k)`; where both sides answer the same prompts, the pairs are exchanged.
 
         Raises:
-            DataError: there are no outputs, or their width is not the reference's.
+            DataError: there are no outputs, their width is not the reference's, or the statistic is not finite.
         """
         from embrm.detectors._registry import registry
 
@@ -118,6 +118,7 @@ class FittedPermutation:
         masks = _masks(len(kept), len(self.reference), own, len(kept) + other, rounds=self.recipe.rounds, rng=rng)
         comparison = self.recipe.compare(x, outputs=x[kept], reference=self.reference)
         values = comparison.statistic(masks)
+        finite(name, values, comparison.scores)
         # Splits that are the same set of rows may differ by rounding.
         p_value = float(np.mean(values >= values[0] - 1e-9 * np.abs(values).max()))
         details |= comparison.details | {"p_value": p_value}

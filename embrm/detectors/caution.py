@@ -10,6 +10,7 @@ import numpy as np
 from embrm.core.arrays import Array
 from embrm.core.registry import register
 from embrm.detectors._calibrated import CalibratedDetector, LearntScore
+from embrm.detectors._detector import in_units, unit_of
 from embrm.errors import DataError, OptionError
 
 
@@ -60,7 +61,8 @@ class Caution(CalibratedDetector):
 
         if self.inputs >= x.shape[1]:
             raise DataError(f"inputs={self.inputs} leaves none of the {x.shape[1]} columns to be predicted; lower it")
-        source, target = self._parts(x)
+        unit = unit_of(x)
+        source, target = self._parts(in_units(x, unit))
         mean, scale = target.mean(axis=0), float(target.std(axis=0).mean())
         if not (scale > 0 and np.ptp(source, axis=0).max() > 0):
             raise DataError(f"the {len(x)} reference rows to learn from are all equal; a reference needs spread")
@@ -75,11 +77,11 @@ class Caution(CalibratedDetector):
             net.fit(source, wanted[:, 0] if wanted.shape[1] == 1 else wanted)
 
         def error(rows: Array) -> Array:
-            source, target = self._parts(rows)
+            source, target = self._parts(in_units(rows, unit))
             gap = net.predict(source).reshape(len(rows), -1) - (target - mean) / scale
             return np.asarray((gap**2).sum(axis=1))
 
-        usual = float(error(x).mean())
+        usual = max(float(error(x).mean()), np.finfo(float).tiny)
         found = tuple(str(w.message) for w in caught)
         return LearntScore(
             lambda rows: error(rows) / usual, {"components": components, "reference_error": usual}, found

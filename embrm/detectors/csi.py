@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +13,11 @@ from embrm.core.registry import register
 from embrm.core.results import Verdict
 from embrm.core.threads import one_thread
 from embrm.detectors._dbscan import dbscan, distinct, nearest_distances
-from embrm.detectors._detector import check_rows
+from embrm.detectors._detector import check_rows, in_units, unit_of
 from embrm.errors import DataError, OptionError
 
 _FEWEST = 100  # rows from which eps="reference" takes its percentile, where the reference has them
+_DISTANCES = ("csi", "eps", "per_sample", "policy_split", "clean_split")  # of the details
 _CLEAN_SETS = 20  # disjoint clean sets, each as large as the outputs, whose mean is the baseline
 
 
@@ -113,6 +114,9 @@ class FittedCSI:
             DataError: there are no outputs, or their width is not the reference's.
         """
         x, _ = check_rows(outputs, prompt, name="outputs", width=self.reference.shape[1])
+        unit = unit_of(self.reference, x)
+        if unit != 1:
+            return self._check_in_units(x, unit)
         first, inverse, _ = distinct(x)
         if self.recipe.duplicates == "count":
             first, inverse = np.arange(len(x)), np.arange(len(x))
@@ -132,6 +136,14 @@ class FittedCSI:
         baseline = np.mean([self._csi(one, near, eps=eps)[0].mean() for one in sets])
         details |= {"split_size": size, "policy_split": float(policy), "clean_split": float(baseline)}
         return Verdict("csi", float(policy - baseline), raw[inverse], details=details)
+
+    def _check_in_units(self, x: Array, unit: float) -> Verdict:
+        """Return the verdict on rows whose squares would vanish or overflow; t-SNE's plane has units of its own."""
+        size = 1.0 if self.recipe.space == "tsne" else unit
+        recipe = self.recipe if self.recipe.eps == "reference" else replace(self.recipe, eps=self.recipe.eps / size)
+        found = replace(self, recipe=recipe, reference=in_units(self.reference, unit)).check(in_units(x, unit))
+        details = {name: value * size if name in _DISTANCES else value for name, value in found.details.items()}
+        return replace(found, statistic=found.statistic * size, scores=found.scores * size, details=details)
 
     def _project(self, x: Array) -> tuple[Array, Array]:
         """Return reference and outputs in the recipe's space."""

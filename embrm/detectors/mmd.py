@@ -8,6 +8,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
+from embrm.detectors._detector import in_units, unit_of
 from embrm.detectors._permutation import PermutationDetector, SetStatistic
 
 
@@ -34,6 +35,8 @@ class MMD(PermutationDetector):
         """Compare outputs `(n, k)` with the reference `(m, k)`."""
         from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
+        unit = unit_of(outputs, reference)
+        outputs, reference = in_units(outputs, unit), in_units(reference, unit)
         joint = np.concatenate([outputs, reference])
         square = euclidean_distances(joint, squared=True)
         # Where more than half of the pairs are equal, the mean stands in for their median of 0.
@@ -41,10 +44,10 @@ class MMD(PermutationDetector):
         kernel = np.exp(-square / (2 * width2))
         scores = np.empty(len(x))
         for start in range(0, len(x), 4096):
-            part = x[start : start + 4096]
+            part = in_units(x[start : start + 4096], unit)
             dense, usual = (rbf_kernel(part, of, gamma=0.5 / width2).mean(axis=1) for of in (outputs, reference))
             scores[start : start + 4096] = dense - usual
-        return SetStatistic(lambda masks: _mmd2(kernel, masks), scores, {"width": width2**0.5})
+        return SetStatistic(lambda masks: _mmd2(kernel, masks), scores, {"width": width2**0.5 * unit})
 
 
 def _mmd2(kernel: Array, masks: BoolArray) -> Array:

@@ -10,6 +10,7 @@ from embrm.core.arrays import Array
 from embrm.core.registry import register
 from embrm.detectors._calibrated import CalibratedDetector, LearntScore
 from embrm.detectors._dbscan import distinct
+from embrm.detectors._detector import in_units, unit_of
 from embrm.errors import DataError, OptionError
 
 
@@ -50,5 +51,10 @@ class Neighbours(CalibratedDetector):
             raise DataError(
                 f"the {self.k}-th neighbour needs {self.k} distinct reference rows, got {len(rows)}; lower k"
             )
-        nearest = NearestNeighbors(n_neighbors=self.k).fit(rows)
-        return LearntScore(lambda outputs: np.asarray(nearest.kneighbors(outputs)[0][:, -1]), {"rows": len(rows)})
+        unit = unit_of(rows)
+        nearest = NearestNeighbors(n_neighbors=self.k).fit(in_units(rows, unit))
+
+        def distance(outputs: Array) -> Array:
+            return np.asarray(unit * nearest.kneighbors(in_units(outputs, unit))[0][:, -1])
+
+        return LearntScore(distance, {"rows": len(rows)})

@@ -156,7 +156,8 @@ class Brme(Head):
             sigma = self.stage2.prior
         else:
             target = problem.pairs.features.matrix("target")[problem.pairs.rows]
-            ratio = float(target[:, 0].std()) / net.record["sd"][0]
+            # Texts that are all alike have one reward, whose scale says nothing.
+            ratio = float(target[:, 0].std()) / net.record["sd"][0] if net.record["sd"][0] > 0 else 1.0
             sigma = max(float(np.sqrt(target[:, 1].mean())), 1e-2)
             readout, shift = readout * ratio, -float(net.reference[0]) * ratio
         rng = np.random.default_rng([problem.seed, 2])

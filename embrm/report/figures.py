@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -9,6 +10,7 @@ from embrm.core.files import check_writable, write_file
 from embrm.errors import OptionError
 from embrm.evaluation.reports import PairReport, PoolReport
 from embrm.evaluation.rules import RuleComparison
+from embrm.report.titles import drawable
 
 if TYPE_CHECKING:
     import altair as alt
@@ -177,7 +179,7 @@ def save(chart: alt.LayerChart | alt.FacetChart | alt.VConcatChart, path: str | 
     import vl_convert
 
     check(path)
-    specification = chart.to_json()
+    specification = json.dumps(drawable(chart.to_dict()))
     with write_file(path) as part:
         if part.suffix.lower() == ".svg":
             part.write_text(vl_convert.vegalite_to_svg(specification), encoding="utf-8")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +19,11 @@ from embrm.core.arrays import Array, BoolArray
 from embrm.core.files import write_bytes
 from embrm.errors import DataError
 from embrm.study.config import StudyConfig, parse
-from embrm.study.metric import Metric
+from embrm.study.metric import FAMILIES, Metric
 
 SIZES = Metric("sizes")
+NAME = re.compile("[0-9a-f]{24}")  # of a row's file, without .npz: its key
+AGAIN = "run the study again: the rows are kept"
 SCHEMA = 2  # of rows on disk; a folder of another one is refused
 Labelling: TypeAlias = tuple[str, float]  # mechanism and flips
 CellKind: TypeAlias = Literal["fit", "control", "tuning", "rl"]
@@ -80,7 +85,8 @@ class Row:
         """Write the row, whole or not at all, as `<key>.npz`."""
         meta = {name: getattr(self, name) for name in ("key", "numbers", "notes", "seconds")}
         stored = io.BytesIO()
-        text = json.dumps(meta | {"schema": SCHEMA, "cell": asdict(self.cell)}, sort_keys=True)
+        meta |= {"schema": SCHEMA, "cell": asdict(self.cell), "digest": self.digest().hex()}
+        text = json.dumps(meta, sort_keys=True)
         arrays: dict[str, Any] = {"": np.frombuffer(text.encode(), dtype=np.uint8)}
         arrays |= {str(metric): values for metric, values in self.arrays.items()}
         np.savez(stored, **arrays)
@@ -94,14 +100,50 @@ class Row:
             DataError: the file is damaged, or of another schema version.
         """
         try:
-            with np.load(path) as stored:
+            if not path.is_file():  # a folder, a device or a queue would be opened too
+                raise DataError(f"{path} is no file; remove it and run the study again")
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {Metric.parse(name): stored[name] for name in stored.files if name}
                 meta = json.loads(stored[""].tobytes())
-        except (OSError, ValueError, KeyError) as error:
+            if meta.pop("schema") != SCHEMA:
+                raise DataError(f"{path} was written by another version of embrm; give another folder")
+            cell, digest = Cell(**meta.pop("cell")), meta.pop("digest")
+            row = cls(cell, arrays=arrays, **meta)
+            if row.digest().hex() != digest:
+                raise DataError(f"{path} is damaged (it holds other numbers than were written); remove it and {AGAIN}")
+            if fault := row._fault(path.stem):
+                raise DataError(f"{path} is damaged ({fault}); remove it and run the study again")
+        except DataError:
+            raise
+        except Exception as error:  # what zip, NumPy and JSON raise of damaged bytes is of a dozen kinds
             raise DataError(f"{path} is damaged ({error}); remove it and run the study again") from None
-        if meta.pop("schema") != SCHEMA:
-            raise DataError(f"{path} was written by another version of embrm; give another folder")
-        return cls(Cell(**meta.pop("cell")), arrays=arrays, **meta)
+        return row
+
+    def _fault(self, name: str) -> str:
+        """Say why this cannot be what a file of that name holds; an empty text where it can."""
+        if self.key != name:
+            return f"it holds the row {self.key} under the name of another"
+        for part in dataclasses.fields(Cell):
+            kind = type("" if part.default is dataclasses.MISSING else part.default).__name__
+            if type(getattr(self.cell, part.name)).__name__ not in ({"int", "float"} if kind == "float" else {kind}):
+                return f"its cell's {part.name} is {getattr(self.cell, part.name)!r}"
+        for metric, values in self.arrays.items():
+            if values.dtype.kind not in "fiub" or values.ndim != len(FAMILIES[metric.family].axes):
+                return f"'{metric}' is of {values.dtype} and shape {values.shape}"
+        for what in ("numbers", "seconds"):
+            if not all(isinstance(value, int | float) for value in getattr(self, what).values()):
+                return f"'{what}' holds what is no number"
+        return ""
+
+    def digest(self) -> bytes:
+        """Return a hash of all that the row holds."""
+        told = [asdict(self.cell), self.key, dict(self.numbers), dict(self.notes), dict(self.seconds)]
+        plain = json.loads(json.dumps(told))  # as it comes back
+        found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+        for metric, values in sorted(self.arrays.items(), key=lambda item: str(item[0])):
+            found.update(f"{metric} {values.dtype.str} {values.shape}".encode())
+            found.update(np.ascontiguousarray(values).tobytes())
+        return found.digest()
 
 
 def key_of(*parts: Any) -> str:
@@ -161,31 +203,56 @@ class Results:
             raise DataError(f"several rows a seed have '{metric}' under {wanted}; name more of the cell's fields")
         return np.stack(found, axis=1) if found else None
 
+    @property
+    def digest(self) -> str:
+        """Hash of all that a report or a verdict is made from; those that carry it were made from these results."""
+        told = [self.config.model_dump(mode="json"), dict(self.failures), dict(self.environment)]
+        found = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for row in sorted(self.rows, key=lambda row: row.cell):
+            found.update(row.digest())
+        return found.hexdigest()[:24]
+
     @classmethod
-    def load(cls, folder: Path) -> Results:
+    def load(cls, folder: Path, *, damaged: dict[str, DataError] | None = None) -> Results:
         """Read a run's folder, finished or not.
 
+        Args:
+            folder: of the run.
+            damaged: gets what is wrong with rows that cannot be read, by their keys; they are left out. None raises it.
+
         Raises:
-            DataError: it is not one, or of another schema version.
+            DataError: it is not one, or of another schema version, or a row is damaged or not the one that its file is
+                named after.
         """
         path = folder / "config.json"
         if not path.is_file():
             raise DataError(f"{folder} holds no study (no config.json); give the folder that `embrm study -o` named")
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path} is damaged ({error}); run the study into another folder") from None
+            stored = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError, RecursionError) as error:
+            raise DataError(f"{path} is damaged ({error}); remove it and {AGAIN}") from None
         if stored.get("schema") != SCHEMA:
             raise DataError(
                 f"{folder} was written by another version of embrm (schema {stored.get('schema')}, this one has "
                 f"{SCHEMA}); run the study into another folder"
             )
-        keys = stored.get("keys", [])
-        rows = [Row.load(folder / "cells" / f"{key}.npz") for key in keys if (folder / "cells" / f"{key}.npz").exists()]
-        return cls(
-            parse(stored["config"]),
-            sorted(rows, key=lambda row: row.cell),
-            stored.get("failures", {}),
-            folder,
-            stored.get("environment", {}),
-        )
+        rows = []
+        try:
+            config, keys = parse(stored["config"], where=str(path)), [str(key) for key in stored["keys"]]
+            failures = {str(cell): str(why) for cell, why in stored["failures"].items()}
+            environment = dict(stored["environment"])
+            sound = all(map(NAME.fullmatch, keys)) and environment.keys() >= {"seconds", "started", "finished"}
+            environment["seconds"] = float(environment["seconds"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # those of `parse` are ValueErrors too
+            raise DataError(f"{path} is damaged ({error}); remove it and {AGAIN}") from None
+        if not sound:
+            raise DataError(f"{path} is damaged (no keys, or no times); remove it and {AGAIN}")
+        for key in keys:
+            path = folder / "cells" / f"{key}.npz"
+            try:
+                rows += [Row.load(path)] if os.path.lexists(path) else []
+            except DataError as error:
+                if damaged is None:
+                    raise
+                damaged[key] = error
+        return cls(config, sorted(rows, key=lambda row: row.cell), failures, folder, environment)

@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from embrm.report import study
-from tests.simulated_study import HOSTILE, findings, results
+from tests.simulated_study import HOSTILE, findings, results, titled
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="the report's test needs selenium")
 BROWSER, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -80,6 +81,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=WIDTHS)
 def browser(request: pytest.FixtureRequest, report: Path, tmp_path: Path) -> Iterator[Browser]:
+    with visiting(report, request.param, tmp_path) as driver:
+        yield driver
+
+
+@contextmanager
+def visiting(report: Path, width: int, tmp_path: Path) -> Iterator[Browser]:
+    """Give a browser that shows the report, and check afterwards that it said and asked nothing."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
@@ -87,7 +95,7 @@ def browser(request: pytest.FixtureRequest, report: Path, tmp_path: Path) -> Ite
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
     try:
-        size = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": request.param < 500}
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         driver.set_script_timeout(60)
         driver.get("about:blank")
@@ -258,3 +266,22 @@ def colours(browser: Browser, file: Path) -> int:
     image.src = "data:image/png;base64," + data;
     """
     return int(browser.execute_async_script(script, base64.b64encode(file.read_bytes()).decode()))
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["constructor", "toString", "valueOf", "__proto__", "a\x00b\x1b[31m\u202ec", "javascript:alert(1)", HOSTILE],
+)
+def test_a_head_may_be_called_anything(title: str, tmp_path: Path) -> None:
+    from embrm.report.study.page import page
+
+    report = tmp_path / "report.html"
+    report.write_text(page(titled("mlp", title), findings()), encoding="utf-8")
+    with visiting(report, 1440, tmp_path) as browser:
+        assert drawn(browser, "gold", "mark-line") == 9
+        element(browser, "[data-legend=lines] li:nth-child(2) button").click()
+        wait(browser, lambda: drawn(browser, "gold", "mark-line") == 8)
+        element(browser, "[data-legend=lines] li:nth-child(2) button").click()
+        wait(browser, lambda: drawn(browser, "gold", "mark-line") == 9)
+        with pytest.raises(Exception, match="no such alert"):
+            _ = browser.switch_to.alert

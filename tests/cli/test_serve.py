@@ -66,7 +66,7 @@ def test_it_serves_until_a_signal(
         assert json.loads(health.read()) == {"status": "ok"}
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out, err.strip()) == (128 + number, "", "interrupted")
 
 
 @pytest.mark.parametrize(

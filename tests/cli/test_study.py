@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from embrm.report import study
+from embrm.study import claims
+from embrm.study.results import Results
 from tests.cli.conftest import Result
 from tests.small_study import on_pool, write_config, write_pool
 
@@ -58,6 +63,20 @@ def test_a_run_says_where_it_wrote_and_another_finds_nothing_to_do(embrm: Embrm,
     assert (done.json["rows"], done.json["fits"], done.json["failures"]) == (12, 6, {})
     assert done.json["report"] == "studied/report.html"
     assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_an_old_report_is_never_that_of_new_rows(embrm: Embrm, finished: Path, config: str) -> None:
+    before = Results.load(finished).digest
+    assert study.rows_of(finished) == claims.rows_of(finished) == before
+    next((finished / "cells").glob("*.npz")).unlink()
+    ahead = time.time() + 3600
+    for name in ("report.html", "claims.json"):
+        os.utime(finished / name, (ahead, ahead))
+    done = embrm("study", "--config", config, "-o", "studied", "--workers", "1")
+    assert done.code == 0, done.err
+    after = Results.load(finished).digest  # its times differ, and so do the seconds of the whole
+    assert after != before
+    assert study.rows_of(finished) == claims.rows_of(finished) == after
 
 
 def test_the_time_is_foretold_from_what_a_run_took(embrm: Embrm, finished: Path, config: str) -> None:

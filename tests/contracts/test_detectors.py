@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from embrm import detectors
 from embrm.core.arrays import Array
-from embrm.errors import DataError
+from embrm.errors import DataError, EmbrmError
 
 NAMES = detectors.names()
 WITH_P_VALUES = ["caution", "conformal", "mahalanobis", "mop", "neighbours"]
@@ -145,3 +146,61 @@ def test_every_detector_with_p_values_is_under_their_laws(data: dict[str, Array]
         is not None
     ]
     assert found == WITH_P_VALUES
+
+
+def extremes(rng: np.random.Generator) -> dict[str, tuple[Array, Array]]:
+    """Return references and clean outputs at the edges of numbers and of sizes."""
+    x, y = rng.normal(size=(300, 4)), rng.normal(size=(60, 4))
+    return {
+        **{f"times {scale:g}": (x * scale, y * scale) for scale in (1e-42, 1e-30, 1e-19, 1e19, 1e30, 1e37)},
+        "far from zero": (x + 1e6, y + 1e6),
+        "so far that all are equal": (x + 1e30, y + 1e30),
+        "equal": (np.ones((300, 4)), np.ones((60, 4))),
+        "one column": (x[:, :1], y[:, :1]),
+        "more columns than rows": (rng.normal(size=(60, 90)), rng.normal(size=(60, 90))),
+        "two rows": (x[:2], y[:2]),
+        "integers": ((x * 10).astype(np.int64), (y * 10).astype(np.int64)),
+        "half precision": (x.astype(np.float16), y.astype(np.float16)),
+    }
+
+
+@pytest.mark.parametrize("case", extremes(np.random.default_rng(1)))
+@pytest.mark.parametrize("name", NAMES)
+def test_at_the_edges_a_verdict_is_finite_or_refused_and_never_an_alarm(name: str, case: str) -> None:
+    reference, outputs = extremes(np.random.default_rng(1))[case]
+    of = form(name)
+    if name == "conformal":
+        reference, outputs = reference.astype(np.float64), outputs.astype(np.float64)
+    try:
+        verdict = detectors.get(name)(**small(name)).fit(of(reference), seed=0).check(of(outputs))
+    except EmbrmError:
+        return
+    assert np.isfinite(verdict.statistic)
+    assert np.isfinite(verdict.scores).all()
+    p_value = verdict.details.get("p_value", 1.0)
+    assert 0.01 < p_value <= 1
+    assert verdict.flagged_fraction is None or verdict.flagged_fraction < 0.3
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e19, 1e30])
+@pytest.mark.parametrize("name", NAMES)
+def test_units_change_no_verdict(name: str, scale: float, data: dict[str, Array]) -> None:
+    of = form(name)
+    fits = [detectors.get(name)(**small(name)).fit(of(data["reference"] * unit), seed=0) for unit in (1.0, scale)]
+    for kind in ("clean", "hacked"):
+        usual, scaled = (fit.check(of(data[kind] * unit)) for fit, unit in zip(fits, (1.0, scale), strict=True))
+        unit = scale if name in ("csi", "neighbours", "conformal") else 1.0
+        tolerance = 0.05 if name == "caution" else 1e-3  # its net begins elsewhere by a power of two at most
+        np.testing.assert_allclose(scaled.scores / unit, usual.scores, rtol=tolerance, atol=tolerance * 0.1)
+        if usual.flagged is not None and name != "caution":
+            np.testing.assert_array_equal(scaled.flagged, usual.flagged)
+
+
+def test_a_score_that_is_not_finite_is_refused(data: dict[str, Array]) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Broken(detectors.CalibratedDetector):
+        def learn(self, x: Array, *, seed: int) -> detectors.LearntScore:
+            return detectors.LearntScore(lambda rows: np.full(len(rows), np.nan))
+
+    with pytest.raises(DataError, match=r"'broken' finds no finite number for these rows"):
+        Broken().fit(data["reference"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from embrm import Pairs, Problem, heads, load_model
+from embrm.errors import ConvergenceError, EmbrmError
 from embrm.heads.brme import GaussianNll
 from tests.planted import planted
 
@@ -155,3 +156,61 @@ def test_a_distance_aware_head_widens_away_from_the_data(name: str) -> None:
     assert np.all(spread[0] < spread[1])
     assert np.all(spread[1] < spread[2])
     assert spread[2].min() > np.quantile(inside, 0.95)
+
+
+def extremes() -> dict[str, Pairs]:
+    """Return pairs at the edges of numbers and of sizes."""
+    pairs, _ = planted(prompts=8, responses=4, width=4, pairs=40)
+    x = pairs.features.matrix("joint").astype(np.float64)
+    arrays: dict[str, np.ndarray] = {
+        **{f"times {scale:g}": x * scale for scale in (1e-42, 1e-30, 1e30)},
+        "far from zero": x + 1e6,
+        "equal": np.ones_like(x),
+        "one column": x[:, :1],
+        "more columns than pairs": np.random.default_rng(0).normal(size=(len(x), 90)),
+        "integers": (x * 10).astype(np.int64),
+        "half precision": x.astype(np.float16),
+    }
+    found = {
+        case: Pairs(replace(pairs.features, views={"joint": a}), pairs.chosen, pairs.rejected)
+        for case, a in arrays.items()
+    }
+    first = pairs.prompt == pairs.prompt[0]
+    return found | {"one prompt": pairs.take(first), "two pairs": pairs.take(np.arange(2)), "one pair": pairs.take([0])}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # such as that one prompt cannot be split
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.RankWarning")  # of rewards that are all equal
+@pytest.mark.parametrize("case", extremes())
+@pytest.mark.parametrize("name", NAMES)
+def test_at_the_edges_a_reward_is_finite_or_the_fit_refused(name: str, case: str) -> None:
+    pairs = extremes()[case]
+    try:
+        model = recipe(name).fit(pairs, seed=0)
+        scored = model.score(pairs.features)
+    except ConvergenceError:
+        return  # said, and nothing is claimed
+    except EmbrmError:
+        assert case not in ("integers", "half precision", "more columns than pairs", "one column")
+        return
+    assert np.isfinite(scored.centred().draws).all()
+    assert np.isfinite(model.latent(pairs.features)).all()
+
+
+@pytest.mark.slow
+def test_columns_beyond_the_pairs_cost_no_square_of_them() -> None:
+    """100 000 columns and 50 pairs: a Hessian of the columns would take 74 GiB."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 100_000)).astype(np.float32)
+    pairs = Pairs.from_arrays(x, chosen=np.arange(0, 100, 2), rejected=np.arange(1, 100, 2))
+    recipes: dict[str, dict[str, Any]] = {
+        "linear": {},
+        "laplace": {"draws": 4},
+        "hmc": {"draws": 60, "warmup": 60, "components": 2},
+    }
+    for name, options in recipes.items():
+        mean = heads.get(name)(**options).fit(pairs, seed=0).score(pairs.features).mean
+        assert np.isfinite(mean).all()
+        if name != "hmc":  # two components of noise say nothing
+            assert np.mean(mean[pairs.chosen] > mean[pairs.rejected]) > 0.95

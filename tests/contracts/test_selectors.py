@@ -262,3 +262,17 @@ def test_options_out_of_range_are_refused(rule: str, options: dict[str, Any], me
 def test_a_member_that_is_not_there_is_refused() -> None:
     with pytest.raises(OptionError, match=r"member must be inside 0..3, got 7"):
         selectors.get("best")(member=7)(reward())
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-30, 0.0), (1e-310, 0.0), (1e30, 0.0), (1.0, 1e16), (0.0, 7.0)])
+def test_at_the_edges_of_numbers_probabilities_are_probabilities(name: str, scale: float, offset: float) -> None:
+    r = reward()
+    assert r.sigma is not None
+    given = Reward(offset + scale * r.draws, r.kind, sigma=scale * r.sigma)
+    choice = make(name)(given, offsets=OFFSETS, penalty=scale * penalty(), seed=0)
+    assert np.isfinite(choice.value).all()
+    assert (choice.probability >= 0).all()
+    np.testing.assert_allclose(np.add.reduceat(choice.probability, OFFSETS[:-1]), 1, rtol=1e-12)
+    for c in curves(name, given, gold(), scale * penalty()):
+        assert np.isfinite(c.gold_per_prompt).all()
+        assert np.isfinite(c.kl).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -187,22 +188,6 @@ def test_a_damaged_shard_is_recomputed(damage: str) -> None:
     assert_holds(space, range(12), asked=range(12))
 
 
-def test_every_flipped_bit_is_noticed_or_harmless() -> None:
-    space = VectorStore("a")
-    put(space, range(3))
-    [shard] = shards(space)
-    content, truth = shard.read_bytes(), rows(range(3))
-    for bit in np.random.default_rng(0).integers(0, 8 * len(content), 200).tolist():
-        damaged = bytearray(content)
-        damaged[bit // 8] ^= 1 << bit % 8
-        shard.write_bytes(damaged)
-        found, _ = _shards.read_shard(shard, set(truth.keys))
-        at = [truth.keys.index(key) for key in found.keys]
-        for i, j in enumerate(at):
-            np.testing.assert_array_equal(found.vectors[i], truth.vectors[j])
-            assert found.cut[i] == truth.cut[j]
-
-
 def test_an_unwritable_cache_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "file" / "cache"))
@@ -316,3 +301,61 @@ def test_where_the_cache_lies(
     for name, value in {"HOME": "/home/user", **variables}.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == Path(expected)
+
+
+def test_every_bit_of_a_shard_may_flip() -> None:
+    space = VectorStore("a")
+    put(space, range(3))
+    [shard] = shards(space)
+    content, truth = shard.read_bytes(), rows(range(3))
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        shard.write_bytes(damaged)
+        found, _ = _shards.read_shard(shard, set(truth.keys))
+        for i, j in enumerate(map(truth.keys.index, found.keys)):
+            assert found.vectors[i].tobytes() == truth.vectors[j].tobytes()
+            assert found.cut[i] == truth.cut[j]
+
+
+def test_a_writer_beside_many_prunes_loses_nothing_of_its_own() -> None:
+    process = start("""
+        for i in range(400):
+            _cache.prune()
+        print("done")
+    """)
+    with VectorStore("a").writer() as write:
+        while process.poll() is None:
+            put(VectorStore("a"), range(5))
+            write(rows(range(3)))
+    out, err = process.communicate()
+    assert out == "done\n", err
+    put(VectorStore("a"), range(5))
+    assert_holds(VectorStore("a"), range(5), asked=range(5))
+
+
+def test_a_disk_that_fills_up_stops_the_cache_and_not_the_work(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cache, "FLUSH_SECONDS", -1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    done = 0
+
+    def work() -> None:
+        nonlocal done
+        with VectorStore("a").writer() as write:
+            write(rows(range(3)))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            for i in range(3, 9):
+                write(rows(range(i, i + 3)))
+                done += 1
+
+    try:
+        with pytest.warns(UserWarning, match=r"cannot write the embedding cache .*; what is computed now is not kept"):
+            work()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert done == 6
+    assert_holds(VectorStore("a"), range(3), asked=range(12))

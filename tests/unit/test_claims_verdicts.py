@@ -430,9 +430,13 @@ def test_fits_without_times_have_no_cost() -> None:
 
 def test_findings_are_written_as_json(tmp_path: Path) -> None:
     found = [finding("C1", "supported", 0.01), replace(finding("C2", "not run"), effect=None)]
-    path = claims.write(found, tmp_path)
+    path = claims.write(found, tmp_path, rows="ab" * 12)
     assert path == tmp_path / "claims.json"
-    assert json.loads(path.read_text(encoding="utf-8")) == [asdict(f) for f in found]
+    assert json.loads(path.read_text(encoding="utf-8")) == [asdict(f) | {"rows": "ab" * 12} for f in found]
+    assert claims.rows_of(tmp_path) == "ab" * 12
+    for other in ("", "[]", '[{"rows": "a"}, {"rows": "b"}]', "[1]", '{"rows": 1}'):
+        path.write_text(other, encoding="utf-8")
+        assert claims.rows_of(tmp_path) is None
 
 
 def test_expected_verdicts_come_back(tmp_path: Path) -> None:

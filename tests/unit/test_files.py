@@ -7,7 +7,10 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embrm.core.files import check_output, check_writable, fingerprint, read_rows, sha256, write_rows
+from embrm.core.files import check_output, check_writable, fingerprint, read_rows, sha256, write_folder, write_rows
 from embrm.errors import DataError, MissingExtraError, OptionError
 
 ROWS: list[dict[str, Any]] = [{"a": "é – 你好", "b": [1, 2.5]}, {"a": None, "b": [3.0]}]
@@ -95,3 +98,17 @@ def test_hashes(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1}) != fingerprint({"a": 1, "b": [3]})
+
+
+def test_what_killed_processes_left_goes_with_the_next_save_and_nothing_else_does(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead, living = int(ended.stdout), os.getpid()
+    ages = {f".model.abcdefgh-{dead}": 120, f".model.abcdefgi-{dead}": 0, f".model.abcdefgj-{living}": 120}
+    ages |= {f".model.abcdefgk-{living}": 100_000, ".model.backup-1": 100_000, ".other.abcdefgh-1": 100_000}
+    for name, age in ages.items():
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with write_folder(tmp_path / "model") as part:
+        (part / "config.json").write_text("{}")
+    kept = {f".model.abcdefgi-{dead}", f".model.abcdefgj-{living}", ".model.backup-1", ".other.abcdefgh-1", "model"}
+    assert {path.name for path in tmp_path.iterdir()} == kept

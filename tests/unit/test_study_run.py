@@ -23,7 +23,7 @@ from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import opened, plan
-from embrm.study.runner.run import _forget_not_run, missing_of, run
+from embrm.study.runner.run import kept_of, missing_of, run
 from embrm.study.runner.sizes import SizeWarning
 from embrm.world.mechanism import Mechanism
 from tests.small_study import on_pool, on_world, write_pool
@@ -132,7 +132,7 @@ def test_only_what_is_missing_is_measured(copy: Path, finished: Results) -> None
     path = copy / "cells" / f"{lost.key}.npz"
     path.unlink()
     (copy / "results.parquet").unlink()
-    (copy / "cells" / ".half.npz.abc").mkdir()  # what a killed write leaves
+    (copy / "cells" / f".{lost.key}.npz.abcdefgh-1").mkdir()  # what a killed write leaves
     kept = {file: file.stat().st_mtime_ns for file in rows if file != path}
     again = run(finished.config, copy, workers=1)
     assert table(copy) == whole
@@ -261,6 +261,8 @@ def test_folders_that_are_no_study_or_of_another_version_are_refused(
         run(finished.config, other)
     with pytest.raises(OptionError, match="workers must be >= 1, got 0"):
         run(finished.config, tmp_path / "new", workers=0)
+    with pytest.raises(OptionError, match="cell_timeout must be > 0 and finite, got -1"):
+        run(finished.config, tmp_path / "new", cell_timeout=-1)
     assert set(tmp_path.iterdir()) == {copy, other}
 
 
@@ -295,7 +297,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_the_run_which_goes_on_when_there_is_room(finished: Results, small_disk: Path) -> None:
     folder = small_disk / "run"
     with pytest.raises(
-        DataError, match=r"could not write (lamps|config.json): .+No space left on device; make room and run"
+        DataError, match=r"could not write (lamps|.+config.json): .+No space left on device; make room and run"
     ):
         run(finished.config, folder, workers=1)
     there = set((folder / "cells").glob("*.npz"))
@@ -314,7 +316,7 @@ def test_cells_whose_worker_died_are_named(pool: Path, tmp_path: Path, monkeypat
     )
 
     def dead(function: Any, jobs: Any, **others: Any) -> Iterator[Any]:
-        yield from ((job, None) for job in jobs)
+        yield from ((job, "died") for job in jobs)
 
     monkeypatch.setattr("embrm.study.runner.run.compute", dead)
     results = run(parse(values), tmp_path / "run", workers=1)
@@ -329,7 +331,7 @@ def test_a_training_run_that_lacked_something_is_tried_again_by_a_run_alone(tmp_
     ((cell, key),) = batch.cells.items()
     (tmp_path / "cells").mkdir()
     Row(cell, key, notes={"not_run": "pip install 'embrm[offline]'"}).save(tmp_path / "cells")
-    assert batch not in missing_of(whole, tmp_path)
-    assert (tmp_path / "cells" / f"{key}.npz").exists()  # to ask what is missing changes nothing
-    _forget_not_run(whole, tmp_path)
-    assert batch in missing_of(whole, tmp_path)
+    assert (tmp_path / "cells" / f"{key}.npz").exists()
+    assert batch in missing_of(whole, kept_of(whole, tmp_path, None, {}))
+    Row(cell, key).save(tmp_path / "cells")
+    assert batch not in missing_of(whole, kept_of(whole, tmp_path, None, {}))

@@ -48,6 +48,16 @@ def concatenate(parts: Sequence[ShardRows]) -> ShardRows:
 
 def write_whole(path: Path, *content: bytes | memoryview) -> None:
     """Write a file that appears whole or not at all; raises OSError."""
+    for again in (True, True, False):
+        try:
+            _write(path, content)
+            return
+        except FileNotFoundError:  # the folder was pruned meanwhile
+            if not again:
+                raise
+
+
+def _write(path: Path, content: Sequence[bytes | memoryview]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:

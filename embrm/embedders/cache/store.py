@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 import time
@@ -120,18 +121,25 @@ class VectorStore:
     def writer(self) -> Iterator[Callable[[ShardRows], None]]:
         """Collect rows, and write them every few seconds and also when the work is interrupted.
 
+        Where the disk fills up meanwhile a warning says so, and the work goes on without being kept.
+
         Raises:
             CacheError: the cache cannot be written; known before any work is done.
         """
         self._claim()
-        buffer, last = list[ShardRows](), time.monotonic()
+        buffer, last, kept = list[ShardRows](), time.monotonic(), True
 
         def flush() -> None:
-            if buffer:
-                self._claim()
-                with _explained("write"):
-                    write_shard(self.folder, concatenate(buffer))
-                buffer.clear()
+            nonlocal kept
+            try:
+                if buffer and kept:
+                    self._claim()
+                    with _explained("write"):
+                        write_shard(self.folder, concatenate(buffer))
+            except CacheError as error:
+                kept = False
+                warnings.warn(f"{error}; what is computed now is not kept", stacklevel=3)
+            buffer.clear()
 
         def add(rows: ShardRows) -> None:
             nonlocal last
@@ -145,7 +153,7 @@ class VectorStore:
         finally:
             flush()
         small = [path for path in self.folder.glob("*.shard") if count_rows(path) < FLUSH_ROWS]
-        if len(small) > SMALL_SHARDS:
+        if kept and len(small) > SMALL_SHARDS:
             self._merge(small)
 
     def _claim(self) -> None:
@@ -194,15 +202,16 @@ class CacheInfo:
 
 def _spaces() -> list[tuple[Path, CachedSpace]]:
     out = []
-    for note in (cache_folder() / "vectors").glob("*/identity.txt"):
+    for note in (cache_folder() / "vectors").glob("[!.]*/identity.txt"):
         shards = list(note.parent.glob("*.shard"))
-        space = CachedSpace(
-            identity=note.read_text("utf-8"),
-            rows=sum(count_rows(path) for path in shards),
-            bytes=sum(path.stat().st_size for path in shards),
-            idle_days=max(0.0, time.time() - note.stat().st_mtime) / 86_400,
-        )
-        out.append((note.parent, space))
+        with contextlib.suppress(FileNotFoundError):  # merged or pruned meanwhile
+            space = CachedSpace(
+                identity=note.read_text("utf-8", errors="replace"),
+                rows=sum(count_rows(path) for path in shards),
+                bytes=sum(path.stat().st_size for path in shards),
+                idle_days=max(0.0, time.time() - note.stat().st_mtime) / 86_400,
+            )
+            out.append((note.parent, space))
     return sorted(out, key=lambda item: item[1].idle_days)
 
 
@@ -231,8 +240,13 @@ def prune(*, idle_days: float = 0.0) -> CacheInfo:
     with _explained("change"):
         gone = [(path, space) for path, space in _spaces() if space.idle_days >= idle_days]
         for path, _ in gone:
-            shutil.rmtree(path)
+            # Aside first, in one move: a process that writes there meanwhile makes the folder anew.
+            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            with contextlib.suppress(FileNotFoundError):  # another process prunes too
+                path.rename(aside)
+                shutil.rmtree(aside)
         for part in cache_folder().glob("**/.*.part"):
-            if time.time() - part.stat().st_mtime > STALE_SECONDS:
-                part.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                    part.unlink(missing_ok=True)
         return CacheInfo(cache_folder(), tuple(space for _, space in gone))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,3 +27,16 @@ def write(results: Results, folder: Path, findings: Sequence[Finding]) -> Path:
         figures.save(chart, folder / "figures" / f"{name}.svg")
     write_bytes(folder / "report.html", page(results, findings).encode())
     return folder / "report.html"
+
+
+def rows_of(folder: Path) -> str | None:
+    """Return `Results.digest` of what a folder's report.html was made from; None where there is none that tells it."""
+    path = folder / "report.html"
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as page:
+            told = re.search(rb'<meta name="embrm-rows" content="([0-9a-f]{24})">', page.read(4096))
+    except OSError:
+        return None
+    return told[1].decode() if told else None

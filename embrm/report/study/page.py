@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embrm.core.visible import replaced
 from embrm.report.study import charts, claims, detection, tables, trajectory
 from embrm.report.study.curves import CONTROLS, MEASURES, Measure, controls, lines
 from embrm.report.study.settings import TableSetting, count, hardest, number, rounded, settings, within
+from embrm.report.titles import drawable
 from embrm.study.results import Results, key_of
 
 if TYPE_CHECKING:
@@ -33,10 +37,16 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
 
     # Of what it escapes, all is text; what is marked as safe are this package's own files and JSON without a "<".
     places = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: replaced(value) if type(value) is str else value,
     )
     found = {setting: within(results, setting) for setting in settings(results)}
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+    own = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    scripts = [bundle, f'"use strict"; {{\n{own}}}']
     return places.get_template("page.html").render(
         answer=claims.answer(results, findings),
         claims=claims.claims(findings),
@@ -51,8 +61,8 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
         datasets=[(data.name, data.model_dump(exclude_defaults=True)) for data in results.config.datasets],
         config=results.config.model_dump_json(indent=2, exclude_defaults=True),
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup("".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
-        bundle=Markup(bundle),
+        scripts=[Markup(script) for script in scripts],
+        hashes=Markup(" ".join(map(_policy, scripts))),
         data=Markup(_json(data(results, found))),
     )
 
@@ -107,7 +117,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("seeds", ", ".join(map(str, results.config.seeds))),
         ("cells that failed", count(len(results.failures))),
         ("hash of the configuration", key_of(results.config.model_dump(mode="json"))),
-        ("hash of all rows' keys", key_of(sorted(row.key for row in results.rows))),
+        ("hash of all rows", results.digest),
     ]
     return known + [(name.replace("_", " "), _written(value)) for name, value in results.environment.items()]
 
@@ -120,6 +130,13 @@ def _written(value: Any) -> str:
     return number(value, 1) if isinstance(value, float) else str(value)
 
 
+def _policy(script: str) -> str:
+    """Return what lets a content security policy run exactly this script."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
 def _json(values: Any) -> str:
     """Return JSON that can stand inside a script element: nothing in it can end one."""
-    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(drawable(values), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )

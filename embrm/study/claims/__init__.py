@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from embrm.study.claims.cells import Cells, MissingError, Of, ValidationChoice, choose, complete
     from embrm.study.claims.define import Claim, Measured, claim
     from embrm.study.claims.expected import differing, read_expected, write_expected
-    from embrm.study.claims.judge import findings, heads_of, write
+    from embrm.study.claims.judge import findings, heads_of, rows_of, write
     from embrm.study.claims.peaks import beyond_margin, cross_fitted, drop
     from embrm.study.claims.sample import Sample
     from embrm.study.claims.verdict import ClaimVerdict, Finding, Part, difference, equivalence
@@ -27,7 +27,7 @@ _HOMES = {
     "cells": ("Cells", "MissingError", "Of", "ValidationChoice", "choose", "complete"),
     "define": ("Claim", "Measured", "claim"),
     "expected": ("differing", "read_expected", "write_expected"),
-    "judge": ("findings", "heads_of", "write"),
+    "judge": ("findings", "heads_of", "rows_of", "write"),
     "peaks": ("beyond_margin", "cross_fitted", "drop"),
     "sample": ("Sample",),
     "verdict": ("ClaimVerdict", "Finding", "Part", "difference", "equivalence"),
@@ -61,6 +61,7 @@ __all__ = [
     "heads_of",
     "names",
     "read_expected",
+    "rows_of",
     "write",
     "write_expected",
 ]

@@ -39,9 +39,25 @@ def findings(results: Results, *, draws: int = DRAWS) -> list[Finding]:
     return found
 
 
-def write(found: Sequence[Finding], folder: Path) -> Path:
-    """Write findings to `claims.json` in a run's folder, whole or not at all, and return its path."""
+def write(found: Sequence[Finding], folder: Path, *, rows: str) -> Path:
+    """Write findings to `claims.json` in a run's folder, whole or not at all, and return its path.
+
+    Args:
+        found: the findings.
+        folder: of the run.
+        rows: `Results.digest` of what they were found in, which each of them carries.
+    """
     path = folder / "claims.json"
-    text = json.dumps([asdict(finding) for finding in found], ensure_ascii=False, allow_nan=False, indent=1)
-    write_bytes(path, text.encode() + b"\n")
+    findings = [asdict(finding) | {"rows": rows} for finding in found]
+    write_bytes(path, json.dumps(findings, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n")
     return path
+
+
+def rows_of(folder: Path) -> str | None:
+    """Return `Results.digest` of what the findings in a run's `claims.json` were found in; None where none tells it."""
+    path = folder / "claims.json"
+    try:
+        (rows,) = {finding["rows"] for finding in json.loads(path.read_bytes() if path.is_file() else b"[]")}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return str(rows)

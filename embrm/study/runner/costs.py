@@ -35,15 +35,19 @@ class Costs:
     def of(cls, config: StudyConfig, folder: Path) -> Costs:
         """Read the timings of a folder, if it has any."""
         path = folder / "timings.parquet"
-        if not path.exists():
+        if not path.is_file():
             return cls(config, {})
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         cells = ["kind", "dataset", "head", "pairs"]
-        table = pq.read_table(path)
-        whole = table.group_by([*cells, "mechanism", "flips", "seed"]).aggregate([("seconds", "sum")])
-        mean = whole.group_by(cells).aggregate([("seconds_sum", "mean")]).to_pylist()
-        return cls(config, {tuple(row[name] for name in cells): row["seconds_sum_mean"] for row in mean})
+        try:
+            table = pq.read_table(path)
+            whole = table.group_by([*cells, "mechanism", "flips", "seed"]).aggregate([("seconds", "sum")])
+            mean = whole.group_by(cells).aggregate([("seconds_sum", "mean")]).to_pylist()
+            return cls(config, {tuple(row[name] for name in cells): float(row["seconds_sum_mean"]) for row in mean})
+        except (pa.ArrowException, OSError, TypeError, ValueError):  # damaged: it only foretells
+            return cls(config, {})
 
     def seconds(self, batch: CellBatch) -> float:
         """Return the core-seconds that a batch will take."""

@@ -3,69 +3,91 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from embrm.errors import MissingExtraError
+from embrm.study.runner.watchdog import end_with, marking
 
 EngineName: TypeAlias = Literal["local", "ray"]
 Death: TypeAlias = tuple[type[Exception], ...]  # what is raised where a worker died
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
+Lost: TypeAlias = Literal["died", "hung"]  # what became of the worker of a job without an answer
 TRIES = 3  # of a batch whose worker died
 
 
 def compute(
-    function: Callable[[Job], Answer], jobs: Sequence[Job], *, engine: EngineName, workers: int | None
-) -> Generator[tuple[Job, Answer | None], None, None]:
-    """Yield each job with its answer as soon as it is there; None where its worker died `TRIES` times.
+    function: Callable[[Job], Answer],
+    jobs: Sequence[Job],
+    *,
+    engine: EngineName,
+    workers: int | None,
+    apart: bool = False,
+) -> Generator[tuple[Job, Answer | Lost], None, None]:
+    """Yield each job with its answer as soon as it is there, or with what became of its worker.
 
-    When a worker dies, the jobs that were under way are handed out again, and no answer that has come is lost.
+    When a worker dies, the jobs that were under way are handed out again, up to `TRIES` times, and no answer that has
+    come is lost. One that was ended because it hung (`embrm.study.runner.watchdog`) is not tried again. Workers of this
+    machine end within seconds of this process, however it ends.
 
     Args:
         function: what is done with a job, in whatever process.
         jobs: the first are begun first.
         engine: "local" or "ray".
         workers: processes; one computes in this process, None takes all cores of the machine or of the cluster.
+        apart: compute in another process also where there is but one.
     """
-    if engine == "local" and workers == 1:
+    if engine == "local" and workers == 1 and not apart:
         for job in jobs:
             yield job, function(job)
         return
     deaths: Counter[int] = Counter()
     waiting = dict(enumerate(jobs))
-    with _backend(engine, workers) as (fresh, death):
+    with _backend(engine, workers) as (fresh, death), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as marks:
         while waiting:
             # Any job under way may have killed its worker; those that were twice are done last and alone, to be sure.
             sure = {number: job for number, job in waiting.items() if deaths[number] < TRIES - 1}
             begun: list[int] = []
-            answers = fresh()(_begin(function, sure or dict([next(iter(waiting.items()))]), begun))
+            some = sure or dict([next(iter(waiting.items()))])
+            answers = fresh()(_begin(function, some, begun, Path(marks)))
             try:
                 for number, answer in answers:
                     yield waiting.pop(number), answer
             except death:
+                for number in [number for number in begun if number in waiting and _hung(Path(marks) / str(number))]:
+                    yield waiting.pop(number), "hung"
                 deaths.update(number for number in begun if number in waiting)
                 for number in [n for n in waiting if deaths[n] >= TRIES]:
-                    yield waiting.pop(number), None
+                    yield waiting.pop(number), "died"
             finally:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # joblib's, that what is under way is dropped
                     answers.close()
 
 
-def _begin(function: Callable[[Job], Answer], jobs: dict[int, Job], begun: list[int]) -> Iterator[Any]:
+def _hung(mark: Path) -> bool:
+    return mark.exists() and mark.stat().st_size > 0
+
+
+def _begin(function: Callable[[Job], Answer], jobs: dict[int, Job], begun: list[int], marks: Path) -> Iterator[Any]:
     from joblib import delayed
 
     for number, job in list(jobs.items()):
         begun.append(number)
-        yield delayed(_numbered)(function, number, job)
+        yield delayed(_numbered)(function, number, job, marks)
 
 
-def _numbered(function: Callable[[Job], Answer], number: int, job: Job) -> tuple[int, Answer]:
-    return number, function(job)
+def _numbered(function: Callable[[Job], Answer], number: int, job: Job, marks: Path) -> tuple[int, Answer]:
+    with marking(marks / str(number) if marks.exists() else None):  # on another machine it does not
+        return number, function(job)
 
 
 @contextmanager
@@ -85,7 +107,14 @@ def _backend(engine: EngineName, workers: int | None) -> Iterator[tuple[Callable
         from joblib.externals.loky import get_reusable_executor
         from joblib.externals.loky.process_executor import BrokenProcessPool
 
-        loky = joblib.parallel_config("loky", n_jobs=workers or joblib.cpu_count(), inner_max_num_threads=1)
+        lasting = threading.current_thread() is threading.main_thread()
+        loky = joblib.parallel_config(
+            "loky",
+            n_jobs=workers or joblib.cpu_count(),
+            inner_max_num_threads=1,
+            initializer=end_with,
+            initargs=(os.getpid(), lasting),
+        )
         with loky, warnings.catch_warnings():
             # Said of a worker that is replaced; where warnings are errors the thread that hands out jobs would die of
             # it, and the run would wait for ever.
@@ -93,7 +122,7 @@ def _backend(engine: EngineName, workers: int | None) -> Iterator[tuple[Callable
             try:
                 yield lambda: joblib.Parallel(**options), (BrokenProcessPool,)
             except BaseException:
-                get_reusable_executor().shutdown(wait=False, kill_workers=True)
+                get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
                 raise
 
 

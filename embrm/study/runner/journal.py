@@ -56,7 +56,10 @@ class Journal:
 
     def log(self, text: str) -> None:
         """Add an entry to log.txt."""
-        with writing("log.txt"), (self._folder / "log.txt").open("a", encoding="utf-8") as log:
+        path = self._folder / "log.txt"
+        if path.exists() and not path.is_file():  # to open a queue is to wait for who reads it
+            raise DataError(f"{path} is no file, so the run cannot tell what it does; remove it")
+        with writing(path), path.open("a", encoding="utf-8") as log:
             log.write(f"{_now()} {text}\n")
 
     def failed(self, cell: Cell, why: str) -> None:
@@ -81,8 +84,9 @@ class Journal:
             "failures": self.failures,
             "environment": self.environment,
         }
-        with writing("config.json"):
-            write_bytes(self._folder / "config.json", json.dumps(stored, ensure_ascii=False, indent=1).encode())
+        path = self._folder / "config.json"
+        with writing(path):
+            write_bytes(path, json.dumps(stored, ensure_ascii=False, indent=1).encode())
 
 
 @contextmanager

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from embrm.core.arrays import positive
 from embrm.core.files import check_writable
-from embrm.errors import OptionError
+from embrm.errors import DataError, OptionError
 from embrm.study.config import StudyConfig
-from embrm.study.results import Labelling, Results, Row
+from embrm.study.results import NAME, Labelling, Results, Row
 from embrm.study.runner.costs import Costs
-from embrm.study.runner.engine import TRIES, EngineName, compute
+from embrm.study.runner.engine import TRIES, EngineName, Lost, compute
 from embrm.study.runner.journal import Journal, writing
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan
@@ -23,6 +27,7 @@ from embrm.study.runner.worker import CellOutcome, TunedRecipe, work
 from embrm.study.table import write_tables
 
 Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[Labelling, TunedRecipe]]
+LEFT = re.compile(rf"\.{NAME.pattern}\.npz\.\w{{8}}-\d+")  # what a process that is killed while it writes leaves
 PHASES = (("control", "tuning"), ("fit",), ("rl",))  # fits take the options that tuning chose
 
 
@@ -40,6 +45,7 @@ def run(
     engine: EngineName = "local",
     workers: int | None = None,
     only: Sequence[str] = (),
+    cell_timeout: float | None = None,
     progress: Progress = lambda done, total, text: None,
 ) -> Results:
     """Run a study, or what is missing of it, and return all results of its folder.
@@ -52,6 +58,8 @@ def run(
         engine: "local" computes in processes of this machine, "ray" on a Ray cluster.
         workers: how many processes; None takes one a core. The results do not depend on it.
         only: names of claims; nothing but the cells that they read is computed.
+        cell_timeout: seconds that the fit of a cell may take, and then what is measured of it; a cell that takes longer
+            fails, and one that cannot be interrupted takes its batch along. None: no limit.
         progress: see `Progress`.
 
     Raises:
@@ -61,28 +69,33 @@ def run(
     """
     if workers is not None and workers < 1:
         raise OptionError(f"workers must be >= 1, got {workers}; leave it out for one a core")
+    if cell_timeout is not None:
+        positive("cell_timeout", cell_timeout)
     if not (folder / "lock").exists():  # a run that was killed at its start leaves nothing else
         check_writable(folder, folder=True)
     with writing(folder):
         (folder / "cells").mkdir(parents=True, exist_ok=True)
     with held(folder / "lock"):
-        before = Results.load(folder) if (folder / "config.json").exists() else None
+        damaged: dict[str, DataError] = {}
+        before = Results.load(folder, damaged=damaged) if (folder / "config.json").exists() else None
         whole = plan(config)
-        _forget_not_run(whole, folder)
-        missing = missing_of(part_of(whole, only), folder)
-        if before and not missing and before.config == config and before.environment["finished"]:
+        kept = kept_of(whole, folder, before, damaged)
+        missing = missing_of(part_of(whole, only), kept)
+        done = before is not None and before.config == config and before.environment["finished"] and not missing
+        if before and done and kept <= {row.key for row in before.rows}:  # else config.json was changed
             return before
         for data in config.datasets:
             opened(data)  # a fault is told before any work, and a language model writes its pool but once
         check_heads(config, [head for head in config.heads if any(head == batch.head for batch in missing)])
-        for left in (folder / "cells").glob(".*"):  # by a process that was killed while writing
-            shutil.rmtree(left)
         journal = Journal(folder, whole, before=before, engine=engine, workers=_count(workers))
-        _StudyRun(config, folder, journal, progress, Costs.of(config, folder)).compute(
+        for told in (*_swept(folder / "cells"), *(f"{error}; its row is computed again" for error in damaged.values())):
+            warnings.warn(told, stacklevel=2)
+            journal.log(told)
+        _StudyRun(config, folder, journal, progress, Costs.of(config, folder), cell_timeout, kept).compute(
             missing, engine=engine, workers=workers
         )
         results = Results.load(folder)
-        with writing("results.parquet"):
+        with writing(folder / "results.parquet"):
             write_tables(results, folder)
         journal.note(finished=True)
     return replace(results, failures=journal.failures, environment=journal.environment)
@@ -97,18 +110,51 @@ def part_of(whole: Plan, only: Sequence[str]) -> Plan:
     return whole.only(frozenset().union(*map(heads_of, only)))
 
 
-def missing_of(wanted: Plan, folder: Path) -> list[CellBatch]:
-    """Return the batches that lack rows."""
-    there = {file.stem for file in (folder / "cells").glob("*.npz")}
-    return [batch for batch in wanted.batches if not there.issuperset(batch.cells.values())]
+def kept_of(whole: Plan, folder: Path, before: Results | None, damaged: dict[str, DataError]) -> set[str]:
+    """Return the keys of the rows of a plan that lie in a folder and can be believed.
 
+    Rows of training runs that something was not installed for are not among them: it may be by now.
 
-def _forget_not_run(whole: Plan, folder: Path) -> None:
-    """Remove the rows of training runs that something was not installed for: it may be by now."""
-    for key in (key for batch in whole.batches if batch.kind == "rl" for key in batch.cells.values()):
+    Args:
+        whole: the plan.
+        folder: of the study.
+        before: what was read of it already.
+        damaged: what is wrong with other rows, by their keys; it gets those that were not read before.
+    """
+    read = {row.key: row for row in before.rows} if before else {}
+    kept = set()
+    for cell, key in whole.keys.items():
         path = folder / "cells" / f"{key}.npz"
-        if path.exists() and "not_run" in Row.load(path).notes:
-            path.unlink()
+        try:
+            if key in damaged or (key not in read and not os.path.lexists(path)):
+                continue
+            row = read.get(key) or Row.load(path)
+        except DataError as error:
+            damaged[key] = error
+            continue
+        if row.cell != cell:
+            damaged[key] = DataError(f"{path} is damaged (it says to be of {row.cell})")
+        elif "not_run" not in row.notes:
+            kept.add(key)
+    return kept
+
+
+def missing_of(wanted: Plan, kept: Collection[str]) -> list[CellBatch]:
+    """Return the batches of which some row is not among those that were kept."""
+    return [batch for batch in wanted.batches if not set(batch.cells.values()) <= set(kept)]
+
+
+def _swept(cells: Path) -> Iterator[str]:
+    """Remove what a process that was killed left while it wrote, and say what else does not belong there."""
+    foreign = []
+    for path in sorted(cells.iterdir()):
+        if LEFT.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.suffix != ".npz" or not NAME.fullmatch(path.stem):
+            foreign.append(path.name)
+    if foreign:
+        some = ", ".join(map(repr, foreign[:5])) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        yield f"{cells} holds what is no row of a study, and it was left alone: {some}"
 
 
 def _count(workers: int | None) -> int:
@@ -124,6 +170,8 @@ class _StudyRun:
     journal: Journal
     progress: Progress
     costs: Costs
+    limit: float | None
+    kept: set[str]
 
     def compute(self, missing: Sequence[CellBatch], *, engine: EngineName, workers: int | None) -> None:
         """Compute the missing rows phase by phase, long batches first, and write each as soon as it is there."""
@@ -132,7 +180,8 @@ class _StudyRun:
         for phase in PHASES:
             batches = sorted((b for b in missing if b.kind in phase), key=self.costs.seconds, reverse=True)
             jobs = [self._job(batch) for batch in batches]
-            with closing(compute(partial(_work, self.config), jobs, engine=engine, workers=workers)) as answers:
+            function, apart = partial(_work, self.config, self.limit), self.limit is not None
+            with closing(compute(function, jobs, engine=engine, workers=workers, apart=apart)) as answers:
                 for (batch, keys, _), outcome in answers:
                     self._keep(batch, keys, outcome)
                     done, cells = done + self.costs.seconds(batch), cells + len(batch.cells)
@@ -142,13 +191,12 @@ class _StudyRun:
         """Return a batch with the keys of its missing rows and the options that tuning chose."""
         chosen: dict[Labelling, TunedRecipe] = {}
         for labelling, key in batch.tuning.items():
-            path = self._path(key)
-            if path.exists():
-                row = Row.load(path)
+            if key in self.kept:
+                row = Row.load(self.folder / "cells" / f"{key}.npz")
                 chosen[labelling] = {"recipe": row.notes["best"], "temperature": row.numbers["temperature"]}
         keys = set()
         for cell, key in batch.cells.items():
-            if not self._path(key).exists():
+            if key not in self.kept:
                 self.journal.failures.pop(str(cell), None)
                 if batch.tuning and cell.labelling not in chosen:
                     self.journal.failed(cell, "no options could be chosen for it, see the failure of its tuning")
@@ -156,14 +204,17 @@ class _StudyRun:
                     keys.add(key)
         return batch, keys, chosen
 
-    def _keep(self, batch: CellBatch, keys: Collection[str], outcome: CellOutcome | None) -> None:
+    def _keep(self, batch: CellBatch, keys: Collection[str], outcome: CellOutcome | Lost) -> None:
         """Write the rows of a batch, and what failed."""
-        if outcome is None:
+        if not isinstance(outcome, CellOutcome):
             why = f"its worker died {TRIES} times; if memory was short, give fewer --workers"
+            if outcome == "hung":
+                why = f"its worker hung for more than {self.limit or 0:g} s, and was ended (--cell-timeout)"
             outcome = CellOutcome(failures={cell: why for cell, key in batch.cells.items() if key in keys})
         for row in outcome.rows:
-            with writing(row.cell):
+            with writing(f"{row.cell} into {self.folder}"):
                 row.save(self.folder / "cells")
+            self.kept.add(row.key)
         for note in outcome.notes:
             self.journal.log(note)
         for cell, why in outcome.failures.items():
@@ -171,9 +222,6 @@ class _StudyRun:
         self.journal.log(f"{batch}: {len(outcome.rows)} rows")
         self.journal.note()
 
-    def _path(self, key: str) -> Path:
-        return self.folder / "cells" / f"{key}.npz"
 
-
-def _work(config: StudyConfig, job: Job) -> CellOutcome:
-    return work(config, *job)
+def _work(config: StudyConfig, limit: float | None, job: Job) -> CellOutcome:
+    return work(config, *job, limit=limit)

@@ -21,6 +21,7 @@ from embrm.study.config import StudyConfig
 from embrm.study.datasets import Dataset
 from embrm.study.results import Cell, Labelling, Row
 from embrm.study.runner.plan import CellBatch, opened, tuning_seed
+from embrm.study.runner.watchdog import limited
 
 TunedRecipe: TypeAlias = Mapping[str, Any]  # what the row of tuning says: `recipe` and `temperature`
 
@@ -33,25 +34,33 @@ class CellOutcome:
         rows: those that were missing.
         failures: cell → why it failed, in one line.
         notes: for the log: warnings and tracebacks.
+        limit: seconds that a fit may take, and then what is measured of it; None for no limit.
     """
 
     rows: list[Row] = field(default_factory=list)
     failures: dict[Cell, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    limit: float | None = None
 
     @contextmanager
-    def guarding(self, cells: Collection[Cell]) -> Iterator[None]:
-        """Turn what is raised inside the block into failures of these cells."""
+    def guarding(self, cells: Collection[Cell], *, timed: bool = True) -> Iterator[None]:
+        """Turn what is raised inside the block, or takes too long, into failures of these cells."""
         try:
-            yield
-        except Exception as error:
+            with limited(self.limit if timed else None):
+                yield
+        except (Exception, SystemExit) as error:  # another package's head may do anything
             words = str(error) if isinstance(error, EmbrmError) else f"{type(error).__name__}: {error}"
             self.failures |= {cell: " ".join(words.split()) for cell in cells}
             self.notes.append(f"{next(iter(cells))} failed\n{''.join(traceback.format_exception(error)).rstrip()}")
 
 
 def work(
-    config: StudyConfig, batch: CellBatch, missing: Collection[str], chosen: Mapping[Labelling, TunedRecipe]
+    config: StudyConfig,
+    batch: CellBatch,
+    missing: Collection[str],
+    chosen: Mapping[Labelling, TunedRecipe],
+    *,
+    limit: float | None = None,
 ) -> CellOutcome:
     """Compute a batch and return its missing rows.
 
@@ -62,13 +71,14 @@ def work(
         batch: the cells.
         missing: keys of the rows that are wanted.
         chosen: mechanism and flips → the options that tuning chose.
+        limit: see `CellOutcome`.
     """
-    outcome = CellOutcome()
+    outcome = CellOutcome(limit=limit)
     wanted = {cell: key for cell, key in batch.cells.items() if key in missing}
     with warnings.catch_warnings(record=True) as seen, use_device(config.device), strictly_one_thread:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
-        with outcome.guarding(wanted):
+        with outcome.guarding(wanted, timed=False):
             data = opened(batch.dataset)
             if batch.kind == "fit":
                 _fit(config, batch, data, wanted, chosen, outcome)
@@ -170,8 +180,9 @@ def _each(
     """Fit cells together, or where that fails those that are wanted, each alone."""
     if len(cells) > 1:
         try:
-            return dict(zip(cells, _fitted(config, recipe, cells, data), strict=True))
-        except Exception as error:
+            with limited(outcome.limit and outcome.limit * len(cells)):
+                return dict(zip(cells, _fitted(config, recipe, cells, data), strict=True))
+        except (Exception, SystemExit) as error:
             outcome.notes.append(f"{cells[0]} and {len(cells) - 1} more: fitted one by one, because together: {error}")
     fitted = {}
     for cell in (cell for cell in cells if cell in wanted):
