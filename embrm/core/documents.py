@@ -133,8 +133,10 @@ def translated(read: Callable[[], T], *, name: str, why: str) -> T:
     """
     try:
         return read()
-    except DataError:
-        raise
+    except DataError as error:
+        if name in str(error):
+            raise
+        raise DataError(f"{name}: {error}") from error
     except (Exception, MemoryError) as error:
         said = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise DataError(f"{name} {why}: {said}") from error

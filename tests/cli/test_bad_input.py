@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.cli.conftest import Result
+from tests.sealed_model import seal
 
 Run = Callable[..., Result]
 FIT = ("fit", "bad", "--head", "linear", "-o", "new", "--embedder", "hashing")
@@ -294,6 +295,7 @@ def damage_probe(folder: Path) -> None:
     probe = json.loads((folder / "probe.json").read_text())
     probe["draws"][0][0] += 1
     (folder / "probe.json").write_text(json.dumps(probe))
+    seal(folder)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,8 @@ def damage_probe(folder: Path) -> None:
         (damage_tensors, r"model\.safetensors is not the file that was saved \(its SHA-256 differs\)"),
         (damage_probe, r"fails its probe: scores differ by up to 1 "),
         (lambda folder: (folder / "config.json").unlink(), r"is not a saved model"),
-        (lambda folder: (folder / "config.json").write_text("{"), r"is not a saved model"),
+        (lambda folder: (folder / "manifest.json").unlink(), r"is not a saved model: there is no manifest\.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is not the file that was saved"),
     ],
 )
 def test_damaged_models_are_refused(damage: Callable[[Path], object], message: str, embrm: Run) -> None:
