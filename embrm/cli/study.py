@@ -40,7 +40,9 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that compute; one a core unless given.")
 @click.option("--only", multiple=True, metavar="CLAIM", help="Compute what this claim needs, such as C2; repeatable.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Added to every seed of the configuration.")
+@click.option(
+    "--seed", type=_options.SEED, default=0, show_default=True, help="Added to every seed of the configuration."
+)
 @_options.json_output
 @click.pass_context
 def command(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -19,7 +20,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
-def open_file(path: str | Path, *, most: Bound = BYTES) -> Iterator[BinaryIO]:
+def open_file(path: str | Path, *, most: Bound = BYTES) -> Iterator[BufferedReader]:
     """Open a file to read bytes.
 
     Args:
@@ -106,6 +107,26 @@ def parse_json(data: bytes | str, name: str) -> Any:
     if is_deeper(value, DEPTH.value):
         DEPTH.refuse(name)
     return value
+
+
+def json_line(row: Mapping[str, Any], *, nan: bool = False) -> str:
+    """Return a row as a line of JSON that is read again as the same.
+
+    Args:
+        row: JSON-ready values.
+        nan: whether NaN and infinity are written, as Python reads them and JSON does not have them.
+
+    Raises:
+        DataError: the row holds what JSON has not.
+    """
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=nan)
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, such as an id may hold, is read again from its escape
+        line = json.dumps(row, allow_nan=nan)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"a row cannot be written as JSON ({error}), so that it could not be read again") from error
+    return line + "\n"
 
 
 def keyed_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

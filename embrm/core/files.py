@@ -17,7 +17,7 @@ from typing import Any
 
 from embrm.core.bounds import REFUSED, ROWS
 from embrm.core.containers import Parsed, Refuse, parse
-from embrm.core.documents import read_bytes, read_most
+from embrm.core.documents import json_line, read_bytes, read_most
 from embrm.core.sources import fetch, find_shards, from_disk, from_hub, is_hub_dataset, is_saved_dataset
 from embrm.errors import DataError, OptionError
 
@@ -237,23 +237,12 @@ def write_rows(target: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """
     if str(target) == "-":
         for row in rows:
-            sys.stdout.write(_line(row))
+            sys.stdout.write(json_line(row))
         return
     with write_file(target) as part:
         packed = part.suffix == ".gz"
         with gzip.open(part, "wt", encoding="utf-8") if packed else part.open("w", encoding="utf-8") as out:
-            out.writelines(_line(row) for row in rows)
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    try:
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-        line.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, such as an id may hold, is read again from its escape
-        line = json.dumps(row, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"a row cannot be written as JSON ({error}), so that it could not be read again") from error
-    return line + "\n"
+            out.writelines(json_line(row) for row in rows)
 
 
 def sha256(path: str | Path) -> str:

@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embrm.core.option_numbers import LARGEST, LARGEST_SEED
 from embrm.core.recipe import build
 from embrm.world.mechanism import Mechanism
 
 OWN_LABELS = "own labels"  # the mechanism of data whose labels are what they are
 TEST_SHARE = 0.25  # of the prompts of files, held out to measure on
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetConfig(_Part):
@@ -87,7 +89,7 @@ class HeadConfig(_Part):
     pairs: list[Positive] | None = None
     mechanisms: list[str] | None = None
     flips: list[float] | None = None
-    seeds: list[int] | None = None
+    seeds: list[Seed] | None = None
 
     def expanded(self) -> Iterator[HeadConfig]:
         """Yield one head for each point of the grid, or the head itself."""
@@ -172,7 +174,7 @@ class RLConfig(_Part):
     pairs: Positive = 4000
     mechanism: str = "biased"
     flips: float = 0.25
-    seed: int = 0
+    seed: Seed = 0
     steps: Positive = 100
     batch: Annotated[int, Field(ge=2)] = 32
     learning_rate: float = 0.1
@@ -185,7 +187,7 @@ class RLConfig(_Part):
 class StudyConfig(_Part):
     """A study; the comments in configs/laptop.yaml say what each value does."""
 
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     datasets: Annotated[list[DatasetConfig], Field(min_length=1)]
     mechanisms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = {"fair": {}, "biased": {"bias": 1.0}}
     flips: Annotated[list[Annotated[float, Field(ge=0, lt=0.5)]], Field(min_length=1)] = [0.0, 0.25]
