@@ -15,7 +15,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("-n", "--count", default=5, show_default=True, type=click.IntRange(1), help="How many rows.")
+@click.option("-n", "--count", default=5, show_default=True, type=_options.whole(1), help="How many rows.")
 @click.option("--pairs", is_flag=True, help="Preference pairs instead of single responses.")
 @click.option(
     "--bias",

@@ -14,7 +14,6 @@ from embrm.core.threads import one_thread
 from embrm.core.trajectory import Trajectory
 from embrm.data.texts import Texts, number_prompts
 from embrm.detectors import Detector
-from embrm.errors import DataError
 from embrm.evaluation.scorer import Scorer
 from embrm.monitoring import onset
 from embrm.monitoring.rule import AlarmRule, check_level

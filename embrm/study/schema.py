@@ -151,8 +151,8 @@ class DetectionConfig(_Part):
     heads: list[str] = []
     detectors: list[str] = ["csi", "mop", "mahalanobis", "mmd"]
     pairs: Positive = 4000
-    outputs: Annotated[int, Field(ge=20)] = 400
-    points: Annotated[int, Field(ge=3)] = 9
+    outputs: Annotated[int, Field(ge=20, le=LARGEST)] = 400
+    points: Annotated[int, Field(ge=3, le=100_000)] = 9
 
 
 class RLConfig(_Part):
@@ -176,10 +176,10 @@ class RLConfig(_Part):
     flips: float = 0.25
     seed: Seed = 0
     steps: Positive = 100
-    batch: Annotated[int, Field(ge=2)] = 32
+    batch: Annotated[int, Field(ge=2, le=LARGEST)] = 32
     learning_rate: float = 0.1
     kl_weight: float = 0.02
-    group: Annotated[int, Field(ge=2)] = 8
+    group: Annotated[int, Field(ge=2, le=LARGEST)] = 8
     max_new_tokens: Positive = 256
     options: dict[str, Any] = {}
 
@@ -191,12 +191,12 @@ class StudyConfig(_Part):
     datasets: Annotated[list[DatasetConfig], Field(min_length=1)]
     mechanisms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = {"fair": {}, "biased": {"bias": 1.0}}
     flips: Annotated[list[Annotated[float, Field(ge=0, lt=0.5)]], Field(min_length=1)] = [0.0, 0.25]
-    pairs: Annotated[list[Annotated[int, Field(ge=10)]], Field(min_length=1)]
+    pairs: Annotated[list[Annotated[int, Field(ge=10, le=LARGEST)]], Field(min_length=1)]
     heads: Annotated[list[HeadConfig], Field(min_length=1)]
     rules: list[RuleConfig] = [RuleConfig(name="mean")]
     sizes: Annotated[list[Positive], Field(min_length=2)] = [1, 2, 4, 8, 16, 32, 64, 128]
     kl_end: Annotated[float, Field(gt=0)] = 4.0
-    kl_points: Annotated[int, Field(ge=3)] = 25
+    kl_points: Annotated[int, Field(ge=3, le=100_000)] = 25
     tuning: TuningConfig = TuningConfig()
     detection: DetectionConfig = DetectionConfig()
     rl: RLConfig | None = None
