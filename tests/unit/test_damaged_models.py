@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from embrm import heads, load_model
 from embrm.core.data import Pairs
 from embrm.errors import DataError
-from tests.fuzz_mutations import damaged_bytes, damaged_value, dumped
+from tests.fuzz.mutations import damaged_bytes, damaged_value, dumped
 from tests.sealed_model import seal
 
 RECIPES: dict[str, dict[str, Any]] = {
