@@ -25,6 +25,10 @@ test *arguments:
 slow *arguments:
     pytest -m slow "$@"
 
+# Damage files and options at random, N times a test, and print what came of it; a failure names its input.
+fuzz examples='1000' *arguments:
+    EMBRM_FUZZ_RANDOM=1 EMBRM_FUZZ_EXAMPLES="{{ examples }}" pytest tests/fuzz -s "${@:2}"
+
 # The study's report in a headless Chromium.
 browser *arguments:
     pytest -m browser "$@"

@@ -65,15 +65,15 @@ def _numbers_of(stream: BinaryIO) -> npt.NDArray[Any]:
     """Return the array of a .npy file, its header compared with the file's size before memory is taken."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):  # a later one is for names of fields
-        raise ValueError(f"its format is {version}, which plain numbers never need")
+        raise DataError(f"its format is {version}, which plain numbers never need")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = header(stream)
     if dtype.kind not in "fiub" or dtype.subdtype is not None:
-        raise ValueError(f"it holds {str(dtype)[:60]}, and no plain numbers")
+        raise DataError(f"it holds {str(dtype)[:60]}, and no plain numbers")
     wanted = math.prod(shape) * dtype.itemsize
     there = os.fstat(stream.fileno()).st_size - stream.tell()
     if min(shape, default=0) < 0 or wanted > there:
-        raise ValueError(f"its header tells of shape {shape}, for which it is {wanted - there} bytes too short")
+        raise DataError(f"its header tells of shape {shape}, for which it is {wanted - there} bytes too short")
     stream.seek(0)
     return np.asarray(np.load(stream, allow_pickle=False))
 

@@ -12,17 +12,17 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from embrm.core.bounds import BYTES, COLUMNS, DEPTH, LINE, ROWS, is_deeper, unpacked_bound
-from embrm.core.documents import keyed_once, translated
+from embrm.core.arrow_files import read_arrow
+from embrm.core.bounds import COLUMNS, LINE
+from embrm.core.documents import keyed_once
 from embrm.core.packed import unpacked
+from embrm.core.parsed import Parsed
 from embrm.errors import DataError
 
 Refuse = Callable[[DataError], None]
 
-BATCH = 256  # rows of Parquet that are unpacked at once
 _ends = re.compile(r"\r\n|\n|\r")  # and not U+2028 and its like, which stand inside texts
 _byte_ends = re.compile(rb"\r\n|\n|\r")
 _REFUSED = {
@@ -33,39 +33,6 @@ _REFUSED = {
     b"\x80\x04": "a pickle, which is never opened; write JSON Lines, CSV or Parquet",
     b"\x80\x02": "a pickle, which is never opened; write JSON Lines, CSV or Parquet",
 }
-
-
-@dataclass
-class Parsed:
-    """Rows as they stood in a container, within the bounds of `embrm.core.bounds`.
-
-    Attributes:
-        unit: what is counted, `"line"` or `"row"`.
-        name: of the container.
-        values, numbers: the rows, and the number of each from 1.
-    """
-
-    unit: str
-    name: str
-    values: list[dict[str, Any]] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    most: tuple[int, int, int] = field(default_factory=lambda: (ROWS.value, COLUMNS.value, DEPTH.value))
-
-    def add(self, value: dict[str, Any], number: int) -> None:
-        """Append a row.
-
-        Raises:
-            DataError: there are more rows, or the row has more columns or is nested deeper, than is read.
-        """
-        rows, columns, depth = self.most
-        if len(self.values) >= rows:
-            ROWS.refuse(self.name)
-        if len(value) > columns:
-            COLUMNS.refuse(f"{self.name} {self.unit} {number}")
-        if is_deeper(value, depth):
-            DEPTH.refuse(f"{self.name} {self.unit} {number}")
-        self.values.append(value)
-        self.numbers.append(number)
 
 
 def parse(data: bytes, name: str, refuse: Refuse) -> Parsed:
@@ -84,7 +51,7 @@ def parse(data: bytes, name: str, refuse: Refuse) -> Parsed:
         if data.startswith(magic):
             raise DataError(f"{name} is {what}")
     if data.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
-        return _from_arrow(data, name)
+        return read_arrow(data, name)
     encoding = json.detect_encoding(data[:4])
     if encoding in ("utf-8", "utf-8-sig"):
         data = data.removeprefix(b"\xef\xbb\xbf")
@@ -279,49 +246,3 @@ def _from_csv(text: str, delimiter: str, name: str, refuse: Refuse) -> Parsed:
     finally:
         csv.field_size_limit(limit)
     return out
-
-
-def _from_arrow(data: bytes, name: str) -> Parsed:
-    kind = "Parquet" if data.startswith(b"PAR1") else "Arrow"
-    return translated(lambda: _arrow_rows(data, name), name=name, why=f"is a damaged {kind} file")
-
-
-def _arrow_rows(data: bytes, name: str) -> Parsed:
-    """Return the rows batch by batch: what a file says of its size is asked for before memory is taken."""
-    columns, batches = _parquet(data, name) if data.startswith(b"PAR1") else _arrow(data)
-    COLUMNS.check(len(columns), name)
-    for column in columns:
-        if columns.count(column) > 1:
-            raise DataError(f"{name} has the column '{column}' twice; keep one")
-    out, size, most = Parsed("row", name), 0, unpacked_bound(len(data))
-    for batch in batches:
-        ROWS.check(len(out.values) + batch.num_rows, name)
-        size += batch.nbytes
-        if size > most:
-            BYTES.refuse(f"{name}, unpacked,")
-        for value in batch.to_pylist(maps_as_pydicts="lossy"):
-            out.add(value, len(out.values) + 1)
-    return out
-
-
-def _parquet(data: bytes, name: str) -> tuple[list[str], Iterator[Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(pa.BufferReader(data))
-    about = file.metadata
-    ROWS.check(about.num_rows, name)
-    size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-    if size > unpacked_bound(len(data)):
-        BYTES.refuse(f"{name}, unpacked,")
-    return file.schema_arrow.names, file.iter_batches(batch_size=BATCH)
-
-
-def _arrow(data: bytes) -> tuple[list[str], Iterator[Any]]:
-    import pyarrow as pa
-
-    if not data.startswith(b"ARROW1"):
-        stream = pa.ipc.open_stream(data)
-        return stream.schema.names, iter(stream)
-    file = pa.ipc.open_file(data)
-    return file.schema.names, (file.get_batch(i) for i in range(file.num_record_batches))

@@ -157,7 +157,7 @@ def translated(read: Callable[[], T], *, name: str, why: str) -> T:
     except DataError as error:
         if name in str(error):
             raise
-        raise DataError(f"{name}: {error}") from error
+        raise DataError(f"{name} {why}: {error}") from error
     except (Exception, MemoryError) as error:
         said = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise DataError(f"{name} {why}: {said}") from error

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from embrm.core.bounds import REFUSED, ROWS
-from embrm.core.containers import Parsed, Refuse, parse
+from embrm.core.containers import Refuse, parse
 from embrm.core.documents import json_line, read_bytes, read_most
+from embrm.core.parsed import Parsed
 from embrm.core.sources import fetch, find_shards, from_disk, from_hub, is_hub_dataset, is_saved_dataset
 from embrm.errors import DataError, OptionError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from embrm.core.bounds import ROWS
-from embrm.core.containers import Parsed
 from embrm.core.documents import read_most, translated
+from embrm.core.parsed import Parsed
 from embrm.errors import DataError, MissingExtraError
 
 _hub_id = re.compile(r"[\w.-]+/[\w.-]+(:([\w.-]+/)?[\w.-]+(\[[\d:%-]*\])?)?")

@@ -111,6 +111,8 @@ def restore(state: State) -> FittedHead:
 def _unnest(config: dict[str, Any], arrays: dict[str, Array], where: str, prefix: str = "") -> tuple[State, set[str]]:
     """Return the state of a head, and the names of all arrays that are in it."""
     used = {prefix + name for name in config["arrays"]}
+    if len(used) < len(config["arrays"]):
+        raise DataError(f"{where}/{CONFIG}: an array of '{config['name']}' is named twice; the model is damaged")
     if not used <= set(arrays):
         lost = min(used - set(arrays))
         raise DataError(f"{where}/{TENSORS} lacks {lost!a}, which {CONFIG} names; the model is damaged")

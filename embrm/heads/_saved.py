@@ -40,9 +40,9 @@ def save(state: State, folder: Path, *, widths: Mapping[str, int], score: Callab
     draws = score(Features(inputs, prompt=np.arange(PROBES))).draws
     probe = {"inputs": {view: x.tolist() for view, x in inputs.items()}, "draws": draws.tolist()}
     files = {
-        CONFIG: _as_json(config, indent=2),
+        CONFIG: _as_json(config, indent=2, nan=True),  # of a record, such as an interval of too few prompts
         TENSORS: save_arrays(arrays),
-        PROBE: _as_json(probe, indent=None),
+        PROBE: _as_json(probe, indent=None, nan=False),
     }
     with write_folder(folder) as temporary:
         for name, data in files.items():
@@ -51,9 +51,9 @@ def save(state: State, folder: Path, *, widths: Mapping[str, int], score: Callab
         write_bytes(temporary / "README.md", _card(state).encode())
 
 
-def _as_json(value: Any, *, indent: int | None) -> bytes:
+def _as_json(value: Any, *, indent: int | None, nan: bool) -> bytes:
     try:
-        return json.dumps(value, indent=indent, allow_nan=False).encode()
+        return json.dumps(value, indent=indent, allow_nan=nan).encode()
     except (TypeError, ValueError) as error:
         raise DataError(f"the model cannot be saved, as its record would not be read again: {error}") from error
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embrm.core.arrays import Array, as_matrix
 from embrm.core.documents import parse_json
@@ -17,18 +17,18 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")]
 T = TypeVar("T", bound=BaseModel)
 
 
-class _Strict(BaseModel):
+class _SavedPart(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class RecipeRecord(_Strict):
+class RecipeRecord(_SavedPart):
     """A recipe as JSON."""
 
     name: str
     options: dict[str, Any]
 
 
-class EmbedderRecord(_Strict):
+class EmbedderRecord(_SavedPart):
     """What embedded the training texts; see `embrm.core.provenance.Provenance`."""
 
     identity: str
@@ -36,7 +36,7 @@ class EmbedderRecord(_Strict):
     keep_system: bool
 
 
-class HeadRecord(_Strict):
+class HeadRecord(_SavedPart):
     """A fitted head, and those that it wraps."""
 
     name: str
@@ -47,12 +47,6 @@ class HeadRecord(_Strict):
     arrays: list[Name]
     children: dict[Name, HeadRecord]
 
-    @model_validator(mode="after")
-    def _once(self) -> Self:
-        if len(set(self.arrays)) < len(self.arrays):
-            raise ValueError("an array is named twice")
-        return self
-
 
 class ModelRecord(HeadRecord):
     """All of config.json."""
@@ -61,7 +55,7 @@ class ModelRecord(HeadRecord):
     embrm: str
 
 
-class _Probe(_Strict):
+class _Probe(_SavedPart):
     inputs: Annotated[dict[str, list[list[float]]], Field(min_length=1)]
     draws: list[list[float]]
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+FEW = 3  # of each test, in the default suite
 LONG = int(os.environ.get("EMBRM_FUZZ_EXAMPLES", "0"))
 settings.register_profile(
     "files",
-    max_examples=LONG or 25,
+    max_examples=LONG or FEW,
     deadline=None,
-    derandomize=not LONG,
+    derandomize="EMBRM_FUZZ_RANDOM" not in os.environ,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

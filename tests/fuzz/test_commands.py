@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ TYPED = (
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Make a folder with good files and a model, and work in it."""
     room = tmp_path_factory.mktemp("commands")
     rng = random.Random(0)
@@ -110,7 +111,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=2", "--set", "prior_precision=1", *HASHING]
         assert called(*fit, "-o", "model")[0] == 0
         assert called("embed", "pools.jsonl", *HASHING, "-o", "pools.npy")[0] == 0
-        yield room  # type: ignore[misc]
+        yield room
 
 
 def called(*words: str) -> tuple[int, str]:

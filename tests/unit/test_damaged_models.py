@@ -187,7 +187,7 @@ def test_a_head_that_gives_one_draw_for_all_is_told(saved: Callable[[str], Path]
         ({"children": {"../x": {}}}, r"children\.\.\./x"),
         ({"arrays": ["coefficients", "reference", "more"]}, r"lacks 'more'"),
         ({"arrays": ["coefficients"]}, r"has arrays that config\.json does not name"),
-        ({"arrays": ["coefficients", "reference", "reference"]}, r"an array is named twice"),
+        ({"arrays": ["coefficients", "reference", "reference"]}, r"an array of 'linear' is named twice"),
         ({"format": 2}, r"format: Input should be 3"),
         ({"further": 1}, r"further: Extra inputs are not permitted"),
     ],
