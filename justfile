@@ -37,6 +37,10 @@ browser *arguments:
 coverage *arguments:
     pytest --cov "$@"
 
+# The licence of everything that the package needs.
+licences:
+    python .github/licences.py
+
 # The smallest study, whose verdicts must be the expected ones.
 study folder='runs/ci':
     embrm study --config ci -o "{{ folder }}"

@@ -34,8 +34,8 @@ LM = (
     show_default=True,
     help="The simulated world's, or a language model (extra trl).",
 )
-@click.option("--steps", type=_options.whole(1), default=200, show_default=True, help="Updates.")
-@click.option("--batch", type=_options.whole(1), default=64, show_default=True, help="Texts a step.")
+@click.option("--steps", type=_options.whole(), default=200, show_default=True, help="Updates.")
+@click.option("--batch", type=_options.whole(), default=64, show_default=True, help="Texts a step.")
 @click.option(
     "--learning-rate",
     type=_options.Number(),
@@ -69,12 +69,12 @@ LM = (
 )
 @click.option("--stop-on-alarm", is_flag=True, help="Of causal_lm: end the run there; mahalanobis unless --detector.")
 @alarm_rule
-@click.option("--group", type=_options.whole(1), help="Of causal_lm: responses to a prompt; 8 unless given.")
+@click.option("--group", type=_options.whole(), help="Of causal_lm: responses to a prompt; 8 unless given.")
 @click.option(
-    "--max-new-tokens", type=_options.whole(1), help="Of causal_lm: a response is cut off there; 256 unless given."
+    "--max-new-tokens", type=_options.whole(), help="Of causal_lm: a response is cut off there; 256 unless given."
 )
 @click.option(
-    "--micro-batch", type=_options.whole(1), help="Of causal_lm: texts in memory at once; the batch unless given."
+    "--micro-batch", type=_options.whole(), help="Of causal_lm: texts in memory at once; the batch unless given."
 )
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Of causal_lm: set an option of TRL.")
 @_options.latent_penalty
