@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import resource
@@ -20,9 +21,12 @@ import pytest
 from embrm.core.arrays import read_npy
 from embrm.core.bounds import EVERY, LINE, is_deeper
 from embrm.core.documents import json_line, parse_json, read_bytes, read_json
-from embrm.core.files import read_rows, write_rows
+from embrm.core.files import Rows, read_rows, write_rows
 from embrm.core.trajectory import Step, Trajectory
+from embrm.data.texts import Texts, read_texts
 from embrm.errors import DataError, OptionError
+from embrm.evaluation.scorer import Scorer
+from embrm.monitoring.spaces import run_sides
 
 
 @pytest.mark.parametrize(
@@ -280,3 +284,36 @@ def test_a_small_file_may_not_become_a_very_large_one(tmp_path: Path, monkeypatc
         read_rows(tmp_path / "a.gz")
     monkeypatch.setenv("EMBRM_MAX_RATIO", "2000")
     assert len(read_rows(tmp_path / "a.gz")) == 100_000
+
+
+def test_wrong_offsets_of_arrow_are_told_and_crash_nothing(tmp_path: Path) -> None:
+    """Found by `just fuzz`: Arrow trusts them, and the process ended by a segmentation fault."""
+    table, out = pa.table({"a": ["x", "yy"]}), io.BytesIO()
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    offsets = np.array([0, 1, 3], dtype="<i4").tobytes()
+    assert out.getvalue().count(offsets) == 1
+    (tmp_path / "rows").write_bytes(out.getvalue().replace(offsets, np.array([0, 1, 1 << 30], dtype="<i4").tobytes()))
+    with pytest.raises(DataError, match="is a damaged Arrow file: .*[Oo]ffset"):
+        read_rows(tmp_path / "rows")
+
+
+def test_ratings_that_are_no_list_are_told(tmp_path: Path) -> None:
+    """Found by `just fuzz`: TypeError."""
+    row = {"prompt": "p", "responses": ["a", "b"], "gold": [1, 2]}
+    for ratings in (3, "x", [1], {"a": 1}):
+        write_rows(tmp_path / "rows", [{**row, "ratings": ratings}])
+        with pytest.raises(DataError, match="responses need a list of as many ratings"):
+            read_texts(tmp_path / "rows", kind="pools")
+    write_rows(tmp_path / "rows", [{**row, "ratings": None}])
+    assert len(read_texts(tmp_path / "rows", kind="pools")) == 2
+
+
+def test_what_a_step_keeps_is_text(tmp_path: Path) -> None:
+    """Found by `just fuzz`: KeyError."""
+    for sample, message in (({"prompt": "p"}, "must have 'prompt' and 'text'"), (None, "keeps no texts")):
+        run = Trajectory(tmp_path / message[:9])
+        run.add(Step(0, 0.0, 1.0, 2.0, 3.0, {}, [], [sample] if sample else []))
+        texts = Texts("texts", Rows("known", [], []), ["p"], ["r"], np.array([0, 1]))
+        with pytest.raises(DataError, match=message):
+            run_sides(Scorer("none", None), texts, run, space="length")
