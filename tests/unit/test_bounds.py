@@ -294,7 +294,7 @@ def test_wrong_offsets_of_arrow_are_told_and_crash_nothing(tmp_path: Path) -> No
     offsets = np.array([0, 1, 3], dtype="<i4").tobytes()
     assert out.getvalue().count(offsets) == 1
     (tmp_path / "rows").write_bytes(out.getvalue().replace(offsets, np.array([0, 1, 1 << 30], dtype="<i4").tobytes()))
-    with pytest.raises(DataError, match="is a damaged Arrow file: .*[Oo]ffset"):
+    with pytest.raises(DataError, match=r"is a damaged Arrow file: .*[Oo]ffset"):
         read_rows(tmp_path / "rows")
 
 
