@@ -25,11 +25,11 @@ def read_settings(typed: Sequence[str], *, example: str = "members=5") -> dict[s
     for item in typed:
         name, equals, value = item.partition("=")
         if not (name and equals):
-            raise OptionError(f"'{item}' is not NAME=VALUE; write for example {example}")
+            raise OptionError(f"'{item[:80]}' is not NAME=VALUE; write for example {example}")
         try:
             out[name] = read_yaml(value, name=name)
         except DataError:
-            raise OptionError(f"the value of '{item}' is not YAML; write for example {example}") from None
+            raise OptionError(f"the value of '{item[:80]}' is not YAML; write for example {example}") from None
     return out
 
 

@@ -346,8 +346,11 @@ def test_damaged_models_are_refused(damage: Callable[[Path], object], message: s
             ("embed", "prefs.jsonl", "-o", "v.npy", "--embedder", "hashing", "--embedder-set", "dimension=2000000000"),
             r"dimension must be inside 1\.\.1048576",
         ),
-        (("study", "--config", "ci", "-o", "new", "--set", "bias=[.nan]"), r"bias\.0: Input should be a finite number"),
-        (("study", "--config", "ci", "-o", "new", "--set", "bias=["), r"the value of 'bias' is not valid YAML"),
+        (
+            ("study", "--config", "ci", "-o", "new", "--set", "mechanisms.biased.bias=.nan"),
+            r"bias must be a finite number",
+        ),
+        (("study", "--config", "ci", "-o", "new", "--set", "flips=["), r"the value of 'flips' is not valid YAML"),
         (("study", "--config", "ci", "-o", "new", "--set", f"seeds=[{'1' * 20}]"), r"seeds\.0: .*less than or equal"),
         (("study", "--config", "ci", "-o", "new", "--set", "pairs=[99999999999]"), r"pairs\.0: .*less than or equal"),
     ],

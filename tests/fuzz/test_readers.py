@@ -149,7 +149,11 @@ def test_configurations(draw: st.DataObject, room: Path) -> None:
     text = draw.draw(strategies.damaged(CONFIG.read_bytes()) | strategies.yaml_texts.map(_encoded))
     (room / "config.yaml").write_bytes(text)
     outcome("configurations", lambda: load_config(str(room / "config.yaml")), OptionError, UnknownNameError, DataError)
-    key = draw.draw(st.sampled_from(["bias", "pairs", "heads.0.options", "seeds", "rl", "heads", "x.y", "datasets.0"]))
+    key = draw.draw(
+        st.sampled_from(
+            ["mechanisms", "flips", "pairs", "heads.0.options", "seeds", "rl", "heads", "x.y", "datasets.0"]
+        )
+    )
     value = draw.draw(strategies.yaml_texts)
     outcome("overrides", lambda: load_config("ci", [f"{key}={value}"]), OptionError, UnknownNameError)
     (room / "expected.yaml").write_bytes(text)
