@@ -32,7 +32,7 @@ def licence_of(package: Distribution) -> str:
     """Return what a package says of its licence: an expression, a classifier, or the first line of a text."""
     about = package.metadata
     classifiers = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier") or [] if "License ::" in line]
-    expression, written = (about[name] if name in about else "" for name in ("License-Expression", "License"))
+    expression, written = ((about.get_all(name) or [""])[0] for name in ("License-Expression", "License"))
     return expression or "; ".join(classifiers) or written.strip().partition("\n")[0][:60] or _from_file(package)
 
 
