@@ -23,7 +23,8 @@ from embrm.core.settings import read_settings
 from embrm.core.trajectory import Step, Trajectory
 from embrm.core.yaml_files import read_yaml
 from embrm.data.faults import RowRules
-from embrm.data.texts import read_prompts, read_texts
+from embrm.data.prompts import read_prompts
+from embrm.data.texts import read_texts
 from embrm.data.write import common_rows, write_any
 from embrm.errors import DataError, EmbrmError, OptionError, UnknownNameError
 from embrm.integrations._body import read_body
