@@ -25,6 +25,10 @@ test *arguments:
 slow *arguments:
     pytest -m slow "$@"
 
+# Damage files and options at random, N times a test, and print what came of it; a failure names its input.
+fuzz examples='1000' *arguments:
+    EMBRM_FUZZ_RANDOM=1 EMBRM_FUZZ_EXAMPLES="{{ examples }}" pytest tests/fuzz -s "${@:2}"
+
 # The study's report in a headless Chromium.
 browser *arguments:
     pytest -m browser "$@"
@@ -32,6 +36,10 @@ browser *arguments:
 # The default tests, with the share of lines that they run; too few are a failure (pyproject.toml has the floor).
 coverage *arguments:
     pytest --cov "$@"
+
+# The licence of everything that the package needs.
+licences:
+    python .github/licences.py
 
 # The smallest study, whose verdicts must be the expected ones.
 study folder='runs/ci':

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +58,22 @@ def test_the_package_and_its_data_are_those_of_the_wheel(installed: Installed) -
     assert data == package.parent / "_shipped"
     shipped = {file.name for file in (ROOT / "data").iterdir()}
     assert {file.name for file in data.iterdir()} == shipped
+
+
+@pytest.mark.slow
+def test_two_builds_give_one_wheel(tmp_path: Path) -> None:
+    """Whatever the clock says: a wheel that somebody else builds of a tag is the one that was published."""
+    digests = set()
+    for number in range(2):
+        room = tmp_path / str(number)
+        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(room), "."]
+        environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+        (wheel,) = room.iterdir()
+        digests.add(hashlib.sha256(wheel.read_bytes()).hexdigest())
+        time.sleep(2.1)  # the resolution of times in an archive
+    assert len(digests) == 1
 
 
 @pytest.mark.slow

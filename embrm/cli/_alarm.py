@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from embrm.cli import _options
+
 if TYPE_CHECKING:
     from embrm.monitoring.rule import AlarmRule, RuleName
 
@@ -51,14 +53,16 @@ def alarm_rule(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(alarm=AlarmOptions(onset, window, limit, level), **others)
 
     for option in (
-        click.option("--limit", type=float, help="Along a run: --onset threshold fires above this statistic."),
+        click.option(
+            "--limit", type=_options.Number(), help="Along a run: --onset threshold fires above this statistic."
+        ),
         click.option(
             "--onset", type=click.Choice(RULES), help="Along a run: the rule that raises the alarm; auto unless given."
         ),
-        click.option("--window", type=int, help="Along a run: steps checked together; 5 unless given."),
+        click.option("--window", type=_options.whole(), help="Along a run: steps checked together; 5 unless given."),
         click.option(
             "--level",
-            type=float,
+            type=_options.Number(),
             help="Chance of an alarm, all p-valued detectors together; 0.01 unless given.",
         ),
     ):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from embrm.core.recipe import changed, make
+from embrm.core.option_numbers import LARGEST, LARGEST_SEED, check_numbers
+from embrm.core.recipe import make
 from embrm.core.registry import Registry
 from embrm.core.settings import read_settings, split_settings
 from embrm.errors import OptionError
@@ -25,9 +26,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Determines everything random.")
+
+
+class Number(click.FloatRange):
+    """A finite number, perhaps in a range: `nan`, `inf` and numbers without digits are usage errors."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        found = super().convert(value, param, ctx)
+        try:
+            check_numbers(found, "it")
+        except OptionError as error:
+            self.fail(str(error), param, ctx)
+        return found
+
+
+def whole(least: int = 0) -> click.IntRange:
+    """Return the type of a whole number from `least` on."""
+    return click.IntRange(least, LARGEST)
+
+
+SEED = click.IntRange(0, LARGEST_SEED)
+seed = click.option("--seed", type=SEED, default=0, show_default=True, help="Determines everything random.")
 no_seed = click.option(
-    "--seed", type=int, expose_value=False, help="Accepted like everywhere; nothing is random in this command."
+    "--seed", type=SEED, expose_value=False, help="Accepted like everywhere; nothing is random in this command."
 )
 to_rows = click.option(
     "-o", "--output", metavar="PATH", default="-", help="The file for the JSON Lines; - is standard output."
@@ -64,7 +86,7 @@ class SourceOptions:
 
         options = read_settings(self.settings, example="batch_size=32")
         if self.embedder is None and model is not None:
-            return changed(embedder_of(model), options)
+            return embedder_of(model, options)
         return Embedder.of({"name": self.embedder or "minilm", "options": options})
 
     def embedding(self) -> dict[str, Any]:
@@ -137,6 +159,7 @@ class PenaltyOptions:
 latent_penalty = click.option(
     "--latent-penalty",
     metavar="WEIGHT",
+    type=Number(),
     default=0.0,
     show_default=True,
     help="Subtract so much for each unit of Mahalanobis distance of the latent from those of the training texts of the "

@@ -27,7 +27,13 @@ def info(as_json: bool) -> None:
 
 
 @command.command()
-@click.option("--idle-days", default=0.0, show_default=True, help="Only what was not used for so many days; 0: all.")
+@click.option(
+    "--idle-days",
+    type=_options.Number(),
+    default=0.0,
+    show_default=True,
+    help="Only what was not used for so many days; 0: all.",
+)
 @_options.no_seed
 @_options.json_output
 def prune(idle_days: float, as_json: bool) -> None:

@@ -34,9 +34,23 @@ if TYPE_CHECKING:
     show_default=True,
     help="Put the tuned linear head first, unless a linear head is among those given.",
 )
-@click.option("--folds", default=5, show_default=True, help="In how many parts the prompts are split.")
-@click.option("--seeds", default=1, show_default=True, help="How often all is repeated, with other folds and fits.")
-@click.option("--budget", default=3, show_default=True, help="Recipes tried for each head in each fold; 1: no tuning.")
+@click.option(
+    "--folds", type=_options.whole(), default=5, show_default=True, help="In how many parts the prompts are split."
+)
+@click.option(
+    "--seeds",
+    type=_options.whole(),
+    default=1,
+    show_default=True,
+    help="How often all is repeated, with other folds and fits.",
+)
+@click.option(
+    "--budget",
+    type=_options.whole(),
+    default=3,
+    show_default=True,
+    help="Recipes tried for each head in each fold; 1: no tuning.",
+)
 @click.option("-o", "--output", metavar="PATH", help="Write the table there: .md, .csv, .html or .json.")
 @click.option(
     "--device",

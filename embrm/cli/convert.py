@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of rated or ranked responses: all with each other, the best with all others, or each with the next worse.",
 )
-@click.option("--min-gap", default=0.0, show_default=True, help="Ratings that differ by no more than this are a tie.")
+@click.option(
+    "--min-gap",
+    type=_options.Number(),
+    default=0.0,
+    show_default=True,
+    help="Ratings that differ by no more than this are a tie.",
+)
 @click.option("--ties", type=click.Choice(["keep", "drop"]), default="keep", show_default=True, help="Equal ones.")
 @click.option("--margins/--no-margins", default=True, show_default=True, help="Write the gap of ratings as the margin.")
 @_rows.options

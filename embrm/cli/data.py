@@ -46,7 +46,13 @@ def build(folder: str | None, seed: int, as_json: bool) -> None:
 
 @command.command()
 @_folder
-@click.option("--sample", default=64, show_default=True, help="Texts that each embedder embeds anew; 0: none.")
+@click.option(
+    "--sample",
+    type=_options.whole(),
+    default=64,
+    show_default=True,
+    help="Texts that each embedder embeds anew; 0: none.",
+)
 @_options.no_seed
 @_options.json_output
 def verify(folder: str | None, sample: int, as_json: bool) -> None:

@@ -36,7 +36,13 @@ SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
     help="Which vectors to compare; may be repeated. The model's latents (the default), embeddings of prompt and "
     "response, or of the response, 32 principal axes of the former, the members' disagreement, or the length.",
 )
-@click.option("--member", default=0, show_default=True, help="Whose latents: every member has a space of its own.")
+@click.option(
+    "--member",
+    type=_options.whole(),
+    default=0,
+    show_default=True,
+    help="Whose latents: every member has a space of its own.",
+)
 @alarm_rule
 @_options.settings
 @_rows.options

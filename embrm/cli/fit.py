@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FOLDER", required=True, help="The folder for the model.")
 @click.option(
     "--holdout",
+    type=_options.Number(),
     default=0.2,
     show_default=True,
     help="Share of the prompts that is not trained on but measured; 0: none.",

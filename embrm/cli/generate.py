@@ -18,17 +18,38 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="POOL.jsonl", required=True, help="The file for the pools.")
 @click.option("--model", metavar="PATH", required=True, help="A folder of transformers' form, or an id on the hub.")
 @click.option("--revision", help="Branch, tag or commit of the model on the hub.")
-@click.option("-n", "--n", default=8, show_default=True, help="Responses a prompt.")
-@click.option("--temperature", default=1.0, show_default=True, help="Less prefers what is likely; 0: the likeliest.")
-@click.option("--top-p", default=1.0, show_default=True, help="Share of probability drawn from, the likeliest first.")
-@click.option("--max-new-tokens", default=256, show_default=True, help="A response is cut off there.")
+@click.option("-n", "--n", type=_options.whole(), default=8, show_default=True, help="Responses a prompt.")
+@click.option(
+    "--temperature",
+    type=_options.Number(),
+    default=1.0,
+    show_default=True,
+    help="Less prefers what is likely; 0: the likeliest.",
+)
+@click.option(
+    "--top-p",
+    type=_options.Number(),
+    default=1.0,
+    show_default=True,
+    help="Share of probability drawn from, the likeliest first.",
+)
+@click.option(
+    "--max-new-tokens", type=_options.whole(), default=256, show_default=True, help="A response is cut off there."
+)
 @click.option("--stop", multiple=True, metavar="TEXT", help="End a response before this text; may be repeated.")
 @click.option("--engine", type=click.Choice(["transformers", "vllm"]), default="transformers", show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
-@click.option("--batch-size", default=32, show_default=True, help="Responses written at once on a device.")
+@click.option(
+    "--batch-size", type=_options.whole(), default=32, show_default=True, help="Responses written at once on a device."
+)
 @click.option("--gold", metavar="PATH", help="A reward model of transformers' form, whose scores become the gold.")
-@click.option("--gold-label", type=int, metavar="K", help="Which logit of several is good; its log-odds are the gold.")
+@click.option(
+    "--gold-label",
+    type=_options.whole(),
+    metavar="K",
+    help="Which logit of several is good; its log-odds are the gold.",
+)
 @_rows.options
 @_options.seed
 @_options.json_output

@@ -34,14 +34,16 @@ LM = (
     show_default=True,
     help="The simulated world's, or a language model (extra trl).",
 )
-@click.option("--steps", default=200, show_default=True, help="Updates.")
-@click.option("--batch", default=64, show_default=True, help="Texts a step.")
+@click.option("--steps", type=_options.whole(), default=200, show_default=True, help="Updates.")
+@click.option("--batch", type=_options.whole(), default=64, show_default=True, help="Texts a step.")
 @click.option(
     "--learning-rate",
-    type=float,
+    type=_options.Number(),
     help="Larger leaves the reference policy sooner; 0.05 for grammar, 1e-6 for causal_lm unless given.",
 )
-@click.option("--kl-weight", default=0.02, show_default=True, help="Penalty on the KL; 0: none.")
+@click.option(
+    "--kl-weight", type=_options.Number(), default=0.02, show_default=True, help="Penalty on the KL; 0: none."
+)
 @click.option("--algorithm", type=click.Choice(["reinforce", "ppo"]), help="Of grammar: reinforce unless given.")
 @click.option(
     "--shaping",
@@ -51,7 +53,9 @@ LM = (
 @click.option("--lm", metavar="PATH", help="Of causal_lm: a folder of transformers' form, or an id on the hub.")
 @click.option("--prompts", metavar="FILE", help="Of causal_lm: rows with a prompt, text or messages.")
 @click.option("--gold", metavar="PATH", help="Of causal_lm: a reward model of transformers' form, only watched.")
-@click.option("--gold-label", type=int, help="Of causal_lm: which logit of --gold is good, where it has several.")
+@click.option(
+    "--gold-label", type=_options.whole(), help="Of causal_lm: which logit of --gold is good, where it has several."
+)
 @click.option(
     "--selector", metavar="NAME[:OPTION=VALUE,…]", help="Of causal_lm: whose value is the reward; mean unless given."
 )
@@ -65,9 +69,13 @@ LM = (
 )
 @click.option("--stop-on-alarm", is_flag=True, help="Of causal_lm: end the run there; mahalanobis unless --detector.")
 @alarm_rule
-@click.option("--group", type=int, help="Of causal_lm: responses to a prompt; 8 unless given.")
-@click.option("--max-new-tokens", type=int, help="Of causal_lm: a response is cut off there; 256 unless given.")
-@click.option("--micro-batch", type=int, help="Of causal_lm: texts in memory at once; the batch unless given.")
+@click.option("--group", type=_options.whole(), help="Of causal_lm: responses to a prompt; 8 unless given.")
+@click.option(
+    "--max-new-tokens", type=_options.whole(), help="Of causal_lm: a response is cut off there; 256 unless given."
+)
+@click.option(
+    "--micro-batch", type=_options.whole(), help="Of causal_lm: texts in memory at once; the batch unless given."
+)
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Of causal_lm: set an option of TRL.")
 @_options.latent_penalty
 @_rows.options

@@ -50,7 +50,9 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
     metavar="SECONDS",
     help="A cell whose fit, or whose measuring, takes longer fails alone.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Added to every seed of the configuration.")
+@click.option(
+    "--seed", type=_options.SEED, default=0, show_default=True, help="Added to every seed of the configuration."
+)
 @_options.json_output
 @click.pass_context
 def command(

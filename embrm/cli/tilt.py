@@ -9,8 +9,14 @@ from embrm.cli import _options, _render
 
 @click.command()
 @click.argument("model", metavar="MODEL")
-@click.option("--refine", default=0, show_default=True, help="Texts to add for each prompt where the reward leads.")
-@click.option("--rounds", default=1, show_default=True, help="How often to add them.")
+@click.option(
+    "--refine",
+    type=_options.whole(),
+    default=0,
+    show_default=True,
+    help="Texts to add for each prompt where the reward leads.",
+)
+@click.option("--rounds", type=_options.whole(1), default=1, show_default=True, help="How often to add them.")
 @_options.latent_penalty
 @click.option("--figure", metavar="FILE", help="Draw the path (.svg or .png).")
 @_options.embedding

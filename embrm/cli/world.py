@@ -15,14 +15,36 @@ def command() -> None:
 
 
 @command.command()
-@click.option("-n", "--count", default=5, show_default=True, type=click.IntRange(1), help="How many rows.")
+@click.option("-n", "--count", default=5, show_default=True, type=_options.whole(1), help="How many rows.")
 @click.option("--pairs", is_flag=True, help="Preference pairs instead of single responses.")
-@click.option("--bias", default=0.0, show_default=True, help="How far annotators follow their likings; for --pairs.")
-@click.option("--flips", default=0.0, show_default=True, help="Label noise: share of labels flipped; for --pairs.")
 @click.option(
-    "--confounding", default=0.0, show_default=True, help="How far texts have style where they have quality; likewise."
+    "--bias",
+    type=_options.Number(),
+    default=0.0,
+    show_default=True,
+    help="How far annotators follow their likings; for --pairs.",
 )
-@click.option("--coverage", default=1.0, show_default=True, help="Share of the topics the pairs are about; likewise.")
+@click.option(
+    "--flips",
+    type=_options.Number(),
+    default=0.0,
+    show_default=True,
+    help="Label noise: share of labels flipped; for --pairs.",
+)
+@click.option(
+    "--confounding",
+    type=_options.Number(),
+    default=0.0,
+    show_default=True,
+    help="How far texts have style where they have quality; likewise.",
+)
+@click.option(
+    "--coverage",
+    type=_options.Number(),
+    default=1.0,
+    show_default=True,
+    help="Share of the topics the pairs are about; likewise.",
+)
 @click.option("--unseen", multiple=True, metavar="STYLE", help="A style no text has any use of; repeatable; likewise.")
 @click.option("--world", "path", metavar="FILE", help="Another world.yaml.")
 @_options.to_rows

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.documents import open_file, translated
 from embrm.errors import DataError, OptionError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -19,14 +22,16 @@ def as_matrix(x: npt.ArrayLike, *, name: str = "features") -> Array:
     """Return `x` as a finite float32 matrix `(n, d)`, without a copy where it is one already.
 
     Raises:
-        DataError: `x` is not 2-D, has no columns, or holds NaN or infinity (the first such row is named).
+        DataError: `x` is not 2-D, has no columns, is not of numbers, or holds NaN or infinity, or what is infinite as
+            float32 (the first such row is named).
     """
-    x = np.asarray(x)
+    x = _as_array(x, name)
     if x.ndim == 1:
         raise DataError(f"{name} must be 2-D (n, d), got shape {x.shape}; pass x[None, :] for a single row")
     if x.ndim != 2 or x.shape[1] == 0:
         raise DataError(f"{name} must be 2-D (n, d) with d >= 1, got shape {x.shape}")
-    x = np.ascontiguousarray(x, dtype=np.float32)
+    with np.errstate(over="ignore"):  # it is told below
+        x = np.ascontiguousarray(x, dtype=np.float32)
     # A row's sum is finite exactly when all its entries are: no boolean matrix of the size of x.
     bad = np.flatnonzero(~np.isfinite(np.add.reduce(x, axis=1, dtype=np.float64)))
     if bad.size:
@@ -35,31 +40,47 @@ def as_matrix(x: npt.ArrayLike, *, name: str = "features") -> Array:
 
 
 def read_npy(path: str | Path, *, of: str) -> npt.NDArray[Any]:
-    """Read a .npy file.
+    """Read a .npy file of numbers.
 
     Args:
         path: the file.
         of: what it should hold, for messages.
 
     Raises:
-        DataError: it is no such file; archives of arrays and files of PyTorch are told how to become one.
+        DataError: it is no such file, holds no plain numbers, or fewer of them than it says; archives of arrays and
+            files of PyTorch are told how to become one.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            magic = stream.read(6)
+    with open_file(path) as stream:
+        magic = stream.read(6)
         if magic.startswith((b"PK", b"\x80")):
             raise DataError(
                 f"{path} is an archive (.npz) or a file of PyTorch (.pt), no .npy file of {of}; save the one array: "
                 "numpy.save('vectors.npy', numpy.load('vectors.npz')['NAME']), or tensor.numpy()"
             )
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a .npy file of {of}: {error}") from error
+        stream.seek(0)
+        return translated(lambda: _numbers_of(stream), name=str(path), why=f"cannot be read as a .npy file of {of}")
+
+
+def _numbers_of(stream: BinaryIO) -> npt.NDArray[Any]:
+    """Return the array of a .npy file, its header compared with the file's size before memory is taken."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):  # a later one is for names of fields
+        raise DataError(f"its format is {version}, which plain numbers never need")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(stream)
+    if dtype.kind not in "fiub" or dtype.subdtype is not None:
+        raise DataError(f"it holds {str(dtype)[:60]}, and no plain numbers")
+    wanted = math.prod(shape) * dtype.itemsize
+    there = os.fstat(stream.fileno()).st_size - stream.tell()
+    if min(shape, default=0) < 0 or wanted > there:
+        raise DataError(f"its header tells of shape {shape}, for which it is {wanted - there} bytes too short")
+    stream.seek(0)
+    return np.asarray(np.load(stream, allow_pickle=False))
 
 
 def as_vector(x: npt.ArrayLike, name: str, length: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return `x` as a finite vector `(length,)` of the given type, or raise DataError."""
-    out = np.asarray(x)
+    out = _as_array(x, name)
     if out.shape != (length,):
         raise DataError(f"{name} must have shape ({length},), got {out.shape}")
     if np.issubdtype(dtype, np.integer) and not np.issubdtype(out.dtype, np.integer):
@@ -68,6 +89,18 @@ def as_vector(x: npt.ArrayLike, name: str, length: int, dtype: npt.DTypeLike) ->
     if np.issubdtype(dtype, np.floating) and not np.isfinite(out).all():
         raise DataError(f"{name} must be finite, but entry {int(np.flatnonzero(~np.isfinite(out))[0])} is not")
     return out
+
+
+def _as_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Return `x` as an array of numbers, or raise DataError."""
+    try:
+        out = np.asarray(x)
+        plain = out if out.dtype.kind in "fiub" else out.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:  # texts, lists of several lengths, numbers without end
+        raise DataError(f"{name} must be an array of numbers: {error}") from error
+    if np.iscomplexobj(out):
+        raise DataError(f"{name} must be an array of real numbers, got {out.dtype}")
+    return plain
 
 
 def check_offsets(offsets: npt.ArrayLike | None, rows: int) -> IntArray:

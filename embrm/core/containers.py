@@ -6,26 +6,25 @@ UTF-8, -16 or -32, with any line ends.
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import json
-import lzma
 import re
 import sys
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+from embrm.core.arrow_files import read_arrow
+from embrm.core.bounds import COLUMNS, LINE
+from embrm.core.documents import keyed_once
+from embrm.core.packed import unpacked
+from embrm.core.parsed import Parsed
 from embrm.errors import DataError
 
 Refuse = Callable[[DataError], None]
 
 _ends = re.compile(r"\r\n|\n|\r")  # and not U+2028 and its like, which stand inside texts
 _byte_ends = re.compile(rb"\r\n|\n|\r")
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _REFUSED = {
     b"\x93NUMPY": "a .npy file of vectors, and no rows; give vectors with --features, beside the file of their texts",
     b"PK\x03\x04": "a zip archive (.npz, .pt and .xlsx are such); unpack it, or write JSON Lines, CSV or Parquet",
@@ -34,25 +33,6 @@ _REFUSED = {
     b"\x80\x04": "a pickle, which is never opened; write JSON Lines, CSV or Parquet",
     b"\x80\x02": "a pickle, which is never opened; write JSON Lines, CSV or Parquet",
 }
-
-
-@dataclass
-class Parsed:
-    """Rows as they stood in a container.
-
-    Attributes:
-        unit: what is counted, `"line"` or `"row"`.
-        values, numbers: the rows, and the number of each from 1.
-    """
-
-    unit: str = "row"
-    values: list[dict[str, Any]] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-
-    def add(self, value: dict[str, Any], number: int) -> None:
-        """Append a row."""
-        self.values.append(value)
-        self.numbers.append(number)
 
 
 def parse(data: bytes, name: str, refuse: Refuse) -> Parsed:
@@ -64,14 +44,14 @@ def parse(data: bytes, name: str, refuse: Refuse) -> Parsed:
         refuse: takes the error of a line that cannot be read, and raises it or lets the others be read.
 
     Raises:
-        DataError: the bytes are no container that is known, or a damaged one.
+        DataError: the bytes are no container that is known, a damaged one, or more than is read.
     """
-    data = _unpacked(data, name)
+    data = unpacked(data, name)
     for magic, what in _REFUSED.items():
         if data.startswith(magic):
             raise DataError(f"{name} is {what}")
     if data.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
-        return _from_arrow(data, name)
+        return read_arrow(data, name)
     encoding = json.detect_encoding(data[:4])
     if encoding in ("utf-8", "utf-8-sig"):
         data = data.removeprefix(b"\xef\xbb\xbf")
@@ -99,20 +79,6 @@ def _complete(data: bytes, encoding: str) -> bytes:
     return data[:-odd] if odd and not data[-odd:].strip(b"\r\n\x00") else data
 
 
-def _unpacked(data: bytes, name: str) -> bytes:
-    kind = next((kind for magic, kind in _PACKED.items() if data.startswith(magic)), None)
-    if kind is None:
-        return data
-    try:
-        if kind == "zstd":
-            import pyarrow as pa
-
-            return bytes(pa.CompressedInputStream(pa.BufferReader(data), "zstd").read())
-        return {"gzip": gzip.decompress, "bzip2": bz2.decompress, "xz": lzma.decompress}[kind](data)
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{name} cannot be read: {error}; the {kind} file is damaged or cut off") from error
-
-
 def _decoded(data: bytes, name: str) -> str:
     try:
         return data.decode()
@@ -128,29 +94,22 @@ def _not_utf8(name: str, number: int, error: UnicodeDecodeError) -> str:
     )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"has the key '{twice}' twice; keep one")
-    return found
-
-
 def _from_lines(data: bytes, name: str, refuse: Refuse) -> Parsed:
-    out = Parsed("line")
-    for number, raw in enumerate(_byte_ends.split(data), start=1):
-        if not raw.strip():
-            continue
+    out = Parsed("line", name)
+    longest, one_a_line = LINE.value, False
+    for number, raw in _lines(data):
+        if len(raw) > longest:
+            LINE.refuse(f"{name} line {number}")
         try:
-            value = json.loads(raw.decode(), object_pairs_hook=_object)
+            value = json.loads(raw.decode(), object_pairs_hook=keyed_once)
         except UnicodeDecodeError as error:
             refuse(DataError(_not_utf8(name, number, error)))
             continue
         except json.JSONDecodeError as error:
-            pretty = None if out.values else _pretty(data, name)
+            pretty = None if one_a_line else _pretty(data, name)
             if pretty is not None:
                 return pretty
+            one_a_line = True
             refuse(DataError(f"{name} line {number} is not valid JSON: {error.msg} at column {error.colno}"))
             continue
         except (DataError, ValueError, RecursionError) as error:
@@ -163,8 +122,21 @@ def _from_lines(data: bytes, name: str, refuse: Refuse) -> Parsed:
                 )
             )
             continue
+        one_a_line = True
         out.add(value, number)
     return out
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers; a list of all lines may take 40 times their memory."""
+    start = number = 0
+    for end in _byte_ends.finditer(data):
+        number += 1
+        if end.start() > start and (raw := data[start : end.start()]).strip():
+            yield number, raw
+        start = end.end()
+    if (raw := data[start:]).strip():
+        yield number + 1, raw
 
 
 def _unread(place: str, error: Exception) -> str:
@@ -174,13 +146,16 @@ def _unread(place: str, error: Exception) -> str:
 
 def _pretty(data: bytes, name: str) -> Parsed | None:
     """Return objects that are written over several lines each, or None where there are no such."""
-    out = Parsed("line")
+    out = Parsed("line", name)
+    line, counted = 1, 0
     try:
         text = data.decode()
         for value, start in _values(text):
             if not isinstance(value, dict):
                 return None
-            out.add(value, len(_ends.findall(text[:start])) + 1)
+            line += len(_ends.findall(text, counted, start))
+            counted = start
+            out.add(value, line)
     except DataError as error:
         raise DataError(_unread(name, error)) from error
     except (ValueError, RecursionError):
@@ -189,7 +164,7 @@ def _pretty(data: bytes, name: str) -> Parsed | None:
 
 
 def _values(text: str) -> Iterator[tuple[Any, int]]:
-    decoder = json.JSONDecoder(object_pairs_hook=_object)
+    decoder = json.JSONDecoder(object_pairs_hook=keyed_once)
     position = 0
     while True:
         blank = re.compile(r"\s*").match(text, position)
@@ -202,9 +177,9 @@ def _values(text: str) -> Iterator[tuple[Any, int]]:
 
 
 def _from_array(text: str, name: str, refuse: Refuse) -> Parsed:
-    out = Parsed("row")
+    out = Parsed("row", name)
     try:
-        values = json.loads(text, object_pairs_hook=_object)
+        values = json.loads(text, object_pairs_hook=keyed_once)
     except json.JSONDecodeError as error:
         first = _ends.split(text.lstrip(), maxsplit=1)[0]
         try:  # lines of arrays are no array of rows
@@ -235,16 +210,20 @@ def _delimiter(text: str, name: str) -> str | None:
     best = "\t" if named.endswith(".tsv") else max(counts, key=lambda sign: counts[sign])
     if named.endswith((".csv", ".tsv")):
         return best
-    cells = next(csv.reader([first], delimiter=best))
+    try:
+        cells = next(csv.reader([first], delimiter=best))
+    except csv.Error:  # a line longer than any line of names, or one with a NUL
+        return None
     return best if len(cells) > 1 and all(re.fullmatch(r"\s*[\w.-]+\s*", cell) for cell in cells) else None
 
 
 def _from_csv(text: str, delimiter: str, name: str, refuse: Refuse) -> Parsed:
-    out = Parsed("line")
+    out = Parsed("line", name)
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [cell.strip() for cell in next(reader, [])]
+        COLUMNS.check(len(header), f"{name} line 1")
         if len(set(header)) < len(header):
             twice = next(cell for cell in header if header.count(cell) > 1)
             raise DataError(f"{name} has the column '{twice}' twice; keep one")
@@ -267,21 +246,3 @@ def _from_csv(text: str, delimiter: str, name: str, refuse: Refuse) -> Parsed:
     finally:
         csv.field_size_limit(limit)
     return out
-
-
-def _from_arrow(data: bytes, name: str) -> Parsed:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kind = "Parquet" if data.startswith(b"PAR1") else "Arrow"
-    try:
-        if kind == "Parquet":
-            table = pq.read_table(pa.BufferReader(data))
-        elif data.startswith(b"ARROW1"):
-            table = pa.ipc.open_file(data).read_all()
-        else:
-            table = pa.ipc.open_stream(data).read_all()
-        values = table.to_pylist(maps_as_pydicts="lossy")
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{name} is a damaged {kind} file: {error}") from error
-    return Parsed("row", values, list(range(1, len(values) + 1)))

@@ -19,7 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embrm.core.containers import Parsed, Refuse, parse
+from embrm.core.bounds import REFUSED, ROWS
+from embrm.core.containers import Refuse, parse
+from embrm.core.documents import json_line, read_bytes, read_most
+from embrm.core.parsed import Parsed
 from embrm.core.sources import fetch, find_shards, from_disk, from_hub, is_hub_dataset, is_saved_dataset
 from embrm.errors import DataError, OptionError
 
@@ -71,7 +74,7 @@ def read_rows(source: str | Path, *, stop: bool = True) -> Rows:
     """Read all rows of a file, or of several.
 
     What they are packed in is told from the content: JSON Lines, a JSON array or pretty-printed objects, CSV or TSV,
-    Parquet or Arrow; plain, gzip, bzip2, xz or zstd.
+    Parquet or Arrow; plain, gzip, bzip2, xz or zstd. How much is read is bounded, see `embrm.core.bounds`.
 
     Args:
         source: a path; a folder or a pattern (`*.parquet`) of files of one kind; what `datasets.save_to_disk` wrote;
@@ -80,7 +83,8 @@ def read_rows(source: str | Path, *, stop: bool = True) -> Rows:
         stop: whether a line that is no row raises; else it is kept in `refused` and the others are read.
 
     Raises:
-        DataError: there is no such file, it is empty, or a line is not one JSON object in UTF-8 (its number is named).
+        DataError: there is no such file, it is empty, no file but a pipe or device, or larger than a bound; or a line
+            is not one JSON object in UTF-8 (its number is named).
         MissingExtraError: the source needs `datasets`, and that is not installed.
     """
     text, refused = str(source), list[str]()
@@ -89,9 +93,10 @@ def read_rows(source: str | Path, *, stop: bool = True) -> Rows:
         if stop:
             raise error
         refused.append(str(error))
+        REFUSED.check(len(refused), text)
 
     if text == "-":
-        rows = _rows("standard input", parse(sys.stdin.buffer.read(), "standard input", refuse))
+        rows = _rows("standard input", parse(read_most(sys.stdin.buffer, "standard input"), "standard input", refuse))
     elif Path(text).is_dir() and is_saved_dataset(text):
         rows = _rows(text, from_disk(text))
     elif Path(text).is_dir() or (
@@ -118,11 +123,7 @@ def _rows(name: str, found: Parsed) -> Rows:
 
 
 def _read_file(path: Path, refuse: Refuse) -> Rows:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    return _rows(str(path), parse(data, str(path), refuse))
+    return _rows(str(path), parse(read_bytes(path), str(path), refuse))
 
 
 def _joined(name: str, parts: Sequence[Rows]) -> Rows:
@@ -138,6 +139,7 @@ def _joined(name: str, parts: Sequence[Rows]) -> Rows:
         raise DataError(f"{name} holds containers of several kinds; give a pattern for one of them")
     if len(parts) == 1:
         return parts[0]
+    ROWS.check(sum(map(len, parts)), name)
     values = [value for part in parts for value in part.values]
     numbers = [number for part in parts for number in part.numbers]
     files = [part.name for part in parts for _ in part.values]
@@ -259,19 +261,16 @@ def write_rows(target: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
     Raises:
         OptionError: the file cannot be written.
+        DataError: a row holds what JSON has not, such as NaN.
     """
     if str(target) == "-":
         for row in rows:
-            sys.stdout.write(_line(row))
+            sys.stdout.write(json_line(row))
         return
     with write_file(target) as part:
         packed = part.suffix == ".gz"
         with gzip.open(part, "wt", encoding="utf-8") if packed else part.open("w", encoding="utf-8") as out:
-            out.writelines(_line(row) for row in rows)
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+            out.writelines(json_line(row) for row in rows)
 
 
 def sha256(path: str | Path) -> str:

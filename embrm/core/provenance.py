@@ -18,11 +18,13 @@ class Provenance:
         identity: all that the vectors depend on beside the text; "" where it is not known.
         recipe: the embedder as JSON, `{"name": NAME, "options": {...}}`; None where it is not known.
         keep_system: whether system turns stayed in the prompts of the texts; see `embrm.data.chat`.
+        saved: whether it was read from a file, whose paths are those of whoever wrote it.
     """
 
     identity: str = ""
     recipe: Mapping[str, Any] | None = None
     keep_system: bool = False
+    saved: bool = False
 
     @classmethod
     def of(cls, value: Provenance | str | Mapping[str, Any]) -> Provenance:
@@ -51,7 +53,7 @@ UNKNOWN = Provenance()  # of vectors made elsewhere
 def _but_for_rounding(identity: str) -> str:
     try:
         parts = json.loads(identity)
-    except ValueError:
+    except (ValueError, RecursionError):
         return identity
     if not isinstance(parts, dict):
         return identity

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from embrm.core.names import suggestion
+from embrm.core.option_numbers import check_numbers
 from embrm.errors import OptionError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -64,11 +66,14 @@ def build(cls: Callable[..., T], options: Mapping[str, Any], *, what: str) -> T:
         what: what a message calls it.
 
     Raises:
-        OptionError: there is no such option (the nearest is suggested), or a value is not what it can be.
+        OptionError: there is no such option (the nearest is suggested), or a value is not what it can be, such as a
+            number that is infinite.
     """
     from pydantic import ValidationError
 
     values = _gathered(cls, options, what)
+    for name, value in values.items():
+        check_numbers(value, f"{what}: {name}")
     try:
         made: T = _adapter(cls).validate_python(values)
     except ValidationError as error:
@@ -107,10 +112,12 @@ def recipe_of(family: Family[T], value: str | Mapping[str, Any]) -> T:
     """
     if isinstance(value, str):
         return make(family, value)
-    known = isinstance(value, Mapping) and "name" in value and set(value) <= {"name", "options"}
-    if not known or not isinstance(value.get("options", {}), Mapping):
-        raise OptionError(f"a {family.kind} is a name or {{'name': NAME, 'options': {{...}}}}, got {value!r}")
-    return make(family, value["name"], value.get("options", {}))
+    known = isinstance(value, Mapping) and isinstance(value.get("name"), str) and set(value) <= {"name", "options"}
+    options = value.get("options", {}) if known else None
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        said = reprlib.repr(value)
+        raise OptionError(f"a {family.kind} is a name or {{'name': NAME, 'options': {{...}}}}, got {said}")
+    return make(family, value["name"], options)
 
 
 def as_json(value: Any) -> Any:
@@ -249,12 +256,12 @@ def _within(value: Any, options: Mapping[str, Any], where: str) -> Any:
     """Return a nested recipe, or what describes one, with further options."""
     if isinstance(value, str):
         return {"name": value, "options": options}
-    if isinstance(value, Mapping) and "name" in value:
+    if isinstance(value, Mapping) and "name" in value and isinstance(value.get("options", {}), Mapping):
         return {**value, "options": {**value.get("options", {}), **options}}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return changed(value, options)
     name = next(iter(options))
-    raise OptionError(f"{where} is {value!r}, which has no option '{name}'; give the recipe's name first")
+    raise OptionError(f"{where} is {reprlib.repr(value)}, which has no option '{name}'; give the recipe's name first")
 
 
 def _explained(error: ValidationError) -> str:
@@ -262,7 +269,7 @@ def _explained(error: ValidationError) -> str:
     first: ErrorDetails = error.errors()[0]
     where = ".".join(str(part) for i, part in enumerate(first["loc"]) if i == 0 or isinstance(part, int))
     own = first.get("ctx", {}).get("error")
-    cause = str(own) if own is not None else f"{first['msg']}, got {first['input']!r}"
+    cause = str(own) if own is not None else f"{first['msg']}, got {reprlib.repr(first['input'])}"
     if first["type"] == "missing":
         cause = "is needed, and was not given"
     if first["type"] == "literal_error" and isinstance(first["input"], str):

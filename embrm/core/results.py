@@ -122,6 +122,22 @@ class State:
     arrays: Mapping[str, Array]
     children: Mapping[str, State] = field(default_factory=dict)
 
+    def array(self, name: str, *shape: int | None) -> Array:
+        """Return an array that must have a shape, in which None stands for any length.
+
+        Raises:
+            DataError: it is not there, or has another shape.
+        """
+        if name not in self.arrays:
+            raise DataError(f"there is no array '{name}'; there are {', '.join(sorted(self.arrays))}")
+        found = self.arrays[name]
+        if len(found.shape) != len(shape) or any(
+            want not in (None, have) for want, have in zip(shape, found.shape, strict=True)
+        ):
+            wanted = ", ".join("any" if length is None else str(length) for length in shape)
+            raise DataError(f"the array '{name}' must have shape ({wanted}), got {found.shape}")
+        return found
+
     def flat(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
         """Yield all arrays with the path of the child that owns them, for one safetensors file."""
         for name, array in self.arrays.items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embrm.errors import OptionError
+from embrm.errors import DataError, OptionError
 
 
 def read_settings(typed: Sequence[str], *, example: str = "members=5") -> dict[str, Any]:
@@ -19,17 +19,17 @@ def read_settings(typed: Sequence[str], *, example: str = "members=5") -> dict[s
     Raises:
         OptionError: one of them has no `=`, or its value is no YAML.
     """
-    import yaml
+    from embrm.core.yaml_files import read_yaml
 
     out: dict[str, Any] = {}
     for item in typed:
         name, equals, value = item.partition("=")
         if not (name and equals):
-            raise OptionError(f"'{item}' is not NAME=VALUE; write for example {example}")
+            raise OptionError(f"'{item[:80]}' is not NAME=VALUE; write for example {example}")
         try:
-            out[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise OptionError(f"the value of '{item}' is not YAML; write for example {example}") from None
+            out[name] = read_yaml(value, name=name)
+        except DataError:
+            raise OptionError(f"the value of '{item[:80]}' is not YAML; write for example {example}") from None
     return out
 
 

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from embrm.core.containers import Parsed
+from embrm.core.bounds import ROWS
+from embrm.core.documents import read_most, translated
+from embrm.core.parsed import Parsed
 from embrm.errors import DataError, MissingExtraError
 
 _hub_id = re.compile(r"[\w.-]+/[\w.-]+(:([\w.-]+/)?[\w.-]+(\[[\d:%-]*\])?)?")
@@ -51,15 +53,16 @@ def fetch(address: str) -> bytes:
     """Return the bytes behind an address that fsspec opens, such as `https://…`, `s3://…` or `zip://a.csv::b.zip`.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: it cannot be opened, or has more bytes than are read.
     """
-    try:
+
+    def read() -> bytes:
         import fsspec
 
         with fsspec.open(address, "rb") as stream:
-            return bytes(stream.read())
-    except (ImportError, OSError, ValueError) as error:  # among them a protocol whose package is not installed
-        raise DataError(f"{address} cannot be read: {error}") from error
+            return bytes(read_most(stream, address))
+
+    return translated(read, name=address, why="cannot be read")  # among others its package is not installed
 
 
 def is_saved_dataset(folder: str) -> bool:
@@ -75,16 +78,13 @@ def from_disk(folder: str) -> Parsed:
         MissingExtraError: `datasets` is not installed.
     """
     datasets = _datasets(f"{folder} was written by datasets.save_to_disk")
-    try:
-        found = datasets.load_from_disk(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder} cannot be loaded by datasets: {error}") from error
+    found = translated(lambda: datasets.load_from_disk(folder), name=folder, why="cannot be loaded by datasets")
     if hasattr(found, "keys"):
         names = sorted(found)
         if len(names) > 1 and "train" not in names:
             raise DataError(f"{folder} has the splits {', '.join(names)}; give one of them: {folder}/{names[0]}")
         found = found["train" if "train" in names else names[0]]
-    return _numbered(found.to_list())
+    return translated(lambda: _numbered(found, folder), name=folder, why="cannot be loaded by datasets")
 
 
 def is_hub_dataset(source: str) -> bool:
@@ -116,13 +116,14 @@ def from_hub(source: str) -> Parsed:
     name, rest = _split_of(source) or source.partition(":")[::2]
     configuration, _, split = rest.rpartition("/")
     try:
-        values = datasets.load_dataset(name, configuration or None, split=split or "train").to_list()
-    except (OSError, ValueError, RuntimeError) as error:
+        return _numbered(datasets.load_dataset(name, configuration or None, split=split or "train"), source)
+    except DataError:
+        raise
+    except Exception as error:  # of datasets, of the hub's client, or of what the files are read by
         raise DataError(
             f"{source} is neither a file nor a hub dataset that can be loaded: {error}. "
             "A configuration and a split are chosen by owner/name:configuration/split"
         ) from error
-    return _numbered(values)
 
 
 def _datasets(why: str) -> Any:
@@ -133,5 +134,10 @@ def _datasets(why: str) -> Any:
     return datasets
 
 
-def _numbered(values: list[dict[str, Any]]) -> Parsed:
-    return Parsed("row", values, list(range(1, len(values) + 1)))
+def _numbered(found: Any, name: str) -> Parsed:
+    """Return the rows of a data set of `datasets`."""
+    ROWS.check(found.num_rows, name)
+    out = Parsed("row", name)
+    for number, value in enumerate(found.to_list(), start=1):
+        out.add(value, number)
+    return out

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, as_matrix, read_npy
+from embrm.core.documents import json_line, parse_json, read_bytes
 from embrm.errors import DataError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _FILE = "trajectory.jsonl"
 _NUMBERS = ("kl", "entropy", "proxy", "gold")  # NaN where they are not known: null in the file
@@ -45,6 +49,22 @@ class Step:
     latent: Array | None = None
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A step as it stands in the file."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    step: int
+    kl: float | None
+    entropy: float | None
+    proxy: float | None
+    gold: float | None
+    means: dict[str, float]
+    logits: list[float]
+    sample: list[dict[str, Any]]
+
+
 @dataclass(eq=False)
 class Trajectory:
     """The steps of a run; with a folder, each is on disk as soon as it is added.
@@ -72,7 +92,7 @@ class Trajectory:
                 np.save(self.folder / f"latent-{step.step:04d}.npy", np.asarray(step.latent, dtype=np.float32))
             line |= {name: None for name in _NUMBERS if math.isnan(line[name])}
             with (self.folder / _FILE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json_line(line, nan=True))
         self.steps.append(step)
 
     def series(self, name: str) -> Array:
@@ -87,17 +107,40 @@ class Trajectory:
         """Read a run back, finished or not.
 
         Raises:
-            DataError: the folder holds no run, or one without a step.
+            DataError: the folder holds no run, or one without a step, or a line or a file of latents is damaged. A last
+                line that has no end yet is still being written, and is left out.
         """
         folder = Path(folder)
         if not (folder / _FILE).exists():
             raise DataError(f"no {_FILE} in {folder}; give the folder that a run was written to")
-        steps = []
-        for line in (folder / _FILE).read_text(encoding="utf-8").splitlines():
-            values = json.loads(line)
-            values |= {name: math.nan for name in _NUMBERS if values[name] is None}
-            latent = folder / f"latent-{values['step']:04d}.npy"
-            steps.append(Step(**values, latent=np.load(latent) if latent.exists() else None))
+        whole = read_bytes(folder / _FILE).rpartition(b"\n")[0]
+        lines = [line for line in whole.split(b"\n") if line.strip()]
+        steps = [_step(folder, line, number) for number, line in enumerate(lines, start=1)]
         if not steps:
             raise DataError(f"the run in {folder} has no step yet; read it again when it has one")
         return cls(folder, steps)
+
+
+def _step(folder: Path, line: bytes, number: int) -> Step:
+    """Return the step that a line of the file tells of."""
+    from pydantic import ValidationError
+
+    where = f"{folder / _FILE} line {number}"
+    values = parse_json(line, where)
+    try:
+        read = _schema().validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(f"{where}: {place}: {first['msg']}; the line is damaged, take it out") from error
+    latent = folder / f"latent-{read.step:04d}.npy"
+    x = as_matrix(read_npy(latent, of="latents"), name=str(latent)) if latent.exists() else None
+    known = vars(read) | {name: math.nan for name in _NUMBERS if getattr(read, name) is None}
+    return Step(**known, latent=x)
+
+
+@lru_cache(maxsize=1)
+def _schema() -> TypeAdapter[_Line]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Line)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Features
+from embrm.core.recipe import changed
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
@@ -94,10 +96,16 @@ def encode(
     return Encoded(Features(matrices, numbers, length=length, embedder=made), cut, computed)
 
 
-def embedder_of(model: FittedHead) -> Embedder:
+def embedder_of(model: FittedHead, options: Mapping[str, Any] | None = None) -> Embedder:
     """Return the embedder of the texts that a model was fitted on, whether it was saved and loaded since or not.
 
+    Args:
+        model: the model.
+        options: of the embedder, to be changed.
+
     Raises:
+        DataError: the model was loaded, and its record names a folder: whoever wrote a file does not choose what is
+            loaded from this machine. The folder is one of the options, or the embedder is given, where it is trusted.
         OptionError: the model was fitted on vectors made elsewhere, and knows of no embedder.
         UnknownNameError: the embedder was of a package that is not installed.
     """
@@ -106,7 +114,16 @@ def embedder_of(model: FittedHead) -> Embedder:
             "the model does not say what embedded its training texts, as it was fitted on vectors made elsewhere; "
             "give such vectors with --features, or name their embedder (--embedder, or embedder=... in Python)"
         )
-    return Embedder.of(model.embedder.recipe)
+    recorded = Embedder.of(model.embedder.recipe)
+    made = changed(recorded, options or {})
+    if model.embedder.saved and recorded.folder is not None and "model" not in (options or {}):
+        name = model.embedder.recipe["name"]
+        raise DataError(
+            f"the saved model's record names the folder '{recorded.folder}' for its embedder, and no path that a file "
+            f"names is followed; if you trust that folder, name it yourself: --embedder {name} --embedder-set "
+            f"model={recorded.folder} (embedder=... in Python)"
+        )
+    return made
 
 
 def prompt_numbers(prompts: Sequence[str]) -> IntArray:

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable
 
+from embrm.data.chat import short
 from embrm.data.convert import trl_rows
 from embrm.data.faults import GAP, Faults, ReadingWarning, RowRules
 from embrm.data.layouts._find import difference
@@ -25,8 +26,7 @@ def compared(row: Row, rules: RowRules, faults: Faults) -> list[Row]:
         DataError: there are not as many ratings as responses.
     """
     responses, ratings = row["responses"], row["ratings"]
-    if not isinstance(responses, list) or len(ratings) != len(responses):
-        raise DataError(f"the responses need as many ratings, got {len(ratings)}")
+    check_ratings(row)
     rated = [j for j, rating in enumerate(ratings) if rating is not None]
     if len(rated) < len(ratings):
         faults.lost("responses without a rating were left out", len(ratings) - len(rated))
@@ -69,6 +69,18 @@ def by_verdict(row: Row) -> list[Row]:
         | {"weight": weight * found.count(verdict) / len(found)}
         for verdict in dict.fromkeys(found)
     ]
+
+
+def check_ratings(row: Row) -> int:
+    """Return how many responses a rated pool has.
+
+    Raises:
+        DataError: responses and ratings are no lists of one length.
+    """
+    responses, ratings = row.get("responses"), row["ratings"]
+    if not isinstance(responses, list) or not isinstance(ratings, list) or len(ratings) != len(responses):
+        raise DataError(f"responses need a list of as many ratings, got {short(ratings)} for {short(responses)}")
+    return len(responses)
 
 
 def with_numbers(row: Row, rules: RowRules) -> Row:

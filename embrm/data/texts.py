@@ -16,7 +16,7 @@ from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts import find_layout, listed, renamed
 from embrm.data.layouts._layout import Row, is_missing, needed
 from embrm.data.numbers import number, number_or
-from embrm.data.pairing import by_verdict, compared, mention_unused, with_numbers
+from embrm.data.pairing import by_verdict, check_ratings, compared, mention_unused, with_numbers
 from embrm.data.prompts import taken_once
 from embrm.errors import DataError
 
@@ -147,7 +147,8 @@ def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
     out = _Found()
     for i, row in turned:
         try:
-            pairs = compared(row, rules, faults) if "ratings" in row else by_verdict(row)
+            rated = row.get("ratings") is not None
+            pairs = compared(row, rules, faults) if rated else by_verdict(row)
             for k, pair in enumerate(pairs):
                 values = [needed(pair, column) for column in PAIRED]
                 asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=bool(rules.keep_system))
@@ -156,7 +157,7 @@ def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
                     continue
                 if texts[0] == texts[1]:
                     raise DataError("chosen equals rejected; a pair needs two different responses, remove it")
-                named = {"id": f"{faults.rows.label(i)}/{k}"} if "ratings" in row or len(pairs) > 1 else {}
+                named = {"id": f"{faults.rows.label(i)}/{k}"} if rated or len(pairs) > 1 else {}
                 out.add(i, {**with_numbers(pair, rules), **named}, asked, texts)
         except DataError as error:
             faults.add(i, error)
@@ -168,7 +169,7 @@ def _pool_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
     seen: dict[str, int] = {}
     for i, given in turned:
         try:
-            row = _golden(given, faults) if "ratings" in given else given
+            row = _golden(given, faults) if given.get("ratings") is not None else given
             name = faults.rows.label(i)
             if name in seen:
                 raise DataError(f"id '{name}' was used before ({faults.rows.where(seen[name])}); ids must differ")
@@ -187,27 +188,29 @@ def _pool_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRul
 
 def _golden(row: Row, faults: Faults) -> Row:
     """Return a judged pool with its ratings as gold, without the responses that nobody rated."""
+    size = check_ratings(row)
     rated = [j for j, rating in enumerate(row["ratings"]) if rating is not None]
-    if len(rated) < len(row["ratings"]):
-        faults.lost("responses without a rating were left out", len(row["ratings"]) - len(rated))
+    if len(rated) < size:
+        faults.lost("responses without a rating were left out", size - len(rated))
     if not rated:
         raise DataError("no response has a rating")
-    if len(row["ratings"]) != len(row["responses"]):
-        raise DataError(f"{len(row['responses'])} responses need as many ratings, got {len(row['ratings'])}")
-    lists: Row = {name: [row[name][j] for j in rated] for name in ("responses", "policy") if name in row}
+    _check_column(row, "policy", size)
+    lists: Row = {name: [row[name][j] for j in rated] for name in ("responses", "policy") if row.get(name) is not None}
     kept = {name: value for name, value in row.items() if name != "ratings"}
     return {**kept, **lists, "gold": [row["ratings"][j] for j in rated]}
 
 
 def _check_columns(row: Row, size: int) -> None:
     for column in ("gold", "policy"):
-        given = row.get(column)
-        if given is not None and (not isinstance(given, list) or len(given) != size):
-            raise DataError(
-                f"{column} must be a list with one entry for each of the {size} responses, got {short(given)}"
-            )
+        _check_column(row, column, size)
     for value in row.get("gold") or []:
         number(value, "gold")
+
+
+def _check_column(row: Row, column: str, size: int) -> None:
+    given = row.get(column)
+    if given is not None and (not isinstance(given, list) or len(given) != size):
+        raise DataError(f"{column} must be a list with one entry for each of the {size} responses, got {short(given)}")
 
 
 def _single_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.provenance import Provenance
@@ -37,6 +38,11 @@ class Embedder(Recipe, ABC):
     """A frozen map from texts to vectors. Making the recipe is free; a model is loaded when a text needs it."""
 
     family = registry
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine that the recipe names, or None where it names none."""
+        return None
 
     @property
     @abstractmethod

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -72,6 +73,11 @@ class CausalLM(Embedder):
     @property
     def _conversation(self) -> Conversation:
         return _conversation(self._checkpoint, self._checkpoint.stamps(), self.template)
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder, or None for a model of the hub."""
+        return self._checkpoint.folder
 
     @property
     def identity(self) -> str:

@@ -11,6 +11,7 @@ from embrm.core.registry import register
 from embrm.embedders._embedder import Embedded, Embedder, check_texts
 from embrm.errors import OptionError
 
+MOST = 1 << 20  # buckets: a vector is dense, 4 MB then
 SLICE = 1024  # texts at a time: the sparse counts of a slice stay small beside the dense result
 
 
@@ -31,8 +32,8 @@ class Hashing(Embedder):
     dimension: int = 512
 
     def __post_init__(self) -> None:
-        if self.dimension < 1:
-            raise OptionError(f"dimension must be at least 1, got {self.dimension}")
+        if not 1 <= self.dimension <= MOST:
+            raise OptionError(f"dimension must be inside 1..{MOST}, got {self.dimension}")
 
     @property
     def identity(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from embrm.core.registry import register
 from embrm.embedders._content import content_of
@@ -36,6 +37,11 @@ class SentenceTransformerEmbedder(TransformerEmbedder):
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(self.model, self.revision)
 
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder, or None for a model of the hub."""
+        return self._checkpoint.folder
+
     def content(self) -> str:
         """Return the folder's digest, or the model's id and commit (asking the hub where it is not a full commit)."""
         return content_of(self._checkpoint)
@@ -57,5 +63,6 @@ class SentenceTransformerEmbedder(TransformerEmbedder):
                 prompt=self.prompt,
                 max_length=self.max_length,
             )
-        except OSError as error:
+        except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+            # Among them a module of the model's own, which is code that is never run.
             raise self._checkpoint.unreachable(error) from error

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
 from embrm.core.arrays import Array, as_vector, read_npy
 from embrm.core.data import Features
 from embrm.core.files import read_rows
-from embrm.core.results import Reward
+from embrm.core.results import Kind, Reward
+from embrm.data.chat import short
 from embrm.data.encode import embedder_of
 from embrm.data.faults import RowRules
 from embrm.data.read import as_candidates
@@ -133,7 +134,10 @@ def read_scores(path: str | Path, texts: Texts) -> Reward:
     column = "draws" if "draws" in rows[0] else "score"
     draws = _table(path, rows, column)
     sigma = _table(path, rows, "sigma") if "sigma" in rows[0] else None
-    return Reward(draws, rows[0].get("kind", "members" if len(draws) > 1 else "point"), sigma=sigma)
+    kind = rows[0].get("kind", "members" if len(draws) > 1 else "point")
+    if kind not in get_args(Kind):
+        raise DataError(f"{path}: kind must be one of {', '.join(get_args(Kind))}, got {short(kind)}; score again")
+    return Reward(draws, kind, sigma=sigma)
 
 
 def read_numbers(path: str | Path, texts: Texts) -> Array:
@@ -153,10 +157,7 @@ def load_numbers(path: str | Path) -> Array:
     Raises:
         DataError: it is no such file.
     """
-    found = read_npy(path, of="numbers")
-    if found.dtype.kind not in "fiub":
-        raise DataError(f"{path} cannot be read as a .npy file of numbers: it holds {found.dtype}")
-    return found.astype(np.float64)
+    return read_npy(path, of="numbers").astype(np.float64)
 
 
 def _rows_of(path: str | Path, texts: Texts) -> list[dict[str, Any]]:
@@ -170,7 +171,9 @@ def _rows_of(path: str | Path, texts: Texts) -> list[dict[str, Any]]:
             )
         index = row.get("index", 0)
         if isinstance(index, bool) or not (isinstance(index, int) or (isinstance(index, float) and index.is_integer())):
-            raise DataError(f"{rows.where(i)}: index must be a whole number, the response's in its pool, got {index!r}")
+            raise DataError(
+                f"{rows.where(i)}: index must be a whole number, the response's in its pool, got {short(index)}"
+            )
         name = (str(row["id"]), int(index))
         if name in found:
             raise DataError(f"{rows.where(i)}: response {name[1]} of id '{name[0]}' has a score already; remove one")
@@ -187,8 +190,11 @@ def _rows_of(path: str | Path, texts: Texts) -> list[dict[str, Any]]:
 def _table(path: str | Path, rows: list[dict[str, Any]], column: str) -> Array:
     """Return a column of numbers, or of lists of numbers of one length, as `(s, n)`."""
     try:
-        return np.array([np.atleast_1d(row[column]) for row in rows], dtype=np.float64).T
-    except (KeyError, TypeError, ValueError) as error:
+        table = np.array([np.atleast_1d(row[column]) for row in rows], dtype=np.float64)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: '{column}' must be in every row, a number or as many numbers as in the others; score again"
         ) from error
+    if table.ndim != 2 or not np.isfinite(table).all():
+        raise DataError(f"{path}: '{column}' must be finite numbers in every row; score again")
+    return table.T

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from embrm.core.arrays import Array, IntArray
+from embrm.core.results import State
+from embrm.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,34 @@ class Forest:
         return {prefix + name: array for name, array in asdict(self).items()}
 
     @classmethod
-    def read(cls, arrays: dict[str, Array], prefix: str) -> Forest:
-        """Return what `arrays` gave."""
-        own: dict[str, Any] = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-        return cls(**own)
+    def read(cls, state: State, prefix: str, *, width: int) -> Forest:
+        """Return what `arrays` gave, of a model that reads rows of `width` columns.
+
+        Raises:
+            DataError: they are no trees: nodes are missing, or lead outside the list or back to where they were.
+        """
+        value = state.array(f"{prefix}value", None)
+        nodes = len(value)
+        lengths = {"root": None, "feature": nodes, "left": nodes, "right": nodes}
+        whole = {name: _whole(state, prefix + name, length) for name, length in lengths.items()}
+        own, left, right = np.arange(nodes), whole["left"], whole["right"]
+        leaf = (left == own) & (right == own)
+        below = (left > own) & (right > own)  # as scikit-learn numbers them, so that no path has a circle
+        inside = (np.maximum(left, right) < nodes).all() and (leaf | below).all()
+        roots, features = whole["root"], whole["feature"]
+        if not (inside and _within(roots, nodes) and _within(features, width)):
+            raise DataError("the nodes of the trees lead nowhere, in circles, or read columns that are not there")
+        threshold, baseline = state.array(f"{prefix}threshold", nodes), state.array(f"{prefix}baseline", 1)
+        return cls(**whole, threshold=threshold, value=value, baseline=baseline)
+
+
+def _whole(state: State, name: str, length: int | None) -> IntArray:
+    """Return an array of whole numbers."""
+    found = state.array(name, length)
+    if found.dtype.kind not in "iu":
+        raise DataError(f"the array '{name}' must hold whole numbers, got {found.dtype}")
+    return found.astype(np.int64)
+
+
+def _within(index: IntArray, size: int) -> bool:
+    return bool(((index >= 0) & (index < size)).all())

@@ -125,12 +125,15 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         """Return the reward of each row; `chunk` rows are in memory at once.
 
         Raises:
-            DataError: the width or the embedder is not the one the head was trained on.
+            DataError: the width or the embedder is not the one the head was trained on, or draws are missing.
         """
         x = self._matrix(features)
         draws = np.empty((self.members, len(x)))
         for start in range(0, len(x), chunk):
-            draws[:, start : start + chunk] = self._draws(x[start : start + chunk])
+            part = self._draws(x[start : start + chunk])
+            if part.shape != (self.members, min(chunk, len(x) - start)):  # NumPy would repeat the draws of one member
+                raise DataError(f"the model has {self.members} draws of each row, and gave an array {part.shape}")
+            draws[:, start : start + chunk] = part
         return Reward(draws, kind=self.kind, reference=self.reference)
 
     def latent(self, features: Features | npt.ArrayLike, *, member: int = 0, chunk: int = 4096) -> Array:
@@ -163,7 +166,7 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         return State(config, arrays, {name: child.state() for name, child in self.children().items()})
 
     def save(self, folder: str | Path) -> None:
-        """Write the model as a folder: config.json, model.safetensors, probe.json, README.md."""
+        """Write the model as a folder: config.json, model.safetensors, probe.json, their manifest, README.md."""
         save(self.state(), Path(folder), widths=self.widths, score=self.score)
 
     def push_to_hub(

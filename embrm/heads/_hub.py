@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embrm.errors import DataError
+from embrm.heads._manifest import MANIFEST, READ
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-FILES = ["config.json", "model.safetensors", "probe.json", "README.md"]
 CARD = "README.md"
+FILES = [MANIFEST, *READ, CARD]
 
 
 def fetch(

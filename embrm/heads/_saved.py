@@ -1,8 +1,7 @@
-"""Saved models: a folder with config.json, model.safetensors, probe.json and a model card. Never pickle."""
+"""Saved models: config.json, model.safetensors, probe.json, a manifest of these, and a card. Never pickle."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +15,10 @@ from embrm.core.files import write_bytes, write_folder
 from embrm.core.results import Reward, State
 from embrm.core.settings import write_settings
 from embrm.core.version import __version__
+from embrm.errors import DataError
+from embrm.heads._manifest import CONFIG, MANIFEST, PROBE, TENSORS, manifest_of
 from embrm.heads._registry import registry
-
-FORMAT = 2
-PROBES = 4
+from embrm.heads._schema import FORMAT, PROBES
 
 
 def save(state: State, folder: Path, *, widths: Mapping[str, int], score: Callable[[Features], Reward]) -> None:
@@ -30,19 +29,33 @@ def save(state: State, folder: Path, *, widths: Mapping[str, int], score: Callab
         folder: where.
         widths: the views that it reads, and their columns.
         score: what it says of features, for the probe.
+
+    Raises:
+        DataError: the record or an option holds what JSON has not, or the scores of the probe are not finite.
     """
     arrays = {name: np.ascontiguousarray(a) for name, a in state.flat()}
-    tensors = save_arrays(arrays)
-    config = {"format": FORMAT, "embrm": __version__, "sha256": hashlib.sha256(tensors).hexdigest(), **_nest(state)}
+    config = {"format": FORMAT, "embrm": __version__, **_nest(state)}
     rng = np.random.default_rng(0)
     inputs = {v: rng.standard_normal((PROBES, d)).astype(np.float32) for v, d in sorted(widths.items())}
     draws = score(Features(inputs, prompt=np.arange(PROBES))).draws
     probe = {"inputs": {view: x.tolist() for view, x in inputs.items()}, "draws": draws.tolist()}
+    files = {
+        CONFIG: _as_json(config, indent=2, nan=True),  # of a record, such as an interval of too few prompts
+        TENSORS: save_arrays(arrays),
+        PROBE: _as_json(probe, indent=None, nan=False),
+    }
     with write_folder(folder) as temporary:
-        write_bytes(temporary / "model.safetensors", tensors)
-        write_bytes(temporary / "config.json", json.dumps(config, indent=2).encode())
-        write_bytes(temporary / "probe.json", json.dumps(probe).encode())
+        for name, data in files.items():
+            write_bytes(temporary / name, data)
+        write_bytes(temporary / MANIFEST, manifest_of(files))
         write_bytes(temporary / "README.md", _card(state).encode())
+
+
+def _as_json(value: Any, *, indent: int | None, nan: bool) -> bytes:
+    try:
+        return json.dumps(value, indent=indent, allow_nan=nan).encode()
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the model cannot be saved, as its record would not be read again: {error}") from error
 
 
 def _nest(state: State) -> dict[str, Any]:

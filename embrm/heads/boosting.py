@@ -140,15 +140,14 @@ class Boosting(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        arrays = dict(state.arrays)
-        reference = arrays.pop("reference")
+        width = state.config["width"]
         return FittedBoosting(
             head=self,
-            width=state.config["width"],
+            width=width,
             embedder=state.config["embedder"],
-            reference=reference,
+            reference=state.array("reference", self.members),
             record=state.config["record"],
-            forests=tuple(Forest.read(arrays, f"{k}.") for k in range(len(reference))),
+            forests=tuple(Forest.read(state, f"{k}.", width=width) for k in range(self.members)),
         )
 
 

@@ -191,15 +191,16 @@ class Brme(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        arrays = dict(state.arrays)
+        width = state.config["width"]
+        shapes = {name: init.shape for name, init in self.network().parameters(width).items()}
         return FittedBrme(
             head=self,
-            width=state.config["width"],
+            width=width,
             embedder=state.config["embedder"],
             record=state.config["record"],
-            reference=arrays.pop("reference"),
-            stage1=arrays.pop("stage1"),
-            params=arrays,
+            reference=state.array("reference", self.members),
+            stage1=state.array("stage1", None),
+            params={name: state.array(name, None, *shape) for name, shape in shapes.items()},
         )
 
 

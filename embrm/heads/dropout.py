@@ -101,9 +101,8 @@ class Dropout(GradientHead):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        net = self.restore_network(state)
-        params = dict(net.params)
-        return FittedDropout.upon(net, masks=params.pop("masks"), params=params)
+        masks = state.array("masks", self.members, self.passes, self.latent_dim)
+        return FittedDropout.upon(self.restore_network(state), masks=masks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,16 +133,17 @@ class Ebrm(Head):
         """Rebuild a fitted model from its state."""
         from embrm.heads._load import restore
 
-        arrays = dict(state.arrays)
+        width = state.config["width"]
+        shapes = {name: init.shape for name, init in self.energy().parameters(width).items()}
         return FittedEbrm(
             head=self,
-            width=state.config["width"],
+            width=width,
             embedder=state.config["embedder"],
             record=state.config["record"],
-            reference=arrays.pop("reference"),
-            scale=arrays.pop("scale"),
+            reference=state.array("reference", 1),
+            scale=state.array("scale", 2),
             base=restore(state.children["base"]),
-            params=arrays,
+            params={name: state.array(name, 1, *shape) for name, shape in shapes.items()},
         )
 
 

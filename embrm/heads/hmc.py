@@ -162,12 +162,14 @@ class Hmc(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
+        width, reference = state.config["width"], state.array("reference", None)
         return FittedHmc(
             head=self,
-            width=state.config["width"],
+            width=width,
             embedder=state.config["embedder"],
             record=state.config["record"],
-            **state.arrays,
+            reference=reference,
+            coefficients=state.array("coefficients", len(reference), width),
         )
 
 

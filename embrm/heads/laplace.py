@@ -112,13 +112,20 @@ class Laplace(Head):
         """Rebuild a fitted model from its state."""
         from embrm.heads._load import restore
 
+        theta, reference = state.array("theta", None), state.array("reference", None)
+        k, reached = len(theta), "basis" in state.arrays
         return FittedLaplace(
             head=self,
             width=state.config["width"],
             embedder=state.config["embedder"],
             record=state.config["record"],
+            reference=reference,
+            coefficients=state.array("coefficients", len(reference), k),
+            theta=theta,
+            root=state.array("root", k, None),
             base=restore(state.children["base"]) if state.children else None,
-            **state.arrays,
+            basis=state.array("basis", k, None) if reached else None,
+            prior_sd=state.array("prior_sd", k) if reached else None,
         )
 
 

@@ -95,13 +95,14 @@ class Linear(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
+        width = state.config["width"]
         return FittedLinear(
             head=self,
-            width=state.config["width"],
+            width=width,
             embedder=state.config["embedder"],
-            reference=state.arrays["reference"],
+            reference=state.array("reference", self.members),
             record=state.config["record"],
-            coefficients=state.arrays["coefficients"],
+            coefficients=state.array("coefficients", self.members, width),
         )
 
 

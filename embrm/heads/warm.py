@@ -141,7 +141,7 @@ class Warm(Head):
             head=self,
             width=state.config["width"],
             embedder=state.config["embedder"],
-            reference=state.arrays["reference"],
+            reference=state.array("reference", 1),
             record=state.config["record"],
             **children,
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.files import Rows
 from embrm.core.trajectory import Trajectory
+from embrm.data.chat import check_characters, short
 from embrm.data.texts import Texts
+from embrm.errors import DataError
 from embrm.evaluation.scorer import Scorer
 
 Space: TypeAlias = Literal["latent", "joint", "response", "pca", "disagreement", "length"]
@@ -64,12 +66,17 @@ def run_sides(
 
     Latents are those recorded with the run, of all texts of each step; where there are none, and in every other space,
     rows come from the few texts that each step keeps.
+
+    Raises:
+        DataError: what a step keeps is no text, or the run keeps none.
     """
     latents = [step.latent for step in run.steps if step.latent is not None]
     if space == "latent" and member == 0 and len(latents) == len(run):
         return _vectors(scorer, reference, space, 0), latents
     kept = [sample for step in run.steps for sample in step.sample]
-    values = [{"prompt": sample["prompt"], "response": sample["text"]} for sample in kept]
+    values = [_common(sample, str(run.folder)) for sample in kept]
+    if not values:
+        raise DataError(f"the run in {run.folder} keeps no texts, so that there is nothing to compare in '{space}'")
     texts = Texts(
         "texts",
         Rows(str(run.folder), values, list(range(1, len(values) + 1))),
@@ -80,6 +87,17 @@ def run_sides(
     known, rows = both_sides(scorer, reference, texts, space=space, member=member)
     ends = np.cumsum([len(step.sample) for step in run.steps])
     return known, [rows[end - len(step.sample) : end] for step, end in zip(run.steps, ends, strict=True)]
+
+
+def _common(sample: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Return a text that a step has kept, as a row of texts."""
+    prompt, text = sample.get("prompt"), sample.get("text")
+    if not isinstance(prompt, str) or not isinstance(text, str):
+        raise DataError(
+            f"the run in {where}: what a step keeps must have 'prompt' and 'text', got {short(dict(sample))}; the file "
+            "is damaged"
+        )
+    return {"prompt": check_characters(prompt, where), "response": check_characters(text, where)}
 
 
 def _vectors(scorer: Scorer, texts: Texts, space: Space, member: int) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from embrm.core.threads import one_thread
 from embrm.core.trajectory import Trajectory
 from embrm.data.texts import Texts, number_prompts
 from embrm.detectors import Detector
-from embrm.errors import DataError
 from embrm.evaluation.scorer import Scorer
 from embrm.monitoring import onset
 from embrm.monitoring.rule import AlarmRule, check_level
@@ -136,7 +134,7 @@ def watch_run(
         DataError: the folder holds no run, or one without a step, or a line of it is not whole.
         OptionError: see `AlarmRule.first_alarm`.
     """
-    rule, run = rule or AlarmRule(), _load(folder)
+    rule, run = rule or AlarmRule(), Trajectory.load(folder)
     gold = _trailing(run.series("gold"), rule.window)
     prompt = number_prompts(reference)[0]
     reports = []
@@ -152,15 +150,6 @@ def watch_run(
             )
             reports.append(told)
     return reports
-
-
-def _load(folder: str | Path) -> Trajectory:
-    try:
-        return Trajectory.load(folder)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"a line of the run in {folder} is not whole ({error}); if the run is still going on, ask again"
-        ) from error
 
 
 def _trailing(x: Array, window: int) -> Array:

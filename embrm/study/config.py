@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from embrm import detectors, heads, selectors
 from embrm.core.recipe import build
-from embrm.errors import OptionError
+from embrm.core.yaml_files import read_yaml
+from embrm.errors import DataError, OptionError
 from embrm.study.config_absent import without_absent
 from embrm.study.config_files import names, read_values
 from embrm.study.datasets import kind_of
@@ -141,12 +142,16 @@ def _set(values: dict[str, Any], item: str) -> None:
     if not equals:
         raise OptionError(f"'{item}' is not KEY=VALUE; write for example pairs=[500]")
     *path, last = key.split(".")
+    try:
+        value = read_yaml(text, name=f"the value of '{key}'")
+    except DataError as error:
+        raise OptionError(f"{error}; write for example pairs=[500]") from None
     place: Any = values
     try:
         for part in path:
             place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
-    except (IndexError, TypeError, ValueError, AttributeError, yaml.YAMLError):
+        place[int(last) if isinstance(place, list) else last] = value
+    except (IndexError, TypeError, ValueError, AttributeError):
         raise OptionError(f"'{key}' leads nowhere in this configuration; look at its YAML file") from None
 
 
@@ -154,7 +159,7 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
-        return f"{where}: {first['msg']}, got {first['input']!r}"
+        return f"{where}: {first['msg']}, got {reprlib.repr(first['input'])}"
     model: Any = StudyConfig
     for part in first["loc"][:-1]:
         if not isinstance(part, int):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from embrm.core.bounds import DOCUMENT
+from embrm.core.documents import read_bytes
 from embrm.core.yaml_files import read_yaml
 from embrm.errors import DataError, OptionError, UnknownNameError
 
@@ -57,7 +59,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         way = " extends ".join(str(file) for file in (*above, path))
         raise OptionError(f"{way}: a configuration cannot extend itself; take 'extends' out of one of these files")
     try:
-        values = read_yaml(path.read_text(encoding="utf-8"), name=str(path))
+        values = read_yaml(read_bytes(path, most=DOCUMENT).decode(), name=str(path))
     except (DataError, UnicodeDecodeError) as error:
         raise OptionError(f"{path} is not YAML: {error}") from None
     if not isinstance(values, dict):

@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embrm.core.option_numbers import LARGEST, LARGEST_SEED
 from embrm.core.recipe import build
 from embrm.world.mechanism import Mechanism
 
 OWN_LABELS = "own labels"  # the mechanism of data whose labels are what they are
 TEST_SHARE = 0.25  # of the prompts of files, held out to measure on
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetConfig(_Part):
@@ -88,7 +90,7 @@ class HeadConfig(_Part):
     pairs: list[Positive] | None = None
     mechanisms: list[str] | None = None
     flips: list[float] | None = None
-    seeds: list[int] | None = None
+    seeds: list[Seed] | None = None
 
     def expanded(self) -> Iterator[HeadConfig]:
         """Yield one head for each point of the grid, or the head itself."""
@@ -151,8 +153,8 @@ class DetectionConfig(_Part):
     detectors: list[str] = ["csi", "mop", "mahalanobis", "mmd"]
     pairs: Positive = 4000
     mechanisms: list[str] | None = None
-    outputs: Annotated[int, Field(ge=20)] = 400
-    points: Annotated[int, Field(ge=3)] = 9
+    outputs: Annotated[int, Field(ge=20, le=LARGEST)] = 400
+    points: Annotated[int, Field(ge=3, le=100_000)] = 9
 
     def watches(self, head: str, *, pairs: int, mechanism: str) -> bool:
         """Say whether detectors look at the path of a head that was fitted so."""
@@ -179,12 +181,12 @@ class RLConfig(_Part):
     pairs: Positive = 4000
     mechanism: str = "biased"
     flips: float = 0.25
-    seed: int = 0
+    seed: Seed = 0
     steps: Positive = 100
-    batch: Annotated[int, Field(ge=2)] = 32
+    batch: Annotated[int, Field(ge=2, le=LARGEST)] = 32
     learning_rate: float = 0.1
     kl_weight: float = 0.02
-    group: Annotated[int, Field(ge=2)] = 8
+    group: Annotated[int, Field(ge=2, le=LARGEST)] = 8
     max_new_tokens: Positive = 256
     options: dict[str, Any] = {}
 
@@ -192,16 +194,16 @@ class RLConfig(_Part):
 class StudyConfig(_Part):
     """A study; the comments in configs/laptop.yaml say what each value does."""
 
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     datasets: Annotated[list[DatasetConfig], Field(min_length=1)]
     mechanisms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = {"fair": {}, "biased": {"bias": 1.0}}
     flips: Annotated[list[Annotated[float, Field(ge=0, lt=0.5)]], Field(min_length=1)] = [0.0, 0.25]
-    pairs: Annotated[list[Annotated[int, Field(ge=10)]], Field(min_length=1)]
+    pairs: Annotated[list[Annotated[int, Field(ge=10, le=LARGEST)]], Field(min_length=1)]
     heads: Annotated[list[HeadConfig], Field(min_length=1)]
     rules: list[RuleConfig] = [RuleConfig(name="mean")]
     sizes: Annotated[list[Positive], Field(min_length=2)] = [1, 2, 4, 8, 16, 32, 64, 128]
     kl_end: Annotated[float, Field(gt=0)] = 4.0
-    kl_points: Annotated[int, Field(ge=3)] = 25
+    kl_points: Annotated[int, Field(ge=3, le=100_000)] = 25
     tuning: TuningConfig = TuningConfig()
     detection: DetectionConfig = DetectionConfig()
     rl: RLConfig | None = None

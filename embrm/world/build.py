@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from embrm import embedders
 from embrm.core.arrays import Array
+from embrm.core.documents import read_json
 from embrm.data.encode import VIEWS
 from embrm.errors import DataError
 from embrm.world.answers import FILES, SOURCE, write_answers
@@ -92,10 +93,11 @@ def verify(folder: Path, *, sample: int = 64) -> list[str]:
     Raises:
         DataError: a file, text or vector is not what it should be; the message says which.
     """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"no {MANIFEST} in {folder}; make the data with `embrm data build`") from None
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"no {MANIFEST} in {folder}; make the data with `embrm data build`")
+    manifest = read_json(folder / MANIFEST)
+    if not _is_manifest(manifest):
+        raise DataError(f"{folder / MANIFEST} is not what `embrm data build` writes; make the data again")
     for name, expected in manifest["files"].items():
         if not (folder / name).exists() or _sha256(folder / name) != expected["sha256"]:
             raise DataError(f"{folder / name} is absent or changed since the data were built; run `embrm data build`")
@@ -110,6 +112,18 @@ def verify(folder: Path, *, sample: int = 64) -> list[str]:
     if sample:
         done += [_verify_vectors(folder, name, splits, sample) for name in EMBEDDERS]
     return done
+
+
+def _is_manifest(value: Any) -> bool:
+    """Say whether it has a seed and the digests of files of the folder."""
+    files = value.get("files") if isinstance(value, dict) else None
+    return (
+        isinstance(files, dict)
+        and isinstance(value.get("seed"), int)
+        and all(
+            Path(name).name == name and isinstance(about, dict) and "sha256" in about for name, about in files.items()
+        )
+    )
 
 
 def _verify_vectors(folder: Path, embedder: str, splits: dict[str, Responses], sample: int) -> str:

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from embrm.core.bounds import DOCUMENT
+from embrm.core.documents import read_bytes
 from embrm.core.yaml_files import read_yaml
 from embrm.errors import DataError
 
@@ -78,9 +80,7 @@ def load_spec(path: Path) -> WorldSpec:
         DataError: the file cannot be read, is not YAML, or breaks the schema; every fault is listed with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot read the world file {path}: {error.strerror}; give the path of a world.yaml") from None
+        text = read_bytes(path, most=DOCUMENT).decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not valid YAML: it is no UTF-8 at byte {error.start}; save it as UTF-8") from None
     data = read_yaml(text, name=str(path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from embrm.core.arrays import Array
 from embrm.core.data import Features
+from embrm.core.documents import open_file, translated
+from embrm.core.files import read_rows
 from embrm.core.provenance import UNKNOWN
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, UnknownNameError
@@ -27,17 +28,25 @@ EMBEDDERS: Mapping[str, Mapping[str, Any]] = {  # name → options; whether bflo
 }
 
 
+def _vectors(path: Path) -> dict[str, Array]:
+    with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
+        return {name: stored[name].astype(np.float32) * np.float32(stored["step"]) for name in SPLITS}
+
+
 def read_responses(path: Path, world: World) -> Responses:
     """Read the texts of one split, one JSON object a line: topic, wording, counts, prompt, response.
 
     Raises:
-        DataError: the file is absent, or names a topic that the world does not have.
+        DataError: the file is absent or damaged, or names a topic that the world does not have.
     """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            rows: list[dict[str, Any]] = [json.loads(line) for line in file]
-    except FileNotFoundError:
-        raise DataError(f"no {path.name} in {path.parent}; make it with `embrm data build`") from None
+    if not path.exists():
+        raise DataError(f"no {path.name} in {path.parent}; make it with `embrm data build`")
+    rows = read_rows(path).values
+    damaged = "is not what `embrm data build` writes; make it again"
+    return translated(lambda: _responses(path, rows, world), name=str(path), why=damaged)
+
+
+def _responses(path: Path, rows: Sequence[dict[str, Any]], world: World) -> Responses:
     number = {name: i for i, name in enumerate(world.topics)}
     unknown = sorted({row["topic"] for row in rows} - set(number))
     if unknown:
@@ -90,8 +99,8 @@ class Shipped(WorldSample):
         path = self.folder / f"{self.embedder}.npz"
         if not path.exists():
             raise DataError(f"no {path.name} in {self.folder}; make it with `embrm data build`")
-        with np.load(path) as stored:
-            vectors = {name: stored[name].astype(np.float32) * np.float32(stored["step"]) for name in SPLITS}
+        damaged = "is not what `embrm data build` writes; make it again"
+        vectors = translated(lambda: _vectors(path), name=str(path), why=damaged)
         made = provenance_of(Embedder.of({"name": self.embedder, "options": EMBEDDERS[self.embedder]}))
         for name, written in self.responses.items():
             if len(vectors[name]) != len(written):

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.cli.conftest import Result
+from tests.sealed_model import seal
 
 Run = Callable[..., Result]
 FIT = ("fit", "bad", "--head", "linear", "-o", "new", "--embedder", "hashing")
@@ -294,6 +295,7 @@ def damage_probe(folder: Path) -> None:
     probe = json.loads((folder / "probe.json").read_text())
     probe["draws"][0][0] += 1
     (folder / "probe.json").write_text(json.dumps(probe))
+    seal(folder)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,8 @@ def damage_probe(folder: Path) -> None:
         (damage_tensors, r"model\.safetensors is not the file that was saved \(its SHA-256 differs\)"),
         (damage_probe, r"fails its probe: scores differ by up to 1 "),
         (lambda folder: (folder / "config.json").unlink(), r"is not a saved model"),
-        (lambda folder: (folder / "config.json").write_text("{"), r"is not a saved model"),
+        (lambda folder: (folder / "manifest.json").unlink(), r"is not a saved model: there is no manifest\.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json is not the file that was saved"),
     ],
 )
 def test_damaged_models_are_refused(damage: Callable[[Path], object], message: str, embrm: Run) -> None:
@@ -310,3 +313,49 @@ def test_damaged_models_are_refused(damage: Callable[[Path], object], message: s
     damage(Path("model"))
     result = embrm("score", "model", "pools.jsonl")
     assert (result.code, bool(re.search(message, result.err))) == (1, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("fit", "prefs.jsonl", "-o", "new", "--seed", "-1"), r"--seed.*-1 is not in the range 0<=x<=4294967295"),
+        (("world", "sample", "--seed", "1" * 20), r"--seed.*is not in the range"),
+        (("world", "sample", "--pairs", "--bias", "inf"), r"--bias.*must be a finite number, got inf"),
+        (("world", "sample", "--pairs", "--flips", "nan"), r"--flips.*must be a finite number, got nan"),
+        (("world", "sample", "-n", "99999999999"), r"is not in the range 1<=x<=2147483647"),
+        (("data", "verify", "--sample", "-5"), r"--sample.*-5 is not in the range"),
+        (("tilt", "model", "--refine", "-1"), r"--refine.*-1 is not in the range"),
+        (("fit", "prefs.jsonl", "-o", "new", "--set", "members=["), r"the value of 'members=\[' is not YAML"),
+        (("fit", "prefs.jsonl", "-o", "new", "--set", f"members={'[' * 9999}"), r"is not YAML"),
+        (("fit", "prefs.jsonl", "-o", "new", "--set", "beta=.nan"), r"beta must be a finite number, got nan"),
+        (("fit", "prefs.jsonl", "-o", "new", "--set", "members=2024-99-99"), r"is not YAML|valid integer"),
+        (
+            ("fit", "prefs.jsonl", "-o", "new", "--head", "linear", "--set", "prior_precision=1.0e-320"),
+            r"prior_precision must be 0 or at least 2\.23e-308 in size",
+        ),
+        (("fit", "prefs.jsonl", "-o", "new", "--set", "members=99999999999"), r"members must be a whole number inside"),
+        (
+            ("fit", "prefs.jsonl", "-o", "new", "--head", "ensemble", "--set", "base={name: linear, options: {1: 2}}"),
+            r"a head is a name or \{'name'",
+        ),
+        (
+            ("embed", "prefs.jsonl", "-o", "v.npy", "--embedder", "hashing", "--embedder-set", "dimension=10000000000"),
+            r"dimension must be a whole number inside",
+        ),
+        (
+            ("embed", "prefs.jsonl", "-o", "v.npy", "--embedder", "hashing", "--embedder-set", "dimension=2000000000"),
+            r"dimension must be inside 1\.\.1048576",
+        ),
+        (
+            ("study", "--config", "ci", "-o", "new", "--set", "mechanisms.biased.bias=.nan"),
+            r"bias must be a finite number",
+        ),
+        (("study", "--config", "ci", "-o", "new", "--set", "flips=["), r"the value of 'flips' is not valid YAML"),
+        (("study", "--config", "ci", "-o", "new", "--set", f"seeds=[{'1' * 20}]"), r"seeds\.0: .*less than or equal"),
+        (("study", "--config", "ci", "-o", "new", "--set", "pairs=[99999999999]"), r"pairs\.0: .*less than or equal"),
+    ],
+)
+def test_options_at_their_edges_are_usage_errors(command: tuple[str, ...], message: str, embrm: Run) -> None:
+    result = embrm(*command)
+    assert (result.code, bool(re.search(message, result.err.replace("\n", " ")))) == (2, True), result.err[:2000]
+    assert not Path("new").exists()

@@ -129,10 +129,10 @@ def test_a_run_that_is_being_written_is_explained_and_watched_as_far_as_it_is(em
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:5]) + lines[5][:100])
     words = ("detect", "model", "prefs.jsonl", "run", "--space", "response", "--json")
+    assert len(embrm(*words).json["watched"][0]["statistic"]) == 5  # the sixth line has no end yet
+    file.write_text("".join(lines[:5]) + lines[5][:100] + "\n")
     broken = embrm(*words)
-    assert (broken.code, "a line of the run in run is not whole" in broken.err) == (1, True)
-    file.write_text("".join(lines[:5]))
-    assert len(embrm(*words).json["watched"][0]["statistic"]) == 5
+    assert (broken.code, "trajectory.jsonl line 6 is not valid JSON" in broken.err) == (1, True)
     file.write_text("")
     empty = embrm(*words)
     assert (empty.code, "the run in run has no step yet" in empty.err) == (1, True)

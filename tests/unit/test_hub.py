@@ -143,7 +143,14 @@ def test_a_model_goes_to_the_hub_and_comes_back(model: FittedHead, remote: Remot
     assert url == f"{remote.address}/{REPO}/commit/{remote.sha(REPO)}"
     assert remote.private[REPO] in (True, "private")
     files = remote.repos[REPO][-1]
-    assert set(files) == {".gitattributes", "README.md", "config.json", "model.safetensors", "probe.json"}
+    assert set(files) == {
+        ".gitattributes",
+        "README.md",
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+        "probe.json",
+    }
     back = heads.from_pretrained(REPO, api=api, cache_dir=tmp_path / "downloads")
     x = np.random.default_rng(0).normal(size=(5, model.width))
     np.testing.assert_array_equal(back.score(x).draws, model.score(x).draws)
@@ -187,7 +194,7 @@ def test_only_the_files_of_a_model_are_fetched(model: FittedHead, remote: Remote
     remote.asked.clear()
     heads.from_pretrained(REPO, api=api, cache_dir=tmp_path / "downloads")
     fetched = {line.partition("/resolve/")[2].partition("/")[2] for line in remote.asked if "/resolve/" in line}
-    assert fetched == {"README.md", "config.json", "model.safetensors", "probe.json"}
+    assert fetched == {"README.md", "config.json", "manifest.json", "model.safetensors", "probe.json"}
 
 
 def test_what_cannot_be_had(remote: Remote, tmp_path: Path) -> None:

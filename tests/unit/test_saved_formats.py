@@ -56,7 +56,7 @@ def test_a_folder_as_format_1_wrote_it(tmp_path: Path) -> None:
         load_model(folder)
     message = str(refused.value)
     assert message == (
-        f"{folder} was saved by embrm 0.1.0 in format 1, and embrm {__version__} reads format 2; fit it again: embrm "
+        f"{folder} was saved by embrm 0.1.0 in format 1, and embrm {__version__} reads format 3; fit it again: embrm "
         "fit PAIRS.jsonl --head linear --set prior_precision=1.0e-05 --set members=3 --embedder hashing "
         f"--embedder-set dimension=64 -o '{folder}'"
     )
@@ -105,11 +105,11 @@ def test_a_head_that_is_not_installed() -> None:
     assert "--head stranger --set size=3 --embedder NAME -o m" in message
 
 
-@pytest.mark.parametrize("found", [3, "x"])
+@pytest.mark.parametrize("found", [4, "x"])
 def test_a_newer_format_asks_for_a_newer_embrm(found: Any) -> None:
     config = {**format_1("linear", {}), "format": found, "embrm": "9.1"}
     message = other_format(config, Path("m"))
-    assert message.startswith(f"m was saved by embrm 9.1 in format {found}, and embrm {__version__} reads format 2;")
+    assert message.startswith(f"m was saved by embrm 9.1 in format {found}, and embrm {__version__} reads format 3;")
     assert message.endswith("pip install --upgrade embrm")
 
 

@@ -99,14 +99,15 @@ class GradientHead(Head, Network):
 
     def restore_network(self, state: State) -> FittedNet:
         """Rebuild what `train` gave from its state."""
-        arrays = dict(state.arrays)
+        width = state.config["width"]
+        shapes = {name: init.shape for name, init in self.parameters(width).items()}
         return FittedNet(
             head=self,
-            width=state.config["width"],
+            width=width,
             embedder=state.config["embedder"],
-            reference=arrays.pop("reference"),
+            reference=state.array("reference", None),
             record=state.config["record"],
-            params=arrays,
+            params={name: state.array(name, self.members, *shape) for name, shape in shapes.items()},
         )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from embrm.core.bounds import DOCUMENT
+from embrm.core.documents import read_bytes
 from embrm.core.files import write_bytes
 from embrm.core.yaml_files import read_yaml
 from embrm.errors import DataError
@@ -20,8 +22,8 @@ def read_expected(path: str | Path) -> dict[str, ClaimVerdict]:
         DataError: there is no such file, or it is no mapping of ids to verdicts.
     """
     try:
-        values = read_yaml(Path(path).read_text(encoding="utf-8"), name=str(path))
-    except (OSError, UnicodeDecodeError, DataError) as error:
+        values = read_yaml(read_bytes(path, most=DOCUMENT).decode(), name=str(path))
+    except (UnicodeDecodeError, DataError) as error:
         raise DataError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(values, dict) or not values:
         raise DataError(f"{path} must hold lines such as `C1: supported`, got {type(values).__name__}")

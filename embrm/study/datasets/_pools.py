@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from embrm.core.arrays import IntArray
+from embrm.core.arrays import IntArray, read_npy
 from embrm.core.data import Candidates, Features
+from embrm.core.documents import open_file
 from embrm.data.faults import RowRules
 from embrm.data.read import as_candidates
 from embrm.data.texts import Texts, read_texts
@@ -49,10 +50,8 @@ def reading(config: DatasetConfig) -> list[Any]:
 
 def file_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file."""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; give the path of a file") from None
+    with open_file(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +76,8 @@ def read_pool(config: DatasetConfig, *, embed: bool = True) -> ReadPool:
     texts = read_texts(path, kind="pools", rules=rules)
     given = None if embed else np.zeros((len(texts), 1))
     if vectors and embed:
-        given = np.load(vectors, allow_pickle=False).astype(np.float32)
-        given = given.reshape(-1, given.shape[-1])
+        given = read_npy(vectors, of="vectors")
+        given = given.reshape(-1, given.shape[-1] if given.size else 1)
     recipe = embedder_of(config)
     candidates = as_candidates(texts, embedder=recipe, features=given)
     return ReadPool(recipe, texts, _without(candidates, config) if config.omit else candidates)
