@@ -25,6 +25,7 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
 
 
 @click.command()
+@click.argument("of", metavar="[RUN]", required=False)
 @click.option("--config", default="laptop", show_default=True, metavar="NAME|FILE", help="laptop, ci, or a YAML file.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a value, such as pairs=[500].")
 @click.option("-o", "--output", default="runs/study", show_default=True, metavar="FOLDER", help="Where results go.")
@@ -34,6 +35,8 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
     metavar="FILE",
     help="Only write a configuration for your preferences or pools (give both for one of both), to -o or the screen.",
 )
+@click.option("--more-seeds", type=click.IntRange(min=1), metavar="N", help="Extend RUN by so many seeds.")
+@click.option("--plan", "planning", is_flag=True, help="Say what it takes to decide what RUN left open.")
 @click.option("--dry-run", is_flag=True, help="Say what would be computed and how long it would take.")
 @click.option(
     "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What computes."
@@ -45,10 +48,13 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
 @click.pass_context
 def command(
     ctx: click.Context,
+    of: str | None,
     config: str,
     overrides: tuple[str, ...],
     output: str,
     init: tuple[str, ...],
+    more_seeds: int | None,
+    planning: bool,
     dry_run: bool,
     engine: Literal["local", "ray"],
     workers: int | None,
@@ -65,6 +71,8 @@ def command(
       embrm study --config ci -o report
       embrm study --dry-run --set pairs=[500,1000]
       embrm study --init prefs.jsonl -o mine.yaml
+      embrm study runs/study --more-seeds 10
+      embrm study --plan runs/study
     """
     if init:
         given = ctx.get_parameter_source("output") is not ParameterSource.DEFAULT
@@ -73,8 +81,15 @@ def command(
     from embrm.study.config import load_config
     from embrm.study.runner.run import run
 
-    loaded = _seeded(load_config(config, overrides), seed)
-    folder = Path(output)
+    folder = Path(of or output)
+    if planning:
+        _needs(folder, as_json=as_json)
+        return
+    if of is None and more_seeds is None:
+        loaded = _seeded(load_config(config, overrides), seed)
+    else:
+        given = ctx.get_parameter_source("config") is not ParameterSource.DEFAULT or bool(overrides)
+        loaded = _extended(folder, _seeded(load_config(config, overrides), seed) if given else None, more_seeds)
     if dry_run:
         _foretell(loaded, folder, only, workers, as_json=as_json)
         return
@@ -92,6 +107,32 @@ def command(
     if results.failures:
         click.echo(f"error: {len(results.failures)} cells failed, see {folder / 'log.txt'}", err=True)
         ctx.exit(1)
+
+
+def _extended(folder: Path, asked: StudyConfig | None, more: int | None) -> StudyConfig:
+    """Return the configuration of a run with more seeds; one that was asked for must be the same."""
+    from embrm.study.results import Results
+    from embrm.study.runner.extension import check_same, with_more_seeds
+
+    before = Results.load(folder).config
+    if asked is not None:
+        check_same(asked, before)
+    return before if more is None else with_more_seeds(before, more)
+
+
+def _needs(folder: Path, *, as_json: bool) -> None:
+    """Print how many topics and seeds each claim of a run takes, and what that costs."""
+    from embrm.study.results import Results
+    from embrm.study.runner.needs import needs
+
+    found = needs(Results.load(folder))
+    columns = ["claim", "data set", "verdict", "times the data", "clusters", "seeds", "core-seconds"]
+    lines = [["–" if value is None else value for value in asdict(need).values()] for need in found]
+    text = _render.table(columns, lines)
+    text += (
+        "\nclusters are topics, or prompts where a data set names none; – says that no number of them would decide it"
+    )
+    _render.emit({"needs": [asdict(need) for need in found]}, text, as_json=as_json)
 
 
 def _begin(sources: tuple[str, ...], output: str | None, *, as_json: bool) -> None:

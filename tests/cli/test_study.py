@@ -44,7 +44,7 @@ def test_a_dry_run_counts_and_writes_nothing(embrm: Embrm, config: str) -> None:
     assert done.out.rstrip().endswith("s with 3 workers")
     assert not Path("new").exists()
     done = embrm("study", "--config", config, "-o", "new", "--dry-run", "--json", "--set", "seeds=[0]", "--seed", "7")
-    assert (done.json["cells"], done.json["fits"]) == (8, 3)
+    assert (done.json["cells"], done.json["fits"]) == (9, 3)
     assert {line["head"] for line in done.json["by_head"] if line["kind"] == "fit"} == {"linear", "mlp"}
     assert done.json["core_seconds"] == pytest.approx(sum(line["core_seconds"] for line in done.json["by_head"]))
 

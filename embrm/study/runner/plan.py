@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -157,20 +157,18 @@ def _fits(
     asked = (_recipe(head), _measured(config), [rule.model_dump(exclude={"heads"}) for rule in config.rules_of(head)])
     for pairs in head.pairs or config.pairs:
         detection = config.detection.model_dump() if is_watched(config, head, pairs) else None
-        cells = [
-            Cell("fit", data.name, head.title, pairs, mechanism, flips, seed)
-            for flips in head.flips or config.flips  # outermost: fits of one way of labelling share their options
-            for mechanism in _mechanisms(config, data, head)
-            for seed in head.seeds or config.seeds
-            if pairs in sizes[mechanism]
-        ]
-        for part in np.array_split(np.arange(len(cells)), math.ceil(len(cells) / CHUNK) or 1):
-            chunk = [cells[i] for i in part]
-            keys = {
-                cell: _key(cell, data, *asked, detection, _made(config, cell.mechanism), winners.get(cell.labelling))
-                for cell in chunk
-            }
-            yield CellBatch("fit", data, keys, head, winners)
+        for mechanism, flips in itertools.product(_mechanisms(config, data, head), head.flips or config.flips):
+            if pairs not in sizes[mechanism]:
+                continue
+            labelling = (mechanism, flips)
+            made = (*asked, detection, _made(config, mechanism), winners.get(labelling))
+            # One way of labelling shares its options. Full batches stay what they were when seeds are added at the end.
+            seeds = head.seeds or config.seeds
+            for start in range(0, len(seeds), CHUNK):
+                part = seeds[start : start + CHUNK]
+                cells = [Cell("fit", data.name, head.title, pairs, *labelling, seed) for seed in part]
+                tuning = {labelling: winners[labelling]} if head.tuned else {}
+                yield CellBatch("fit", data, {cell: _key(cell, data, *made) for cell in cells}, head, tuning)
 
 
 def _live(
