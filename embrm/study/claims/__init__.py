@@ -15,18 +15,24 @@ from embrm.study.claims.known import describe, get, names
 from embrm.study.metric import Metric
 
 if TYPE_CHECKING:
-    from embrm.study.claims.cells import Cells, MissingError, Of, ValidationChoice, choose, complete
-    from embrm.study.claims.define import Claim, Measured, claim
+    from embrm.study.claims.case import Case
+    from embrm.study.claims.cells import Cells, GoldCurves, GoldEnds, Of
+    from embrm.study.claims.choice import ValidationChoice, choose, complete
+    from embrm.study.claims.define import Claim, Measured, Scope, claim
     from embrm.study.claims.expected import differing, read_expected, write_expected
+    from embrm.study.claims.fits import Fits, MissingError
     from embrm.study.claims.judge import findings, heads_of, write
     from embrm.study.claims.peaks import beyond_margin, cross_fitted, drop
     from embrm.study.claims.sample import Sample
     from embrm.study.claims.verdict import ClaimVerdict, Finding, Part, difference, equivalence
 
 _HOMES = {
-    "cells": ("Cells", "MissingError", "Of", "ValidationChoice", "choose", "complete"),
-    "define": ("Claim", "Measured", "claim"),
+    "case": ("Case",),
+    "cells": ("Cells", "GoldCurves", "GoldEnds", "Of"),
+    "choice": ("ValidationChoice", "choose", "complete"),
+    "define": ("Claim", "Measured", "Scope", "claim"),
     "expected": ("differing", "read_expected", "write_expected"),
+    "fits": ("Fits", "MissingError"),
     "judge": ("findings", "heads_of", "write"),
     "peaks": ("beyond_margin", "cross_fitted", "drop"),
     "sample": ("Sample",),
@@ -35,16 +41,21 @@ _HOMES = {
 __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for home, offered in _HOMES.items() for name in offered})
 
 __all__ = [
+    "Case",
     "Cells",
     "Claim",
     "ClaimVerdict",
     "Finding",
+    "Fits",
+    "GoldCurves",
+    "GoldEnds",
     "Measured",
     "Metric",
     "MissingError",
     "Of",
     "Part",
     "Sample",
+    "Scope",
     "ValidationChoice",
     "beyond_margin",
     "choose",

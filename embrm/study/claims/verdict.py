@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from embrm.errors import OptionError
-from embrm.metrics.significance import bootstrap_p, holm_adjusted, share_against
+from embrm.metrics.significance import holm_adjusted
+from embrm.study.claims.case import CHANNEL_NAMES, Channel
 from embrm.study.claims.sample import LEVEL, Sample
 
 TOST = 0.9  # level of the interval that two one-sided tests at 5 % look at
@@ -36,7 +37,13 @@ class Finding:
             it was seen; None where none would, as of an effect of exactly zero.
         clusters: clusters of prompts (topics) that were resampled.
         p: two-sided bootstrap p-value.
-        holm: the verdict after Holm's correction over all claims that were run on the data set.
+        holm: the verdict after Holm's correction over all rows of the claims that were run on the data set; a claim
+            that compares many defences is corrected by itself.
+        mechanism: what is wrong with the training pairs, such as "biased" or "noisy"; "" where that is not asked.
+        channel: how a policy is optimised against the reward: "path", "bon" (best of n), or "".
+        defence: what is compared with the standard head, in claims that compare several; "" in the others.
+        smallest: the smallest effect of interest, in the units of the effect; None where none was stated.
+        negligible: whether a supported effect is shown to be smaller than that.
     """
 
     id: str
@@ -55,6 +62,38 @@ class Finding:
     holm: ClaimVerdict = "not run"
     needed: float | None = None
     clusters: int = 0
+    mechanism: str = ""
+    channel: Channel = ""
+    defence: str = ""
+    smallest: float | None = None
+    negligible: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its data set, id and where it was examined, as `read_expected` takes it: "world/C1/biased/path"."""
+        return "/".join(filter(None, (self.dataset, self.id, self.mechanism, self.channel, self.defence)))
+
+    @property
+    def where(self) -> str:
+        """Where it was examined, in words."""
+        return ", ".join(filter(None, (self.defence, self.mechanism, CHANNEL_NAMES[self.channel])))
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a verdict after Holm's correction."""
+        return self.holm not in ("inconclusive", "not run")
+
+    @property
+    def word(self) -> str:
+        """The verdict after Holm's correction; of an undecided one what it would take."""
+        if self.holm == "supported" and self.negligible:
+            return "supported, but negligible"
+        if self.holm != "inconclusive":
+            return self.holm
+        if self.verdict != "inconclusive":
+            return f"inconclusive ({self.verdict} alone)"
+        more = "" if self.needed is None else f" (needs × {self.needed:.2g})"
+        return f"inconclusive{more}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +108,7 @@ class Part:
         p_negligible: of the two one-sided tests that the number is smaller than the smallest effect of interest; 1
             where there is none.
         needed: how many times as much data would decide it, see `Finding`.
+        smallest: the smallest effect of interest, or None.
     """
 
     what: str
@@ -78,6 +118,7 @@ class Part:
     p_against: float
     p_negligible: float = 1.0
     needed: float | None = None
+    smallest: float | None = None
 
     def __str__(self) -> str:
         low, high = self.sample.interval
@@ -111,16 +152,21 @@ def difference(what: str, sample: Sample, *, smallest: float | None = None) -> P
         inner, outer = sample.interval_at(TOST)
         if verdict == "inconclusive" and -smallest < inner and outer < smallest:
             verdict = "negligible"
-        p_negligible = max(share_against(sample.draws >= smallest), share_against(sample.draws <= -smallest))
+        p_negligible = max(sample.beyond(smallest, above=True), sample.beyond(-smallest, above=False))
     return Part(
         what,
         sample,
         verdict,
-        bootstrap_p(sample.draws <= 0),
-        bootstrap_p(sample.draws >= 0),
+        _two_sided(sample.beyond(0.0, above=False)),
+        _two_sided(sample.beyond(0.0, above=True)),
         p_negligible,
         _needed(sample, smallest) if verdict == "inconclusive" else None,
+        smallest,
     )
+
+
+def _two_sided(p: float) -> float:
+    return min(2 * p, 1.0)
 
 
 def _needed(sample: Sample, smallest: float | None) -> float | None:
@@ -152,9 +198,17 @@ def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.i
     low, high = sample.interval
     inside, outside = above < low and high < below, low >= below or high <= above
     verdict: ClaimVerdict = "supported" if inside else "contradicted" if outside else "inconclusive"
-    p_for = max(bootstrap_p(sample.draws >= below), bootstrap_p(sample.draws <= above))
-    p_against = min(bootstrap_p(sample.draws < below), bootstrap_p(sample.draws > above))
-    return Part(what, sample, verdict, p_for, p_against)
+    p_for = _two_sided(max(sample.beyond(below, above=True), sample.beyond(above, above=False)))
+    p_against = _two_sided(min(sample.beyond(below, above=False), sample.beyond(above, above=True)))
+    needed = _needed_to_place(sample, below, above) if verdict == "inconclusive" else None
+    return Part(what, sample, verdict, p_for, p_against, needed=needed)
+
+
+def _needed_to_place(sample: Sample, below: float, above: float) -> float | None:
+    """Return how many times as much data would decide whether a number is inside a margin; None if none would."""
+    low, high = sample.interval
+    room = min(abs(sample.estimate - end) for end in (below, above))
+    return max(((high - low) / 2 / room) ** 2, 1.0) if room > 0 else None
 
 
 def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
@@ -178,10 +232,27 @@ def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
 
 
 def holm(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings of one data set with their verdicts after Holm's step-down correction."""
+    """Return findings with their verdicts after Holm's step-down correction over all of them.
+
+    What an undecided one needs is then said for a test at 5 % divided by their number.
+    """
     ran = {i: f.p for i, f in enumerate(findings) if f.p is not None}
     adjusted = dict(zip(ran, holm_adjusted(list(ran.values())).tolist(), strict=True))
     return [
-        replace(f, holm=f.verdict if adjusted.get(i, 0.0) <= 1 - LEVEL else "inconclusive")
+        replace(f, holm=f.verdict) if adjusted.get(i, 0.0) <= 1 - LEVEL and f.verdict != "inconclusive"
+        else _undecided(f, len(ran))
         for i, f in enumerate(findings)
-    ]
+    ]  # fmt: skip
+
+
+def _undecided(found: Finding, count: int) -> Finding:
+    """Return a finding that is inconclusive among so many, and how many times as much data would decide it."""
+    from scipy.stats import norm
+
+    assert found.p is not None
+    wanted = norm.isf((1 - LEVEL) / count / 2)
+    needed = found.needed and found.needed * (wanted / norm.isf((1 - LEVEL) / 2)) ** 2
+    if found.verdict != "inconclusive":
+        needed = max((wanted / norm.isf(found.p / 2)) ** 2, 1.0)
+    more = f" About {needed:.2g} times as many topics and seeds would decide it among {count} rows." if needed else ""
+    return replace(found, holm="inconclusive", needed=needed, reason=found.reason + more)
