@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from embrm.errors import OptionError
 
 LEVEL = 0.05
@@ -14,8 +16,10 @@ def alarms_mean(hits: int, hacked: int, false: int, fair: int) -> str:
     among fair annotators detects the shift.
 
     Args:
-        hits, hacked: runs with an alarm, of those in which the reward was hacked.
-        false, fair: runs with an alarm, of those that were trained with fair annotators.
+        hits: runs with an alarm among those in which the reward was hacked.
+        hacked: how many these are.
+        false: runs with an alarm among those that were trained with fair annotators.
+        fair: how many these are.
 
     Raises:
         OptionError: a count is negative or above its number of runs.
@@ -38,5 +42,5 @@ def alarms_mean(hits: int, hacked: int, false: int, fair: int) -> str:
 def _fisher(hits: int, hacked: int, false: int, fair: int) -> float:
     from scipy.stats import fisher_exact
 
-    table = [[hits, hacked - hits], [false, fair - false]]
+    table = np.array([[hits, hacked - hits], [false, fair - false]])
     return float(fisher_exact(table, alternative="greater").pvalue)

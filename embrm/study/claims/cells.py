@@ -10,7 +10,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.study.claims.case import CHANNELS, Case
-from embrm.study.claims.fits import Fits, MissingError, missing
+from embrm.study.claims.fits import Fits, MissingError
 from embrm.study.claims.halves import mean_gain_and_drop
 from embrm.study.claims.margins import GAIN
 from embrm.study.claims.sample import Sample, SampleStatistic, resample
@@ -138,7 +138,9 @@ class Cells:
         common = set.intersection(*(set(rows) for rows in found))
         sizes = {size for size, _ in common if pairs in ("largest", "smallest", size)}
         if not sizes:
-            raise missing(f"{self.dataset} has no size of pairs and seed at which all of {_listed(wanted)} were fitted")
+            raise MissingError(
+                f"{self.dataset} has no size of pairs and seed at which all of {_listed(wanted)} were fitted"
+            )
         size = min(sizes) if pairs == "smallest" else max(sizes)
         keys = sorted(key for key in common if key[0] == size)
         mechanisms = tuple(dict.fromkeys(self.fits.mechanism(title) for title, _ in at))
@@ -160,7 +162,7 @@ class Cells:
         kl = self.fits.kl(metric.family)
         reach = int(np.isfinite(gold).all(axis=(0, 1, 2)).cumprod().sum())
         if reach < 2:
-            raise missing(f"gold of {_listed(wanted)} of {self.dataset} is not reliable at any KL above 0")
+            raise MissingError(f"gold of {_listed(wanted)} of {self.dataset} is not reliable at any KL above 0")
         bon = metric.family == "bon"
         end = f"best of {self.fits.results.sizes(self.dataset)[reach - 1]}" if bon else f"{kl[reach - 1]:.2g} nats"
         return GoldCurves(kl[:reach], gold[..., :reach], self.clusters(metric), end)
@@ -190,7 +192,7 @@ class Cells:
         there, or where it gains nothing: then there is no measure of how small an effect may be.
         """
         aside = Cells(self.fits, self.draws, self.case)
-        pairs = self.settings[0].pairs if self.settings else "largest"
+        pairs: Extreme | int = self.settings[0].pairs if self.settings else "largest"
         try:
             found = aside.curves(Of(STANDARD, self.gold("mean")), pairs=pairs)
         except MissingError:
@@ -219,7 +221,7 @@ class Cells:
         """
         counts = [len(np.unique(c)) if c is not None else len(x) for x, c in _clustered(groups, clusters)]
         if min(counts) < 2:
-            raise missing(f"{self.dataset} has fewer than 2 topics to measure this on")
+            raise MissingError(f"{self.dataset} has fewer than 2 topics to measure this on")
         return resample(groups, statistic, draws=self.draws, crossed=crossed, clusters=clusters)
 
     def mean(self, values: Array, clusters: IntArray | None) -> Sample:
@@ -232,9 +234,7 @@ class Cells:
         return self.sample([values], lambda means: means[0], clusters=[clusters])
 
 
-def _clustered(
-    groups: Sequence[Array], clusters: Sequence[IntArray | None]
-) -> Sequence[tuple[Array, IntArray | None]]:
+def _clustered(groups: Sequence[Array], clusters: Sequence[IntArray | None]) -> Sequence[tuple[Array, IntArray | None]]:
     return list(zip(groups, clusters or [None] * len(groups), strict=True))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from embrm.errors import OptionError
@@ -99,27 +99,34 @@ class Claim:
 
     def _examine(self, fits: Fits, case: Case, draws: int) -> Finding:
         cells = Cells(fits, draws, case)
-        place = {"mechanism": fits.mechanism(case.title), "channel": case.channel, "defence": case.defence}
-        if self.scope.under == "none":
-            place["mechanism"] = ""
-        about = (self.id, self.text, self.source, fits.dataset)
+        blank = Finding(
+            *(self.id, self.text, self.source, fits.dataset, None, None, None, 0, 0, "not run", ""),
+            mechanism="" if self.scope.under == "none" else fits.mechanism(case.title),
+            channel=case.channel,
+            defence=case.defence,
+        )
         try:
             parts, remark = self.measure(cells)
         except MissingError as missing:
-            return Finding(*about, None, None, None, 0, 0, "not run", f"Not run: {missing}.", **place)
+            return replace(blank, reason=f"Not run: {missing}.")
         verdict, p, decisive = conclude(parts)
         sample = decisive.sample
         low, high = sample.interval
-        return Finding(
-            *(*about, sample.estimate, low, high, sample.n, sample.seeds, verdict),
+        return replace(
+            blank,
+            effect=sample.estimate,
+            low=low,
+            high=high,
+            n=sample.n,
+            seeds=sample.seeds,
+            clusters=sample.clusters,
+            verdict=verdict,
             reason=self._reason(cells, parts, decisive, verdict, remark),
             detectable=sample.detectable,
             p=p,
             needed=decisive.needed if verdict == "inconclusive" else None,
-            clusters=sample.clusters,
             smallest=decisive.smallest,
             negligible=verdict == "supported" and any(part.p_negligible <= 1 - LEVEL for part in parts),
-            **place,
         )
 
     def _reason(self, cells: Cells, parts: Sequence[Part], decisive: Part, verdict: str, remark: str) -> str:

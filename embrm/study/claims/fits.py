@@ -21,12 +21,7 @@ WITHOUT_GOLD = ("accuracy", "reliability")  # families that are measured also wh
 
 
 class MissingError(DataError):
-    """What a claim needs is not among the results: the claim is not run."""
-
-
-def missing(what: str) -> MissingError:
-    """Return the error that says what is not there; it becomes the reason why a claim is not run."""
-    return MissingError(what)
+    """What a claim needs is not among the results: the claim is not run, and the message is its reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +83,15 @@ class Fits:
             MissingError: there is none; the message says what is not there.
         """
         if head not in self.titles:
-            raise missing(f"{self.dataset} has no head titled '{head}'")
+            raise MissingError(f"{self.dataset} has no head titled '{head}'")
         mechanism = self.mechanism(mechanism)
         at = f"under '{mechanism}' at {100 * flips:g} % flips"
         rows = self._grouped.get((head, mechanism, round(flips, 6)))
         if not rows:
-            raise missing(f"{self.dataset} has no '{head}' {at}")
+            raise MissingError(f"{self.dataset} has no '{head}' {at}")
         found = {(row.cell.pairs, row.cell.seed): row.arrays[metric] for row in rows if metric in row.arrays}
         if not found:
-            raise missing(f"'{head}' of {self.dataset} has no '{metric}' {at}{self._without_gold(metric)}")
+            raise MissingError(f"'{head}' of {self.dataset} has no '{metric}' {at}{self._without_gold(metric)}")
         return found
 
     def _without_gold(self, metric: Metric) -> str:
@@ -114,7 +109,7 @@ class Fits:
         metrics = {metric for row in self.rows if row.cell.head == head for metric in row.arrays}
         found = {m.name for m in metrics if m.family == family and m.name.startswith(prefix)}
         if not found:
-            raise missing(f"{self.dataset} has no {family} of '{head}' under a rule titled '{prefix}…'")
+            raise MissingError(f"{self.dataset} has no {family} of '{head}' under a rule titled '{prefix}…'")
         return sorted(found, key=lambda title: float(title.removeprefix(prefix)))
 
     def kl(self, family: str) -> Array:
@@ -131,5 +126,5 @@ class Fits:
         """
         count = next((len(row.arrays[metric]) for row in self.rows if metric in row.arrays), None)
         if count is None:
-            raise missing(f"no head of {self.dataset} has '{metric}'")
+            raise MissingError(f"no head of {self.dataset} has '{metric}'")
         return np.arange(count)
