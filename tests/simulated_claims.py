@@ -240,7 +240,7 @@ def _c18(holds: bool) -> Truth:
 def _c20(holds: bool) -> Truth:
     points = {
         "inform beta=0.01": (0.70, 2.1),
-        "inform beta=0.1": (0.68, 2.8 if holds else 2.2),
+        "inform beta=0.1": (0.68, 3.0 if holds else 2.2),
         "mlp weight_decay=0.01": (0.70, 2.1),
         "mlp weight_decay=1": (0.68, 2.2),
     }
