@@ -401,7 +401,8 @@ def test_a_standard_head_that_gains_nothing_measures_no_defence() -> None:
 
 
 def test_a_frontier_needs_two_points() -> None:
-    arrays = {("inform beta=0.1", 500, 0): {X: np.ones(3)}, ("mlp weight_decay=1", 500, 0): {X: np.ones(3)}}
+    heads = ("inform beta=0.1", "mlp weight_decay=1")
+    arrays: dict[tuple[str, int, int], dict[Metric, Array]] = {(head, 500, 0): {X: np.ones(3)} for head in heads}
     assert "no frontier: two heads titled 'inform beta=*' or more" in claims.get("C20")(rows(arrays), "world")[0].reason
 
 
@@ -556,28 +557,53 @@ def test_findings_are_written_as_json(tmp_path: Path) -> None:
     assert json.loads(path.read_text(encoding="utf-8")) == [asdict(f) for f in found]
 
 
+def judged(name: str, verdict: claims.ClaimVerdict, mechanism: str = "biased", dataset: str = "world") -> Finding:
+    return replace(finding(name, verdict, dataset=dataset), holm=verdict, mechanism=mechanism, channel="path")
+
+
 def test_expected_verdicts_come_back(tmp_path: Path) -> None:
-    found = [finding("C1", "supported"), finding("C2", "not run")]
+    found = [judged("C1", "supported"), judged("C2", "not run")]
     path = tmp_path / "expected.yaml"
     claims.write_expected(path, found)
-    assert claims.read_expected(path) == {"C1": "supported", "C2": "not run"}
-    claims.write_expected(path, [*found, finding("C1", "contradicted", dataset="other")])
-    expected = claims.read_expected(path)
-    assert expected == {"world/C1": "supported", "world/C2": "not run", "other/C1": "contradicted"}
+    one = {"C1/biased/path": frozenset({"supported"}), "C2/biased/path": frozenset({"not run"})}
+    assert claims.read_expected(path) == one
+    assert claims.differing(found, one) == []
+    claims.write_expected(path, [*found, judged("C1", "contradicted", dataset="other")])
+    assert set(claims.read_expected(path)) == {*(f"world/{name}" for name in one), "other/C1/biased/path"}
+
+
+def test_an_expectation_may_be_a_list_or_a_denial(tmp_path: Path) -> None:
+    path = tmp_path / "expected.yaml"
+    path.write_text("C1/fair: not supported\nC20: [supported, negligible]\n", encoding="utf-8")
+    assert claims.read_expected(path) == {
+        "C1/fair": {"contradicted", "negligible", "inconclusive"},  # a control that was not run controls nothing
+        "C20": {"supported", "negligible"},
+    }
 
 
 def test_a_verdict_that_differs_is_named() -> None:
-    found = [finding("C1", "supported"), finding("C1", "contradicted", dataset="other")]
+    supported: frozenset[claims.ClaimVerdict] = frozenset({"supported"})
+    negligible: frozenset[claims.ClaimVerdict] = frozenset({"negligible"})
+    found = [judged("C1", "supported"), judged("C1", "negligible", "fair"), judged("C1", "supported", dataset="other")]
     assert claims.differing(found, {}) == []
-    assert claims.differing(found, {"C1": "supported", "other/C1": "contradicted"}) == []
-    assert claims.differing(found, {"C1": "supported"}) == ["other/C1 is contradicted, expected was supported: because"]
+    assert claims.differing(found, {"C1": supported, "C1/fair": negligible}) == []
+    assert claims.differing(found, {"C1": supported}) == [
+        "world/C1/fair/path is negligible, expected was supported: because"
+    ]
+    assert len(claims.differing(found, {"C1": supported, "world/C1": negligible})) == 1  # the longer name counts
     with pytest.raises(DataError, match=r"a verdict of 'word/C1', .* Did you mean 'world/C1'\?"):
-        claims.differing(found, {"word/C1": "supported"})
+        claims.differing(found, {"word/C1": supported})
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("C1: yes", "'True' is no verdict"), ("[1]", "lines such as `C1: supported`"), ("a: [", "cannot be read as YAML")],
+    [
+        ("C1: yes", "'True' is no verdict"),
+        ("C1: not not run", "'not not run' is no verdict"),
+        ("C1: []", "'nothing' is no verdict"),
+        ("[1]", "lines such as `C1: supported`"),
+        ("a: [", "cannot be read as YAML"),
+    ],
 )
 def test_expectations_that_are_none_are_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "expected.yaml"

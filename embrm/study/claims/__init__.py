@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from embrm.study.claims.judge import findings, heads_of, write
     from embrm.study.claims.peaks import beyond_margin, cross_fitted, drop
     from embrm.study.claims.sample import Sample
+    from embrm.study.claims.summary import (
+        ClaimSummary,
+        DefenceMatrix,
+        effect_on_gold,
+        helps,
+        matrices,
+        summaries,
+    )
     from embrm.study.claims.verdict import ClaimVerdict, Finding, Part, difference, equivalence
 
 _HOMES = {
@@ -36,6 +44,7 @@ _HOMES = {
     "judge": ("findings", "heads_of", "write"),
     "peaks": ("beyond_margin", "cross_fitted", "drop"),
     "sample": ("Sample",),
+    "summary": ("ClaimSummary", "DefenceMatrix", "effect_on_gold", "helps", "matrices", "summaries"),
     "verdict": ("ClaimVerdict", "Finding", "Part", "difference", "equivalence"),
 }
 __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for home, offered in _HOMES.items() for name in offered})
@@ -44,7 +53,9 @@ __all__ = [
     "Case",
     "Cells",
     "Claim",
+    "ClaimSummary",
     "ClaimVerdict",
+    "DefenceMatrix",
     "Finding",
     "Fits",
     "GoldCurves",
@@ -66,12 +77,16 @@ __all__ = [
     "difference",
     "differing",
     "drop",
+    "effect_on_gold",
     "equivalence",
     "findings",
     "get",
     "heads_of",
+    "helps",
+    "matrices",
     "names",
     "read_expected",
+    "summaries",
     "write",
     "write_expected",
 ]

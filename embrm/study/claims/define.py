@@ -48,12 +48,14 @@ class Scope:
         ]
         if self.under == "one":  # the first under which the heads were fitted
             found = [case for case in found if case.mechanism == found[0].mechanism]
-        return found or [self._default]
+        return found or [self._lacking(fits, heads)]
 
-    @property
-    def _default(self) -> Case:
+    def _lacking(self, fits: Fits, heads: Iterable[str]) -> Case:
+        """Return a case in which a head or more is not there, at a noise at which others are, if there is one."""
         mechanism = {"fair": FAIR, "none": ""}.get(self.under, Case.mechanism)
-        return Case(mechanism, self.flips[0], self.channels[0], next(iter(self.defences), ""))
+        there = {level for head in heads for level in fits.flips(fits.mechanism(mechanism), [head])}
+        flips = next((level for level in self.flips if level in there), self.flips[0])
+        return Case(mechanism, flips, self.channels[0], next(iter(self.defences), ""))
 
     def _mechanisms(self, fits: Fits) -> list[str]:
         if self.under == "none":

@@ -75,8 +75,10 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """Where it was examined, in words."""
-        return ", ".join(filter(None, (self.defence, self.mechanism, CHANNEL_NAMES[self.channel])))
+        """Where it was examined, in words: "biased (path)"."""
+        channel = CHANNEL_NAMES[self.channel]
+        place = f"{self.mechanism} ({channel})" if self.mechanism and channel else self.mechanism or channel
+        return ": ".join(filter(None, (self.defence, place)))
 
     @property
     def decided(self) -> bool:
