@@ -31,6 +31,8 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
     import vl_convert
     from markupsafe import Markup
 
+    from embrm.study.claims import helps
+
     # Of what it escapes, all is text; what is marked as safe are this package's own files and JSON without a "<".
     places = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -38,8 +40,11 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
     found = {setting: within(results, setting) for setting in settings(results)}
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
     return places.get_template("page.html").render(
-        answer=claims.answer(results, findings),
+        answer=claims.answer(findings),
+        matrices=claims.matrix_tables(findings),
         claims=claims.claims(findings),
+        ticks=claims.ticks(),
+        helps=helps,
         tally=claims.tally(findings),
         settings=list(found),
         tables={name: [make(part, s) for s, part in found.items()] for name, make in _TABLES.items()},
