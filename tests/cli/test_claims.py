@@ -35,7 +35,7 @@ def test_every_claim_has_a_line(embrm: Embrm, folder: Path) -> None:
     lines = {name: line for line in result.out.splitlines()[1:] for name in names() if f" {name} " in line}
     assert list(lines) == [name for name in names() if name != "C21"]  # nothing that a matrix could show
     assert lines["C15"].split()[0] == "supported"
-    assert lines["C15"].endswith("supported: biased (path), biased (best of n)")
+    assert lines["C15"].endswith("supported: biased (path, best of n)")
     assert lines["C4"].startswith("not run")
     assert sorted(folder.rglob("*")) == before
 

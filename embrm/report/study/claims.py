@@ -6,12 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from embrm.report.study.settings import count, number
-
-if TYPE_CHECKING:
-    from embrm.study.claims import ClaimSummary, DefenceMatrix, Finding
+from embrm.study.claims import ClaimSummary, DefenceMatrix, Finding, matrices, places, summaries
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "negligible": "≈", "inconclusive": "?", "not run": "–"}
 HACKED = "C1"  # the claim that a standard reward is hacked
@@ -70,8 +67,6 @@ class MatrixTable:
 
 def claims(findings: Sequence[Finding]) -> list[ClaimRow]:
     """Return a row for each claim on each data set, in the order of the findings."""
-    from embrm.study.claims import summaries
-
     rows = []
     for summary in summaries(findings):
         mixed = summary.verdict == "mixed"
@@ -83,8 +78,6 @@ def claims(findings: Sequence[Finding]) -> list[ClaimRow]:
 
 def matrix_tables(findings: Sequence[Finding]) -> list[MatrixTable]:
     """Return the matrices defence × mechanism."""
-    from embrm.study.claims import matrices
-
     tables = []
     for matrix in matrices(findings):
         cells = {place: shown(finding) for place, finding in matrix.findings.items()}
@@ -160,7 +153,7 @@ def _hacked(ran: Sequence[Finding]) -> str:
         "inconclusive": "is left undecided by too little data",
     }
     said = [
-        f"{word} under {', '.join(f.where for f in found if f.holm == verdict)}"
+        f"{word} under {places([f for f in found if f.holm == verdict])}"
         for verdict, word in words.items()
         if any(f.holm == verdict for f in found)
     ]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embrm.report.study import charts, claims, detection, tables, trajectory
 from embrm.report.study.curves import CONTROLS, MEASURES, Measure, controls, lines
 from embrm.report.study.settings import TableSetting, count, hardest, number, rounded, settings, within
+from embrm.study.claims import Finding, helps
 from embrm.study.results import Results, key_of
-
-if TYPE_CHECKING:
-    from embrm.study.claims import Finding
 
 HERE = Path(__file__).parent
 SCRIPTS = ("common.js", "lines.js", "run.js", "page.js")  # one scope; each uses those before it
@@ -21,7 +19,6 @@ _TABLES = {
     "heads": tables.heads_table,
     "calibration": tables.calibration_table,
     "separation": detection.separation_table,
-    "alarms": detection.alarms_table,
 }
 
 
@@ -30,8 +27,6 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
     import jinja2
     import vl_convert
     from markupsafe import Markup
-
-    from embrm.study.claims import helps
 
     # Of what it escapes, all is text; what is marked as safe are this package's own files and JSON without a "<".
     places = jinja2.Environment(
@@ -47,7 +42,8 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
         helps=helps,
         tally=claims.tally(findings),
         settings=list(found),
-        tables={name: [make(part, s) for s, part in found.items()] for name, make in _TABLES.items()},
+        tables={name: [make(part, s) for s, part in found.items()] for name, make in _TABLES.items()}
+        | {"alarms": [detection.alarms_table(results, setting) for setting in found]},
         cost=tables.cost_table(results),
         tuning=tables.tuning_table(results),
         runs=trajectory.titles(results),

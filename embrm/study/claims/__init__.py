@@ -15,7 +15,7 @@ from embrm.study.claims.known import describe, get, names
 from embrm.study.metric import Metric
 
 if TYPE_CHECKING:
-    from embrm.study.claims.case import Case
+    from embrm.study.claims.case import FAIR, Case
     from embrm.study.claims.cells import Cells, GoldCurves, GoldEnds, Of
     from embrm.study.claims.choice import ValidationChoice, choose, complete
     from embrm.study.claims.define import Claim, Measured, Scope, claim
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
         effect_on_gold,
         helps,
         matrices,
+        places,
         summaries,
     )
     from embrm.study.claims.verdict import ClaimVerdict, Finding, Part, difference, equivalence
 
 _HOMES = {
-    "case": ("Case",),
+    "case": ("FAIR", "Case"),
     "cells": ("Cells", "GoldCurves", "GoldEnds", "Of"),
     "choice": ("ValidationChoice", "choose", "complete"),
     "define": ("Claim", "Measured", "Scope", "claim"),
@@ -44,12 +45,13 @@ _HOMES = {
     "judge": ("findings", "heads_of", "write"),
     "peaks": ("beyond_margin", "cross_fitted", "drop"),
     "sample": ("Sample",),
-    "summary": ("ClaimSummary", "DefenceMatrix", "effect_on_gold", "helps", "matrices", "summaries"),
+    "summary": ("ClaimSummary", "DefenceMatrix", "effect_on_gold", "helps", "matrices", "places", "summaries"),
     "verdict": ("ClaimVerdict", "Finding", "Part", "difference", "equivalence"),
 }
 __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for home, offered in _HOMES.items() for name in offered})
 
 __all__ = [
+    "FAIR",
     "Case",
     "Cells",
     "Claim",
@@ -85,6 +87,7 @@ __all__ = [
     "helps",
     "matrices",
     "names",
+    "places",
     "read_expected",
     "summaries",
     "write",

@@ -77,6 +77,15 @@ def helps(finding: Finding) -> str:
     return f"{word}{more}"
 
 
+def places(findings: Sequence[Finding]) -> str:
+    """Return where findings were made, each mechanism once: "biased (path, best of n), confounded (path)"."""
+    channels: dict[str, list[str]] = {}
+    for finding in findings:
+        channels.setdefault(finding.mechanism, []).append(CHANNEL_NAMES[finding.channel])
+    listed = {mechanism: ", ".join(filter(None, names)) for mechanism, names in channels.items()}
+    return ", ".join(f"{title} ({names})" if title and names else title or names for title, names in listed.items())
+
+
 @dataclass(frozen=True)
 class ClaimSummary:
     """One claim on one data set, over the cases in which it was examined.
@@ -101,12 +110,21 @@ class ClaimSummary:
     @property
     def cases(self) -> str:
         """Say where it has which verdict after Holm's correction."""
-        groups: dict[str, list[str]] = {}
+        groups: dict[str, list[Finding]] = {}
         for row in sorted(self.rows, key=lambda row: ORDER.index(row.holm)):
-            needed = f" × {row.needed:.2g}" if row.holm == "inconclusive" and row.needed else ""
-            groups.setdefault(row.word.partition(" (")[0], []).append(f"{row.where}{needed}")
-        named = {verdict: [place for place in places if place] for verdict, places in groups.items()}
-        return "; ".join(f"{verdict}: {', '.join(places)}" if places else verdict for verdict, places in named.items())
+            groups.setdefault(row.word.partition(" (")[0], []).append(row)
+        return "; ".join(
+            ": ".join(filter(None, (verdict, places(rows)))) + _more(rows) for verdict, rows in groups.items()
+        )
+
+
+def _more(rows: Sequence[Finding]) -> str:
+    """Say of undecided rows how many times as much data they need."""
+    needed = [row.needed for row in rows if row.holm == "inconclusive" and row.needed]
+    if not needed:
+        return ""
+    ends = dict.fromkeys(f"{end(needed):.2g}" for end in (min, max))
+    return f", needs × {'–'.join(ends)}"
 
 
 def summaries(findings: Sequence[Finding]) -> Iterator[ClaimSummary]:
