@@ -18,7 +18,7 @@ from embrm.study import claims
 from embrm.study.claims.case import Case, Under
 from embrm.study.claims.cells import Cells, GoldCurves, Of
 from embrm.study.claims.choice import choose, complete
-from embrm.study.claims.fits import Fits, MissingError
+from embrm.study.claims.fits import DatasetFits, MissingError
 from embrm.study.claims.peaks import cross_fitted, drop
 from embrm.study.claims.sample import Sample, resample
 from embrm.study.claims.verdict import Finding, conclude, difference, equivalence, holm
@@ -45,7 +45,7 @@ def rows(arrays: dict[tuple[str, int, int], dict[Metric, Array]], at: tuple[str,
 
 
 def cells(results: Results) -> Cells:
-    return Cells(Fits(results, "world"), 200)
+    return Cells(DatasetFits(results, "world"), 200)
 
 
 def finding(name: str, verdict: claims.ClaimVerdict, p: float | None = None, dataset: str = "world") -> Finding:
@@ -426,7 +426,7 @@ def test_cases_follow_the_scope() -> None:
             *(("b", "confounded", 0.0), ("b", "fair", 0.25)),
         ]
     ]
-    fits = Fits(Results(simulated.config(), [Row(cell, "", arrays=arrays) for cell in cells]), "world")
+    fits = DatasetFits(Results(simulated.config(), [Row(cell, "", arrays=arrays) for cell in cells]), "world")
     cases = {
         under: [(case.mechanism, case.flips) for case in claims.Scope(under=under).cases(fits, ["a"])]
         for under in get_args(Under)

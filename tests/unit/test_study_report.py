@@ -271,8 +271,8 @@ def test_every_verdict_has_a_sign_and_a_style() -> None:
 def test_the_answer_is_what_the_verdicts_say() -> None:
     assert claims.answer(findings()) == (
         "Yes: on world a policy optimised against the standard reward loses gold that it had gained under biased (path)"
-        "; is left undecided by too little data under biased (best of n). Of the defences tried, under biased bottleneck "
-        "helps. After Holm's correction 6 of 10 verdicts are decided."
+        "; is left undecided by too little data under biased (best of n). Of the defences tried, under biased "
+        "bottleneck helps. After Holm's correction 6 of 10 verdicts are decided."
     )
     little = [replace(f, holm="inconclusive") for f in findings() if f.id == "C1"]
     said = claims.answer(little)

@@ -12,7 +12,7 @@ import numpy as np
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.metrics.intervals import Interval, bootstrap
 from embrm.report.study.settings import TableSetting, rounded
-from embrm.study.claims import Fits
+from embrm.study.claims import DatasetFits
 from embrm.study.metric import Metric
 from embrm.study.results import Results
 
@@ -122,7 +122,7 @@ def _reliable(stack: Array, results: Results, dataset: str, metric: Metric) -> M
     values: Array = stack.astype(np.float64)
     bad: BoolArray = np.asarray(~np.isfinite(values).all(axis=(0, 1)))
     reach = int(bad.argmax()) if bad.any() else len(bad)
-    return MeasuredGold(values[..., :reach], Fits(results, dataset).clusters(metric))
+    return MeasuredGold(values[..., :reach], DatasetFits(results, dataset).clusters(metric))
 
 
 def intervals(samples: Sequence[MeasuredGold]) -> list[Interval]:

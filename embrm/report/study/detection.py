@@ -14,7 +14,8 @@ from embrm.monitoring.onset import gold_onset, ratio_alarm
 from embrm.report.study.curves import DRAWS
 from embrm.report.study.settings import TableSetting, mean, number, settings, share, with_interval
 from embrm.report.study.tables import Table
-from embrm.study.claims import FAIR, Fits
+from embrm.study.claims import DatasetFits
+from embrm.study.claims.case import FAIR
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 
@@ -29,7 +30,7 @@ def separation_table(results: Results, setting: TableSetting) -> Table:
     for head in results.config.titles:
         found = {space: results.stack(Metric("auroc", space=space), head=head, **asdict(setting)) for space in spaces}
         if any(values is not None for values in found.values()):
-            fits = Fits(results, setting.dataset)
+            fits = DatasetFits(results, setting.dataset)
             rows.append([head, *(_auroc(found[s], fits.clusters(Metric("auroc", space=s))) for s in spaces)])
     return Table(f"AUROC of the distance on {setting}", ["head", *spaces], rows)
 

@@ -12,7 +12,7 @@ import numpy as np
 from embrm.core.arrays import Array
 from embrm.report.study.curves import CONTROLS, MeasuredGold, control, intervals, main_rule, measured
 from embrm.report.study.settings import TableSetting, count, mean, number, share, with_interval
-from embrm.study.claims import Cells, Fits, GoldCurves, Sample, cross_fitted, drop
+from embrm.study.claims import Cells, DatasetFits, GoldCurves, Sample, cross_fitted, drop
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 
@@ -106,7 +106,7 @@ def _accuracy(results: Results, dataset: str, split: Metric, values: Array | Non
     if values is None:
         return ""
     kept = np.isfinite(values).all(axis=1)
-    clusters = Fits(results, dataset).clusters(split)[kept]
+    clusters = DatasetFits(results, dataset).clusters(split)[kept]
     return (MeasuredGold(values[kept][:, :, None], clusters), 3) if len(np.unique(clusters)) > 1 else ""
 
 
@@ -120,7 +120,7 @@ def _peak(results: Results, dataset: str, path: MeasuredGold | None) -> list[str
     """Return gain at the peak and drop, as the claims measure them."""
     if path is None or path.values.shape[-1] < 2 or len(np.unique(path.clusters)) < 4:
         return ["", ""]
-    cells = Cells(Fits(results, dataset), PEAK_DRAWS)
+    cells = Cells(DatasetFits(results, dataset), PEAK_DRAWS)
     kl = np.arange(path.values.shape[-1])
     curve = GoldCurves(kl.astype(np.float64), path.values[:, :, None], path.clusters, "the end")
     gain = cross_fitted(cells, curve, lambda found: found[0][:, 0])

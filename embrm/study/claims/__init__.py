@@ -15,12 +15,12 @@ from embrm.study.claims.known import describe, get, names
 from embrm.study.metric import Metric
 
 if TYPE_CHECKING:
-    from embrm.study.claims.case import FAIR, Case
+    from embrm.study.claims.case import Case
     from embrm.study.claims.cells import Cells, GoldCurves, GoldEnds, Of
     from embrm.study.claims.choice import ValidationChoice, choose, complete
     from embrm.study.claims.define import Claim, Measured, Scope, claim
     from embrm.study.claims.expected import differing, read_expected, write_expected
-    from embrm.study.claims.fits import Fits, MissingError
+    from embrm.study.claims.fits import DatasetFits, MissingError
     from embrm.study.claims.judge import findings, heads_of, write
     from embrm.study.claims.peaks import beyond_margin, cross_fitted, drop
     from embrm.study.claims.sample import Sample
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from embrm.study.claims.verdict import ClaimVerdict, Finding, Part, difference, equivalence
 
 _HOMES = {
-    "case": ("FAIR", "Case"),
+    "case": ("Case",),
     "cells": ("Cells", "GoldCurves", "GoldEnds", "Of"),
     "choice": ("ValidationChoice", "choose", "complete"),
     "define": ("Claim", "Measured", "Scope", "claim"),
     "expected": ("differing", "read_expected", "write_expected"),
-    "fits": ("Fits", "MissingError"),
+    "fits": ("DatasetFits", "MissingError"),
     "judge": ("findings", "heads_of", "write"),
     "peaks": ("beyond_margin", "cross_fitted", "drop"),
     "sample": ("Sample",),
@@ -51,15 +51,14 @@ _HOMES = {
 __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for home, offered in _HOMES.items() for name in offered})
 
 __all__ = [
-    "FAIR",
     "Case",
     "Cells",
     "Claim",
     "ClaimSummary",
     "ClaimVerdict",
+    "DatasetFits",
     "DefenceMatrix",
     "Finding",
-    "Fits",
     "GoldCurves",
     "GoldEnds",
     "Measured",

@@ -12,7 +12,7 @@ from embrm.study.claims.case import CHANNELS, CLEAN, NOISY
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.choice import choose, complete
 from embrm.study.claims.define import Measured, Scope, claim
-from embrm.study.claims.fits import MissingError
+from embrm.study.claims.fits import missing
 from embrm.study.claims.margins import ACCURACY
 from embrm.study.claims.peaks import cross_fitted, drop
 from embrm.study.claims.verdict import Part, difference
@@ -74,7 +74,7 @@ def across_the_grid(cells: Cells) -> Measured:
     """Gold at a fixed KL of every point of the grid minus the standard head's; the worst of them decides."""
     grid = fnmatch.filter(cells.fits.titles, GRID)
     if not grid:
-        raise MissingError(f"{cells.dataset} has no head titled '{GRID}'")
+        raise missing(f"{cells.dataset} has no head titled '{GRID}'")
     found = cells.endpoints(*(Of(head, cells.gold("mean")) for head in ("mlp", *grid)))
     smallest = cells.smallest
     parts = [

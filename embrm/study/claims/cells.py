@@ -10,7 +10,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.study.claims.case import CHANNELS, Case
-from embrm.study.claims.fits import Fits, MissingError
+from embrm.study.claims.fits import DatasetFits, MissingError, missing
 from embrm.study.claims.halves import mean_gain_and_drop
 from embrm.study.claims.margins import GAIN
 from embrm.study.claims.sample import Sample, SampleStatistic, resample
@@ -107,7 +107,7 @@ class Cells:
         settings: what was read, in that order.
     """
 
-    fits: Fits
+    fits: DatasetFits
     draws: int
     case: Case = field(default_factory=Case)
     settings: list[Setting] = field(default_factory=list)
@@ -138,9 +138,7 @@ class Cells:
         common = set.intersection(*(set(rows) for rows in found))
         sizes = {size for size, _ in common if pairs in ("largest", "smallest", size)}
         if not sizes:
-            raise MissingError(
-                f"{self.dataset} has no size of pairs and seed at which all of {_listed(wanted)} were fitted"
-            )
+            raise missing(f"{self.dataset} has no size of pairs and seed at which all of {_listed(wanted)} were fitted")
         size = min(sizes) if pairs == "smallest" else max(sizes)
         keys = sorted(key for key in common if key[0] == size)
         mechanisms = tuple(dict.fromkeys(self.fits.mechanism(title) for title, _ in at))
@@ -148,7 +146,7 @@ class Cells:
         return [np.stack([rows[key] for key in keys], axis=1) for rows in found]
 
     def clusters(self, metric: Metric) -> IntArray:
-        """Return the cluster of each prompt of a metric's arrays, `(prompts,)`; see `Fits.clusters`."""
+        """Return the cluster of each prompt of a metric's arrays, `(prompts,)`; see `DatasetFits.clusters`."""
         return self.fits.clusters(metric)
 
     def curves(self, *wanted: Of, pairs: Extreme | int = "largest") -> GoldCurves:
@@ -162,7 +160,7 @@ class Cells:
         kl = self.fits.kl(metric.family)
         reach = int(np.isfinite(gold).all(axis=(0, 1, 2)).cumprod().sum())
         if reach < 2:
-            raise MissingError(f"gold of {_listed(wanted)} of {self.dataset} is not reliable at any KL above 0")
+            raise missing(f"gold of {_listed(wanted)} of {self.dataset} is not reliable at any KL above 0")
         bon = metric.family == "bon"
         end = f"best of {self.fits.results.sizes(self.dataset)[reach - 1]}" if bon else f"{kl[reach - 1]:.2g} nats"
         return GoldCurves(kl[:reach], gold[..., :reach], self.clusters(metric), end)
@@ -221,7 +219,7 @@ class Cells:
         """
         counts = [len(np.unique(c)) if c is not None else len(x) for x, c in _clustered(groups, clusters)]
         if min(counts) < 2:
-            raise MissingError(f"{self.dataset} has fewer than 2 topics to measure this on")
+            raise missing(f"{self.dataset} has fewer than 2 topics to measure this on")
         return resample(groups, statistic, draws=self.draws, crossed=crossed, clusters=clusters)
 
     def mean(self, values: Array, clusters: IntArray | None) -> Sample:

@@ -10,7 +10,7 @@ from embrm.errors import OptionError
 from embrm.study.claims._shipped import shipped
 from embrm.study.claims.case import CLEAN, FAIR, NOISY, Case, Channel, Under
 from embrm.study.claims.cells import Cells
-from embrm.study.claims.fits import Fits, MissingError
+from embrm.study.claims.fits import DatasetFits, MissingError
 from embrm.study.claims.sample import LEVEL
 from embrm.study.claims.verdict import Finding, Part, conclude
 from embrm.study.results import Results
@@ -37,7 +37,7 @@ class Scope:
     channels: tuple[Channel, ...] = ("",)
     defences: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def cases(self, fits: Fits, heads: Iterable[str]) -> list[Case]:
+    def cases(self, fits: DatasetFits, heads: Iterable[str]) -> list[Case]:
         """Return where a data set lets the claim be examined; at least one, in which what is missing is said."""
         found = [
             Case(mechanism, flips, channel, defence)
@@ -50,14 +50,14 @@ class Scope:
             found = [case for case in found if case.mechanism == found[0].mechanism]
         return found or [self._lacking(fits, heads)]
 
-    def _lacking(self, fits: Fits, heads: Iterable[str]) -> Case:
+    def _lacking(self, fits: DatasetFits, heads: Iterable[str]) -> Case:
         """Return a case in which a head or more is not there, at a noise at which others are, if there is one."""
         mechanism = {"fair": FAIR, "none": ""}.get(self.under, Case.mechanism)
         there = {level for head in heads for level in fits.flips(fits.mechanism(mechanism), [head])}
         flips = next((level for level in self.flips if level in there), self.flips[0])
         return Case(mechanism, flips, self.channels[0], next(iter(self.defences), ""))
 
-    def _mechanisms(self, fits: Fits) -> list[str]:
+    def _mechanisms(self, fits: DatasetFits) -> list[str]:
         if self.under == "none":
             return []
         if self.under == "fair":
@@ -96,10 +96,10 @@ class Claim:
 
     def __call__(self, results: Results, dataset: str, *, draws: int = DRAWS) -> list[Finding]:
         """Return what the results say in each case that they have; "not run" where something needed is missing."""
-        fits = Fits(results, dataset)
+        fits = DatasetFits(results, dataset)
         return [self._examine(fits, case, draws) for case in self.scope.cases(fits, self.heads)]
 
-    def _examine(self, fits: Fits, case: Case, draws: int) -> Finding:
+    def _examine(self, fits: DatasetFits, case: Case, draws: int) -> Finding:
         cells = Cells(fits, draws, case)
         blank = Finding(
             *(self.id, self.text, self.source, fits.dataset, None, None, None, 0, 0, "not run", ""),

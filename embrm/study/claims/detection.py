@@ -13,7 +13,7 @@ from embrm.study.claims import margins
 from embrm.study.claims.case import CLEAN, FAIR
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, claim
-from embrm.study.claims.fits import MissingError
+from embrm.study.claims.fits import missing
 from embrm.study.claims.verdict import difference, equivalence
 from embrm.study.metric import Metric
 
@@ -59,7 +59,7 @@ def csi_rises(cells: Cells) -> Measured:
     onsets = [(run, gold_onset(run.gold)) for run in runs[False]]
     turned = [(run, onset) for run, onset in onsets if onset]
     if len(turned) < 2 or len(runs[True]) < 2:
-        raise MissingError(
+        raise missing(
             f"gold falls in {len(turned)} of {len(onsets)} {kind} of {cells.dataset}, and {len(runs[True])} were "
             "trained with fair annotators; two of each are the least"
         )

@@ -24,8 +24,13 @@ class MissingError(DataError):
     """What a claim needs is not among the results: the claim is not run, and the message is its reason."""
 
 
+def missing(what: str) -> MissingError:
+    """Return the error that says what is not there."""
+    return MissingError(what)
+
+
 @dataclass(frozen=True, eq=False)
-class Fits:
+class DatasetFits:
     """The fitted heads of one data set.
 
     Attributes:
@@ -83,15 +88,15 @@ class Fits:
             MissingError: there is none; the message says what is not there.
         """
         if head not in self.titles:
-            raise MissingError(f"{self.dataset} has no head titled '{head}'")
+            raise missing(f"{self.dataset} has no head titled '{head}'")
         mechanism = self.mechanism(mechanism)
         at = f"under '{mechanism}' at {100 * flips:g} % flips"
         rows = self._grouped.get((head, mechanism, round(flips, 6)))
         if not rows:
-            raise MissingError(f"{self.dataset} has no '{head}' {at}")
+            raise missing(f"{self.dataset} has no '{head}' {at}")
         found = {(row.cell.pairs, row.cell.seed): row.arrays[metric] for row in rows if metric in row.arrays}
         if not found:
-            raise MissingError(f"'{head}' of {self.dataset} has no '{metric}' {at}{self._without_gold(metric)}")
+            raise missing(f"'{head}' of {self.dataset} has no '{metric}' {at}{self._without_gold(metric)}")
         return found
 
     def _without_gold(self, metric: Metric) -> str:
@@ -109,7 +114,7 @@ class Fits:
         metrics = {metric for row in self.rows if row.cell.head == head for metric in row.arrays}
         found = {m.name for m in metrics if m.family == family and m.name.startswith(prefix)}
         if not found:
-            raise MissingError(f"{self.dataset} has no {family} of '{head}' under a rule titled '{prefix}…'")
+            raise missing(f"{self.dataset} has no {family} of '{head}' under a rule titled '{prefix}…'")
         return sorted(found, key=lambda title: float(title.removeprefix(prefix)))
 
     def kl(self, family: str) -> Array:
@@ -121,10 +126,17 @@ class Fits:
     def clusters(self, metric: Metric) -> IntArray:
         """Return to which cluster (a topic, a conversation, a source) each prompt of a metric belongs, `(prompts,)`.
 
+        Where the study's controls say nothing of clusters, each prompt is its own.
+
         Raises:
             MissingError: no row has the metric.
         """
-        count = next((len(row.arrays[metric]) for row in self.rows if metric in row.arrays), None)
-        if count is None:
-            raise MissingError(f"no head of {self.dataset} has '{metric}'")
-        return np.arange(count)
+        found = next(
+            (row.arrays[metric] for row in self.results.select(dataset=self.dataset) if metric in row.arrays), None
+        )
+        if found is None:
+            raise missing(f"{self.dataset} has no '{metric}'")
+        of = Metric("clusters", {"accuracy": metric.name, "bon": "pool"}.get(metric.family, "path"))
+        controls = self.results.select(kind="control", dataset=self.dataset)
+        named = next((row.arrays[of] for row in controls if of in row.arrays), None)
+        return np.arange(len(found)) if named is None else named.astype(np.int64)

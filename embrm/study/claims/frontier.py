@@ -10,7 +10,7 @@ from embrm.core.arrays import Array
 from embrm.study.claims.case import CHANNELS, CLEAN, NOISY
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, Scope, claim
-from embrm.study.claims.fits import MissingError
+from embrm.study.claims.fits import missing
 from embrm.study.claims.halves import Halves
 from embrm.study.claims.verdict import difference
 
@@ -99,5 +99,5 @@ def _frontier(locate: Array, measure: Array, accuracy: Array, level: Array) -> A
 def _points(cells: Cells, pattern: str) -> list[str]:
     found = [title for title in fnmatch.filter(cells.fits.titles, pattern) if " latent" not in title]
     if len(found) < 2:
-        raise MissingError(f"{cells.dataset} has no frontier: two heads titled '{pattern}' or more")
+        raise missing(f"{cells.dataset} has no frontier: two heads titled '{pattern}' or more")
     return found

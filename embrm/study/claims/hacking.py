@@ -10,7 +10,7 @@ from embrm.core.arrays import Array
 from embrm.study.claims.case import CHANNELS, CLEAN, NOISY
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, Scope, claim
-from embrm.study.claims.fits import MissingError
+from embrm.study.claims.fits import missing
 from embrm.study.claims.peaks import drop
 from embrm.study.claims.verdict import difference
 from embrm.study.metric import Metric
@@ -70,7 +70,7 @@ def foretold(cells: Cells) -> Measured:
     points = int((sizes <= FITTED).sum())
     if sizes[0] != 1 or points < 3 or points == len(sizes):
         asked = ", ".join(f"{n:g}" for n in sizes)
-        raise MissingError(f"{cells.dataset} has best of {asked}; needed are 1, two more up to {FITTED}, and one above")
+        raise missing(f"{cells.dataset} has best of {asked}; needed are 1, two more up to {FITTED}, and one above")
     errors = forecaster(kl_bound(sizes), points=points, form="bon")
 
     def advantage(means: list[Array]) -> Array:

@@ -7,7 +7,7 @@ from embrm.study.claims.case import CHANNELS, CLEAN, NOISY
 from embrm.study.claims.cells import STANDARD, Cells, Of
 from embrm.study.claims.choice import choose
 from embrm.study.claims.define import Measured, Scope, claim
-from embrm.study.claims.fits import MissingError
+from embrm.study.claims.fits import missing
 from embrm.study.claims.margins import GAIN
 from embrm.study.claims.verdict import difference
 
@@ -52,7 +52,7 @@ def helps(cells: Cells) -> Measured:
     ends = cells.endpoints(Of(STANDARD, cells.gold("mean")), *(Of(head, cells.gold(title)) for title in rules))
     gain = cells.gain()
     if gain is None:
-        raise MissingError(f"the standard head gains no gold on {cells.dataset} that a defence could be measured by")
+        raise missing(f"the standard head gains no gold on {cells.dataset} that a defence could be measured by")
     ahead: tuple[Array, IntArray] = ends.gold[..., 1] - ends.gold[..., 0], ends.clusters
     if len(rules) > 1:
         found = choose(ends.gold, range(1, len(rules) + 1), ends.clusters)

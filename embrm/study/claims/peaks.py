@@ -36,13 +36,13 @@ def cross_fitted(cells: Cells, curves: GoldCurves, statistic: SampleStatistic) -
 def drop(cells: Cells, curves: GoldCurves) -> Sample:
     """Return what a single head's curve loses from its peak to its end.
 
-    >>> from embrm.study.claims.fits import Fits
+    >>> from embrm.study.claims.fits import DatasetFits
     >>> from embrm.study.config import parse
     >>> from embrm.study.results import Results
     >>> config = parse({"seeds": [0], "datasets": [{"name": "d"}], "pairs": [10], "heads": [{"name": "mlp"}]})
     >>> gold = np.array([0.0, 1.0, 3.0, 2.0]) + np.zeros((6, 4, 1, 1))
     >>> curves = GoldCurves(np.arange(4.0), gold, np.arange(6), "3 nats")
-    >>> drop(Cells(Fits(Results(config, []), "d"), draws=100), curves).estimate
+    >>> drop(Cells(DatasetFits(Results(config, []), "d"), draws=100), curves).estimate
     1.0
     """
     return cross_fitted(cells, curves, lambda found: found[1][:, 0])

@@ -9,7 +9,7 @@ from embrm.study.claims.case import CHANNELS
 from embrm.study.claims.cells import Cells, Extreme, GoldEnds, Of
 from embrm.study.claims.choice import choose
 from embrm.study.claims.define import Measured, Scope, claim
-from embrm.study.claims.fits import MissingError
+from embrm.study.claims.fits import missing
 from embrm.study.claims.margins import DROP
 from embrm.study.claims.verdict import Part, difference, equivalence
 from embrm.study.metric import Metric
@@ -65,7 +65,7 @@ def stable(cells: Cells) -> Measured:
     found = choose(ends.gold, range(1, len(levels)), ends.clusters)
     seeds = ends.gold.shape[1]
     if seeds < 3:
-        raise MissingError(f"the spread over seeds needs at least 3 of 'brme', {cells.dataset} has {seeds}")
+        raise missing(f"the spread over seeds needs at least 3 of 'brme', {cells.dataset} has {seeds}")
     both = np.stack([ends.gold[found.rest, :, 0], found.values], axis=2)
     of_seed = both.mean(axis=0) - both.mean(axis=(0, 1))
     moments = np.stack([of_seed, of_seed**2], axis=1)[:, None]  # (seeds, 1, moments, nominal and robust)
@@ -109,7 +109,5 @@ def _levels(cells: Cells, *, pairs: Extreme) -> tuple[list[float], GoldEnds]:
     rules = cells.fits.rules("brme", cells.gold("mean").family, RULE)
     levels = [float(rule.removeprefix(RULE)) for rule in rules]
     if levels[0] != 0 or levels[-1] != 1 or len(levels) < 3:
-        raise MissingError(
-            f"'brme' of {cells.dataset} needs rules 'robust 0', 'robust 1' and some between, has {levels}"
-        )
+        raise missing(f"'brme' of {cells.dataset} needs rules 'robust 0', 'robust 1' and some between, has {levels}")
     return levels, cells.endpoints(*(Of("brme", cells.gold(rule)) for rule in rules), pairs=pairs)

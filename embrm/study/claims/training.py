@@ -8,7 +8,7 @@ from embrm.study.claims.case import CLEAN, FAIR, NOISY
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.choice import complete
 from embrm.study.claims.define import Measured, Scope, claim
-from embrm.study.claims.fits import MissingError
+from embrm.study.claims.fits import missing
 from embrm.study.claims.margins import ACCURACY
 from embrm.study.claims.sample import Sample
 from embrm.study.claims.verdict import Part, difference, equivalence
@@ -30,7 +30,7 @@ def steadier_under_noise(cells: Cells) -> Measured:
     rows = cells.fits.rows
     levels = sorted({row.cell.flips for row in rows if row.cell.head in PAIR and row.cell.flips >= NOISY})
     if not levels:
-        raise MissingError(f"{cells.dataset} has no '{PAIR[0]}' and '{PAIR[1]}' at {NOISY:.0%} flips or more")
+        raise missing(f"{cells.dataset} has no '{PAIR[0]}' and '{PAIR[1]}' at {NOISY:.0%} flips or more")
 
     def lost_more(flips: float) -> Sample:
         wanted = [Of(head, cells.accuracy, noise, FAIR) for head in PAIR for noise in (CLEAN, flips)]
@@ -53,14 +53,14 @@ def steadier_under_noise(cells: Cells) -> Measured:
     "A whole ensemble study of 12 000 fits takes CPU minutes",
     source="Reusing Embeddings (12 000 runs in about 6 000 core-hours, by a second-hand account)",
     heads=["*"],
-    setting="Fits here come with exact curves, detectors and tuning, and the slowest heads count like the others.",
+    setting="DatasetFits here come with exact curves, detectors and tuning, and the slowest heads count like the others.",
     scope=Scope(under="none"),
 )
 def cheap(cells: Cells) -> Measured:
     """Core-seconds of the fits with all that was measured of them, scaled to 12 000, against a stated number."""
     each = np.array([sum(row.seconds.values()) for row in cells.fits.rows])
     if len(each) < 2 or not (each > 0).all():
-        raise MissingError(f"{cells.dataset} has no fits with times")
+        raise missing(f"{cells.dataset} has no fits with times")
     others = [
         sum(row.seconds.values())
         for kind in ("tuning", "control")
