@@ -53,7 +53,7 @@ def steadier_under_noise(cells: Cells) -> Measured:
     "A whole ensemble study of 12 000 fits takes CPU minutes",
     source="Reusing Embeddings (12 000 runs in about 6 000 core-hours, by a second-hand account)",
     heads=["*"],
-    setting="DatasetFits here come with exact curves, detectors and tuning, and the slowest heads count like the others.",
+    setting="Fits here come with exact curves, detectors and tuning, and the slowest heads count like the others.",
     scope=Scope(under="none"),
 )
 def cheap(cells: Cells) -> Measured:
