@@ -24,8 +24,9 @@ class Scope:
     """Where a claim is examined; each mechanism, channel and defence gets a row, where its heads were fitted.
 
     Attributes:
-        under: which mechanisms: "every" one, the "hacks" (all but fair annotators), "one" (biased annotators, or the
-            first of the hacks where there are none), "fair" annotators, or "none" (the data set as a whole).
+        under: which mechanisms: "every" one, the "hacks" (all but fair annotators), "one" (biased annotators, where the
+            heads were not fitted there the first of the other hacks, and fair ones last), "fair" annotators, or "none"
+            (the data set as a whole).
         flips: label noise; of these levels the first at which the heads were fitted. Under "every" mechanism fair
             annotators are examined at each of them, since noise alone is a mechanism too.
         channels: how policies are optimised.
@@ -65,7 +66,8 @@ class Scope:
         if self.under == "every":
             return fits.mechanisms
         hacks = [title for title in fits.mechanisms if title != FAIR]
-        return sorted(hacks, key=lambda title: title != Case.mechanism)
+        fair = [FAIR] if self.under == "one" and FAIR in fits.mechanisms else []
+        return [*sorted(hacks, key=lambda title: title != Case.mechanism), *fair]
 
     def _levels(self, mechanism: str, fitted: Sequence[float]) -> list[float]:
         found = [level for level in self.flips if level in fitted]
