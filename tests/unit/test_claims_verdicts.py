@@ -565,7 +565,7 @@ def test_expected_verdicts_come_back(tmp_path: Path) -> None:
     found = [judged("C1", "supported"), judged("C2", "not run")]
     path = tmp_path / "expected.yaml"
     claims.write_expected(path, found)
-    one = {"C1/biased/path": frozenset({"supported"}), "C2/biased/path": frozenset({"not run"})}
+    one: claims.Expected = {"C1/biased/path": frozenset({"supported"}), "C2/biased/path": frozenset({"not run"})}
     assert claims.read_expected(path) == one
     assert claims.differing(found, one) == []
     claims.write_expected(path, [*found, judged("C1", "contradicted", dataset="other")])
@@ -619,4 +619,22 @@ def test_no_amount_of_data_decides_an_effect_of_zero() -> None:
     part = difference("gold", nothing)
     assert (part.verdict, part.needed) == ("inconclusive", None)  # infinity is no JSON, and a study would fail on it
     part = difference("gold", nothing, smallest=0.05)  # its 90 % interval must halve, almost
-    assert part.needed == pytest.approx((0.09 / 0.05) ** 2, rel=0.01)
+    # Its standard error is the 0.095 of the 95 % interval over 1.96; 1.645 of them must fit into the margin.
+    assert part.needed == pytest.approx((0.095 / 1.96 * 1.645 / 0.05) ** 2, rel=0.01)
+
+
+def test_what_is_undecided_after_holm_needs_more_than_alone() -> None:
+    alone = [replace(finding(f"C{i}", "supported", p), freedom=20.0) for i, p in enumerate((0.04, 0.03, 0.045))]
+    open_one = replace(finding("C3", "inconclusive", 0.3), freedom=20.0, needed=3.0)
+    found = holm([*alone, open_one])
+    assert {f.holm for f in found} == {"inconclusive"}
+    for f in found[:3]:  # at so many times the data its p-value would be 5 % over four
+        assert f.p is not None
+        assert f.needed is not None
+        reached = stats.t.isf(f.p / 2, 20) * np.sqrt(f.needed)
+        assert reached == pytest.approx(stats.t.isf(0.05 / 4 / 2, 20 * f.needed))
+        assert "times as many topics and seeds would decide it among 4 rows." in f.reason
+    assert found[3].needed is not None
+    assert found[3].needed > 3.0
+    assert found[3].word == f"inconclusive (needs × {found[3].needed:.1f})"
+    assert found[0].word == "inconclusive (supported alone)"

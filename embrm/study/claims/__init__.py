@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embrm.study.claims.cells import Cells, GoldCurves, GoldEnds, Of
     from embrm.study.claims.choice import ValidationChoice, choose, complete
     from embrm.study.claims.define import Claim, Measured, Scope, claim
-    from embrm.study.claims.expected import differing, read_expected, write_expected
+    from embrm.study.claims.expected import Expected, differing, read_expected, write_expected
     from embrm.study.claims.fits import DatasetFits, MissingError
     from embrm.study.claims.judge import findings, heads_of, write
     from embrm.study.claims.peaks import beyond_margin, cross_fitted, drop
@@ -40,7 +40,7 @@ _HOMES = {
     "cells": ("Cells", "GoldCurves", "GoldEnds", "Of"),
     "choice": ("ValidationChoice", "choose", "complete"),
     "define": ("Claim", "Measured", "Scope", "claim"),
-    "expected": ("differing", "read_expected", "write_expected"),
+    "expected": ("Expected", "differing", "read_expected", "write_expected"),
     "fits": ("DatasetFits", "MissingError"),
     "judge": ("findings", "heads_of", "write"),
     "peaks": ("beyond_margin", "cross_fitted", "drop"),
@@ -58,6 +58,7 @@ __all__ = [
     "ClaimVerdict",
     "DatasetFits",
     "DefenceMatrix",
+    "Expected",
     "Finding",
     "GoldCurves",
     "GoldEnds",

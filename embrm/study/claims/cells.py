@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from embrm.core.arrays import Array, IntArray
-from embrm.study.claims.case import CHANNELS, Case
+from embrm.study.claims.case import CHANNELS, CLEAN, FAIR, Case
 from embrm.study.claims.fits import DatasetFits, MissingError, missing
 from embrm.study.claims.halves import mean_gain_and_drop
 from embrm.study.claims.margins import GAIN
@@ -184,19 +184,23 @@ class Cells:
         return GoldEnds(values, found.clusters, f"at {end:.2g} nats")
 
     def gain(self) -> float | None:
-        """Return the standard head's own gain in gold from π_ref to its peak, where the claim is being examined.
+        """Return the standard head's own gain in gold from π_ref to its peak, in this channel.
 
-        It is that of the same size of the training set as what was read before. None where no standard head was fitted
-        there, or where it gains nothing: then there is no measure of how small an effect may be.
+        It is what that head gains from fair annotators and clean labels, so that all mechanisms have one measure: under
+        a strong one it may gain next to nothing. Where that was not fitted, it is what it gains where the claim is
+        being examined. The training set is as large as what was read before. None where no standard head was fitted,
+        or where it gains nothing: then there is no measure of how small an effect may be.
         """
         aside = Cells(self.fits, self.draws, self.case)
         pairs: Extreme | int = self.settings[0].pairs if self.settings else "largest"
-        try:
-            found = aside.curves(Of(STANDARD, self.gold("mean")), pairs=pairs)
-        except MissingError:
-            return None
-        gain = mean_gain_and_drop(found.gold, found.clusters)[0]
-        return gain if gain > 0 else None
+        for at in ((CLEAN, FAIR), (None, None)):
+            try:
+                found = aside.curves(Of(STANDARD, self.gold("mean"), *at), pairs=pairs)
+            except MissingError:
+                continue
+            gain = mean_gain_and_drop(found.gold, found.clusters)[0]
+            return gain if gain > 0 else None
+        return None
 
     @property
     def smallest(self) -> float | None:

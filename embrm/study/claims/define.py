@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+import numpy as np
+
 from embrm.errors import OptionError
 from embrm.study.claims._shipped import shipped
 from embrm.study.claims.case import CLEAN, FAIR, NOISY, Case, Channel, Under
@@ -130,6 +132,7 @@ class Claim:
             p=p,
             needed=decisive.needed if verdict == "inconclusive" else None,
             smallest=decisive.smallest,
+            freedom=sample.freedom if np.isfinite(sample.freedom) else None,
             negligible=verdict == "supported" and any(part.p_negligible <= 1 - LEVEL for part in parts),
         )
 

@@ -11,6 +11,7 @@ from embrm.study.claims.case import CHANNELS, CLEAN, NOISY
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, Scope, claim
 from embrm.study.claims.fits import missing
+from embrm.study.claims.halves import mean_gain_and_drop
 from embrm.study.claims.peaks import drop
 from embrm.study.claims.verdict import difference
 from embrm.study.metric import Metric
@@ -31,7 +32,8 @@ def falls(cells: Cells) -> Measured:
     """Drop of gold from the peak to the end of the standard head's curve."""
     curve = cells.curves(Of("mlp", cells.gold("mean")))
     fall = difference(f"drop of gold from its peak to {curve.end}", drop(cells, curve), smallest=cells.smallest)
-    return [fall], f"it had gained {cells.gain() or 0.0:.3g}; the proxy always rises and is no evidence"
+    gained = mean_gain_and_drop(curve.gold, curve.clusters)[0]
+    return [fall], f"it had gained {gained:.3g}; the proxy always rises and is no evidence"
 
 
 @claim(

@@ -4,7 +4,8 @@ An effect below them is too small to matter, and a claim about it is negligible 
 change of what the study asks, and needs its reason beside it.
 """
 
-GAIN = 0.1  # of gold: as a share of what the standard head gains from π_ref to its own peak; of drops likewise
+# Of gold, as a share of what the standard head gains from π_ref to its own peak (`Cells.gain`); of drops likewise.
+GAIN = 0.1
 ACCURACY = 0.01  # of pair accuracy
 AUROC = 0.05
 DROP = 0.05  # share of a curve's own gain whose loss still counts as none, in claims that gold "does not fall"

@@ -63,6 +63,14 @@ class Sample:
         return float(t.sf((value - middle) / (end - middle) * t.ppf((1 + LEVEL) / 2, self.freedom), self.freedom))
 
     @property
+    def error(self) -> float:
+        """Standard error: half of the 95 % interval, by the quantile of its law."""
+        from scipy.stats import t
+
+        low, high = self.interval
+        return float((high - low) / 2 / t.ppf((1 + LEVEL) / 2, self.freedom))
+
+    @property
     def detectable(self) -> float:
         """Return the smallest effect that a sample like this one finds with a probability of 80 %."""
         from scipy.stats import norm

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from embrm.study.claims.case import CHANNEL_NAMES, Channel
-from embrm.study.claims.verdict import ClaimVerdict, Finding
+from embrm.study.claims.verdict import ClaimVerdict, Finding, times
 
 # What a verdict on a defence comes to.
 HELPS: Mapping[ClaimVerdict, str] = {
@@ -73,7 +73,7 @@ def helps(finding: Finding) -> str:
     word = HELPS[finding.holm]
     if finding.holm == "supported" and finding.negligible:
         word = "helps, but negligibly"
-    more = f", needs × {finding.needed:.2g}" if finding.holm == "inconclusive" and finding.needed else ""
+    more = f", needs × {times(finding.needed)}" if finding.holm == "inconclusive" and finding.needed else ""
     return f"{word}{more}"
 
 
@@ -123,7 +123,7 @@ def _more(rows: Sequence[Finding]) -> str:
     needed = [row.needed for row in rows if row.holm == "inconclusive" and row.needed]
     if not needed:
         return ""
-    ends = dict.fromkeys(f"{end(needed):.2g}" for end in (min, max))
+    ends = dict.fromkeys(times(end(needed)) for end in (min, max))
     return f", needs × {'–'.join(ends)}"
 
 

@@ -13,6 +13,7 @@ from embrm.metrics.significance import holm_adjusted
 from embrm.study.claims.case import CHANNEL_NAMES, Channel
 from embrm.study.claims.sample import LEVEL, Sample
 
+MOST = np.log(1e4)  # times as much data; what needs more will not be decided
 TOST = 0.9  # level of the interval that two one-sided tests at 5 % look at
 ClaimVerdict: TypeAlias = Literal["supported", "contradicted", "negligible", "inconclusive", "not run"]
 
@@ -43,6 +44,7 @@ class Finding:
         channel: how a policy is optimised against the reward: "path", "bon" (best of n), or "".
         defence: what is compared with the standard head, in claims that compare several; "" in the others.
         smallest: the smallest effect of interest, in the units of the effect; None where none was stated.
+        freedom: degrees of freedom of the law of its tails; None of a normal one.
         negligible: whether a supported effect is shown to be smaller than that.
     """
 
@@ -66,6 +68,7 @@ class Finding:
     channel: Channel = ""
     defence: str = ""
     smallest: float | None = None
+    freedom: float | None = None
     negligible: bool = False
 
     @property
@@ -94,7 +97,7 @@ class Finding:
             return self.holm
         if self.verdict != "inconclusive":
             return f"inconclusive ({self.verdict} alone)"
-        more = "" if self.needed is None else f" (needs × {self.needed:.2g})"
+        more = "" if self.needed is None else f" (needs × {times(self.needed)})"
         return f"inconclusive{more}"
 
 
@@ -174,15 +177,32 @@ def _two_sided(p: float) -> float:
 def _needed(sample: Sample, smallest: float | None) -> float | None:
     """Return how many times as much data would decide a difference whose effect is the estimate; None if none would.
 
-    An interval shrinks with the root of the data. It excludes zero when its half width is below the effect; it lies
-    inside the smallest effect of interest when that of level 90 % is below what is left to there.
+    Either the interval excludes zero, or both one-sided tests say that it lies inside the smallest effect of interest.
     """
-    effect = abs(sample.estimate)
-    (low, high), (inner, outer) = sample.interval, sample.interval_at(TOST)
-    ways = [((high - low) / 2 / effect) ** 2] if effect > 0 else []
-    if smallest is not None and effect < smallest:
-        ways.append(((outer - inner) / 2 / (smallest - effect)) ** 2)
-    return max(min(ways), 1.0) if ways else None
+    effect, error = abs(sample.estimate), sample.error
+    ways = [_times(effect, error, sample.freedom, (1 - LEVEL) / 2)]
+    if smallest is not None:
+        ways.append(_times(smallest - effect, error, sample.freedom, (1 - TOST) / 2))
+    return min((way for way in ways if way is not None), default=None)
+
+
+def _times(effect: float, error: float, freedom: float, tail: float) -> float | None:
+    """Return how many times as much data makes an effect with that standard error significant, None if too many.
+
+    Errors shrink with the root of the data, and the quantile of Student's law by which they count shrinks as well.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import t
+
+    def short(log_times: float) -> float:
+        times = np.exp(log_times)
+        return float(t.isf(tail, freedom * times) * error - effect * np.sqrt(times))
+
+    if effect <= 0:
+        return None
+    if short(0.0) <= 0:
+        return 1.0
+    return float(np.exp(brentq(short, 0.0, MOST))) if short(MOST) < 0 else None
 
 
 def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.inf) -> Part:
@@ -208,9 +228,8 @@ def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.i
 
 def _needed_to_place(sample: Sample, below: float, above: float) -> float | None:
     """Return how many times as much data would decide whether a number is inside a margin; None if none would."""
-    low, high = sample.interval
     room = min(abs(sample.estimate - end) for end in (below, above))
-    return max(((high - low) / 2 / room) ** 2, 1.0) if room > 0 else None
+    return _times(room, sample.error, sample.freedom, (1 - LEVEL) / 2)
 
 
 def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
@@ -233,6 +252,11 @@ def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
     return "inconclusive", min(weakest.p_for, p_against, p_negligible), weakest
 
 
+def times(needed: float) -> str:
+    """Return how many times as much data in words: "1.4", "23", "over 100"."""
+    return "over 100" if needed > 100 else f"{needed:.0f}" if needed > 10 else f"{needed:.1f}"
+
+
 def holm(findings: Sequence[Finding]) -> list[Finding]:
     """Return findings with their verdicts after Holm's step-down correction over all of them.
 
@@ -249,12 +273,14 @@ def holm(findings: Sequence[Finding]) -> list[Finding]:
 
 def _undecided(found: Finding, count: int) -> Finding:
     """Return a finding that is inconclusive among so many, and how many times as much data would decide it."""
-    from scipy.stats import norm
+    from scipy.stats import t
 
     assert found.p is not None
-    wanted = norm.isf((1 - LEVEL) / count / 2)
-    needed = found.needed and found.needed * (wanted / norm.isf((1 - LEVEL) / 2)) ** 2
+    freedom, tail = (np.inf if found.freedom is None else found.freedom), (1 - LEVEL) / 2
     if found.verdict != "inconclusive":
-        needed = max((wanted / norm.isf(found.p / 2)) ** 2, 1.0)
-    more = f" About {needed:.2g} times as many topics and seeds would decide it among {count} rows." if needed else ""
-    return replace(found, holm="inconclusive", needed=needed, reason=found.reason + more)
+        ratio = t.isf(found.p / 2, freedom)
+    else:  # what makes it significant when alone
+        ratio = t.isf(tail, freedom * found.needed) / np.sqrt(found.needed) if found.needed else 0.0
+    needed = _times(float(ratio), 1.0, freedom, tail / count)
+    more = f"About {times(needed)} times as many topics and seeds would decide it among {count} rows." if needed else ""
+    return replace(found, holm="inconclusive", needed=needed, reason=f"{found.reason} {more}".rstrip())
