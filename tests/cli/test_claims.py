@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from click import Context
 
 from embrm.cli import embrm as group
-from embrm.study.claims import findings, names, read_expected
+from embrm.study.claims import differing, findings, names, read_expected
+from embrm.study.metric import Metric
 from embrm.study.results import Results
 from tests import simulated_claims as simulated
 
@@ -150,6 +152,19 @@ def test_the_workflow_s_commands_are_commands() -> None:
         values = command.make_context(name, list(args)).params  # refuses unknown options
     assert values["run"] == called[0][-1]
     assert (ROOT / values["expect"]).is_file()
+
+
+def test_the_workflow_s_controls_fail_where_nothing_is_hacked_and_where_too_much_is(tmp_path: Path) -> None:
+    expected = read_expected(ROOT / "examples" / "ci" / "expected.yaml")
+    hump, flat = (simulated.hump(2, loss) for loss in (0.6, 0.0))
+    for biased, fair, failing in ((hump, flat, set()), (flat, flat, {"biased"}), (hump, hump, {"fair"})):
+        gold = {
+            ("mlp", Metric("path", "mean"), ("biased", 0.0)): biased,
+            ("mlp", Metric("path", "mean"), simulated.FAIR): fair,
+        }
+        results = simulated.results(simulated.in_both_channels(gold), rng=np.random.default_rng(0))
+        lines = differing(findings(results, draws=400), expected)
+        assert {line.split("/")[2] for line in lines} == failing
 
 
 def test_the_workflow_expects_verdicts_of_claims() -> None:

@@ -224,7 +224,7 @@ def test_costs_add_up(simulated: Results) -> None:
 
 
 def test_the_winner_of_tuning_is_the_likeliest_trial(simulated: Results) -> None:
-    assert {tuple(row[3:]) for row in tables.tuning_table(simulated).rows} == {("4", "learning_rate = 0.03")}
+    assert {tuple(row[4:]) for row in tables.tuning_table(simulated).rows} == {("4", "learning_rate = 0.03")}
 
 
 def test_claims_keep_their_order_and_verdicts() -> None:
