@@ -136,7 +136,7 @@ def test_a_kind_of_data_set_comes_from_another_package(
 
     monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
     install("stranger_lamps", DATA, "[embrm.datasets]\nlamps = stranger_lamps:Lamps\n")
-    assert registry.names() == ["files", "lamps", "language_model", "pool", "world"]
+    assert registry.names() == ["fast", "files", "lamps", "language_model", "pool", "world"]
     assert registry.describe("lamps") == "Pools of lamps."
     file = write_pool(tmp_path / "lamps.jsonl")
     asked = f"datasets.0={{name: mine, kind: lamps, pool: unused, embedder: hashing, options: {{file: {file}}}}}"
