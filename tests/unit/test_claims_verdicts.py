@@ -264,6 +264,18 @@ def test_too_few_prompts_are_missing_prompts() -> None:
         cells(rows({})).mean(np.ones((3, 4)), np.zeros(3, dtype=int))
 
 
+def test_clusters_are_those_that_the_controls_name() -> None:
+    fits = rows({("a", 500, 0): {X: np.ones(4), Metric("path", "x"): np.ones(4), Metric("accuracy", "in"): np.ones(4)}})
+    named = {Metric("clusters", "pool"): np.array([1.0, 1.0, 0.0, 0.0]), Metric("clusters", "in"): np.array([2.0] * 4)}
+    here = cells(replace(fits, rows=[*fits.rows, Row(Cell("control", "world", "oracle"), "", arrays=named)]))
+    np.testing.assert_array_equal(here.clusters(X), [1, 1, 0, 0])
+    np.testing.assert_array_equal(here.clusters(Metric("accuracy", "in")), [2, 2, 2, 2])
+    np.testing.assert_array_equal(here.clusters(Metric("path", "x")), [0, 1, 2, 3])  # each its own, where none is named
+    assert here.mean(np.array([[0.0], [0.0], [1.0], [1.0]]), here.clusters(X)).clusters == 2
+    with pytest.raises(MissingError, match="world has no 'bon.y'"):
+        here.clusters(Metric("bon", "y"))
+
+
 def test_peaks_are_found_where_they_were_planted() -> None:
     here = cells(rows({}))
     gold = np.array([0.0, 1.0, 3.0, 2.0])[None, None, None] + np.zeros((6, 4, 1, 1))
