@@ -272,7 +272,7 @@ def test_clusters_are_those_that_the_controls_name() -> None:
     np.testing.assert_array_equal(here.clusters(Metric("accuracy", "in")), [2, 2, 2, 2])
     np.testing.assert_array_equal(here.clusters(Metric("path", "x")), [0, 1, 2, 3])  # each its own, where none is named
     assert here.mean(np.array([[0.0], [0.0], [1.0], [1.0]]), here.clusters(X)).clusters == 2
-    with pytest.raises(MissingError, match="world has no 'bon.y'"):
+    with pytest.raises(MissingError, match=r"world has no 'bon\.y'"):
         here.clusters(Metric("bon", "y"))
 
 
