@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from embrm.core.files import write_bytes
 from embrm.study import claims
-from embrm.study.claims import Finding
+from embrm.study.claims import DefenceMatrix, Finding
 from embrm.study.results import Results
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -32,10 +32,10 @@ def main() -> None:
     args = parser.parse_args()
     of_dataset: dict[str, list[Finding]] = {}
     for run in args.runs:
+        of_run: defaultdict[str, list[Finding]] = defaultdict(list)
         for finding in claims.findings(Results.load(run)):
-            if finding.id == claims.names()[0]:
-                of_dataset[finding.dataset] = []
-            of_dataset[finding.dataset].append(finding)
+            of_run[finding.dataset].append(finding)
+        of_dataset |= of_run
     text = args.readme.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -46,29 +46,51 @@ def main() -> None:
 
 
 def section(dataset: str, found: Sequence[Finding]) -> str:
-    """Return a data set's table, and below it what each verdict rests on."""
-    counts = Counter(finding.verdict for finding in found)
+    """Return what helps on a data set, a line for each claim, and folded all rows with what they rest on."""
+    counts = Counter(finding.holm for finding in found)
+    decided = sum(finding.decided for finding in found)
     tally = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
-    head = "| | claim | source | effect, 95 % | minimum detectable effect | n × seeds | verdict | after Holm |"
-    rows = [head, "|---" * 8 + "|", *map(row, found)]
-    reasons = [f"- **{finding.id}** {finding.verdict}. {finding.reason}" for finding in found]
-    folded = ["<details><summary>What each verdict rests on</summary>", "", *reasons, "", "</details>"]
-    return "\n".join([f"**{dataset}**: {tally}.", "", *rows, "", *folded])
+    parts = [f"**{dataset}**: of {len(found)} rows {decided} are decided ({tally})."]
+    parts += [matrix(one) for one in claims.matrices(found)]
+    lines = [
+        [s.first.id, s.first.claim, s.verdict, s.cases, "; ".join(dict.fromkeys(row.source for row in s.rows))]
+        for s in claims.summaries(found)
+    ]
+    parts.append(table(["", "claim", "after Holm", "where", "source"], lines))
+    head = ["", "where", "effect, 95 %", "smallest of interest", "detectable", "n × seeds", "alone", "after Holm"]
+    reasons = "\n".join(f"- **{f.id}** {f.where}: {f.word}. {f.reason}" for f in found)
+    parts += ["<details><summary>Every row, and what it rests on</summary>", table(head, map(row, found))]
+    return "\n\n".join([*parts, reasons, "</details>"])
 
 
-def row(finding: Finding) -> str:
-    """Return a claim's line of the table."""
+def matrix(one: DefenceMatrix) -> str:
+    """Return what each defence does under each mechanism."""
+    lines = [
+        [defence, *(claims.effect_on_gold(f) if (f := one.findings.get((defence, m))) else "–" for m in one.mechanisms)]
+        for defence in one.defences
+    ]
+    title = f"*{one.title}*: gold of each defence minus the standard head's, in units of that one's gain."
+    return f"{title}\n\n{table(['', *one.mechanisms], lines)}"
+
+
+def row(finding: Finding) -> list[str]:
+    """Return a finding's line of the table of all rows."""
     numbers = ["–", "–", "–", "–"]
     if finding.effect is not None and finding.low is not None and finding.high is not None:
         numbers = [
             f"{finding.effect:.3g} [{finding.low:.3g}, {finding.high:.3g}]",
+            "–" if finding.smallest is None else f"{finding.smallest:.2g}",
             f"{finding.detectable:.2g}",
             f"{finding.n} × {finding.seeds}",
-            finding.holm,
         ]
-    cells = [finding.id, finding.claim, finding.source, *numbers[:3], finding.verdict, numbers[3]]
-    escaped = [cell.replace("|", "\\|") for cell in cells]
-    return f"| {' | '.join(escaped)} |"
+    return [finding.id, finding.where, *numbers, finding.verdict, finding.word]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    escaped = [[cell.replace("|", "\\|") for cell in cells] for cells in rows]
+    lines = [list(head), ["---"] * len(head), *escaped]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 if __name__ == "__main__":

@@ -226,9 +226,17 @@ def findings() -> list[Finding]:
             claim = "A standard reward model over-optimises: gold falls from its peak while the proxy rises"
             interval = (effect, low, high)
             about = (f"C{i}", claim, "Gao et al. 2210.10760", dataset, *interval, 24, 3, verdict, f"Drop: {HOSTILE}.")
-            found.append(Finding(*about, detectable=0.2, p=0.01, holm=verdict if i == 2 else "inconclusive"))
+            shown = verdict if i < 3 else "inconclusive"
+            place: dict[str, Any] = {"mechanism": "biased", "channel": "path", "smallest": 0.2}
+            found.append(Finding(*about, detectable=0.2, p=0.01, holm=shown, needed=1.5, **place))
+            if i == 1:  # a standard reward that is hacked, and undecided in the other channel
+                place["channel"] = "bon"
+                found.append(Finding(*about, detectable=0.2, p=0.04, holm="inconclusive", needed=2.5, **place))
         absent = (None, None, None, 0, 0)
         why = "Not run: no second embedder."
+        defence: dict[str, Any] = {"mechanism": "biased", "channel": "path", "defence": "bottleneck", "smallest": 0.1}
+        helped = ("C21", "A defence helps", "us", dataset, 0.5, 0.3, 0.7, 24, 3)
+        found.append(Finding(*helped, "supported", f"Gold: {HOSTILE}.", p=0.001, holm="supported", **defence))
         found.append(Finding("C15", "Diverse ensembles beat others", "Eisenstein", dataset, *absent, "not run", why))
     return found
 

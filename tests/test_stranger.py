@@ -174,8 +174,10 @@ from embrm.study.claims import Cells, Measured, Metric, Of, claim, difference
     setting="The pools are small.",
 )
 def gains(cells: Cells) -> Measured:
-    (gold,) = cells.gather(Of("centroid", Metric("bon", "mean")))
-    return [difference("gold of the best of all minus that of one", cells.mean(gold[..., -1] - gold[..., 0]))], ""
+    mean = Metric("bon", "mean")
+    (gold,) = cells.gather(Of("centroid", mean))
+    more = cells.mean(gold[..., -1] - gold[..., 0], cells.clusters(mean))
+    return [difference("gold of the best of all minus that of one", more)], ""
 '''
 
 MODULES = {"head": HEAD, "rule": RULE, "detector": DETECTOR, "embedder": EMBEDDER, "claims": CLAIM}

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from click import Context
 
 from embrm.cli import embrm as group
-from embrm.study.claims import names, read_expected
+from embrm.study.claims import differing, findings, names, read_expected
+from embrm.study.metric import Metric
+from embrm.study.results import Results
 from tests import simulated_claims as simulated
 
 Embrm = Callable[..., Any]
@@ -31,24 +34,47 @@ def test_every_claim_has_a_line(embrm: Embrm, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     result = embrm("claims", str(folder))
     assert result.code == 0
-    lines = {line.split()[0]: line for line in result.out.splitlines()[1:]}
-    assert list(lines) == [f"C{i}" for i in range(1, 20)]
-    assert lines["C15"].split()[-2:] == ["supported", "supported"]
-    assert "not run" in lines["C1"]
+    lines = {name: line for line in result.out.splitlines()[1:] for name in names() if f" {name} " in line}
+    assert list(lines) == [name for name in names() if name != "C21"]  # nothing that a matrix could show
+    assert lines["C15"].split()[0] == "supported"
+    assert lines["C15"].endswith("supported: biased (path, best of n)")
+    assert lines["C4"].startswith("not run")
     assert sorted(folder.rglob("*")) == before
+
+
+def test_what_helps_comes_first(embrm: Embrm, tmp_path: Path) -> None:
+    folder = simulated.write_study(simulated.trial("C21", holds=True, number=0), tmp_path / "run")
+    first, heading, *lines = embrm("claims", str(folder)).out.splitlines()
+    assert first == "world, path: gold of each defence minus the standard head's, in units of that one's gain"
+    assert heading.split() == ["biased"]
+    assert [line.split("  ")[0] for line in lines[:7]] == [
+        *("worst case", "uncertainty weighting", "bottleneck", "latent penalty"),
+        *("weight averaging", "Laplace", "BRME's mixture"),
+    ]
+    assert all("+0." in line and "helps" in line for line in lines[:7])
+    assert lines[8].startswith("world, best of n: ")
+
+
+def test_rows_are_unfolded_when_asked_for(embrm: Embrm, folder: Path) -> None:
+    lines = [line for line in embrm("claims", str(folder), "--rows").out.splitlines() if " C15 " in line]
+    assert [line.split()[0] for line in lines] == ["supported", "supported"]
+    assert "biased (path)" in lines[0]
+    assert f"{simulated.POOL_PROMPTS} × 5" in lines[1]
 
 
 def test_reasons_are_printed_when_asked_for(embrm: Embrm, folder: Path) -> None:
     result = embrm("claims", str(folder), "--reasons")
-    assert "world/C1: Not run: world has no head titled 'mlp'." in result.out
-    assert "world/C15: gold at 2 nats across embedders minus across seeds" in result.out
+    assert "world/C4/biased/path: Not run: world has no head titled 'inform'." in result.out
+    assert "world/C21/biased/path/worst case: Not run: world has no head titled 'mlp x5'." in result.out
+    assert "world/C15/biased/path: gold at 2 nats across embedders minus across seeds" in result.out
 
 
 def test_programs_get_whole_findings(embrm: Embrm, folder: Path) -> None:
-    found = {f["id"]: f for f in embrm("claims", str(folder), "--json").json["findings"]}
-    assert found["C15"]["low"] > 0
-    assert found["C15"]["n"] == simulated.PATH_PROMPTS
-    assert found["C1"]["effect"] is None
+    found = {(f["id"], f["channel"]): f for f in embrm("claims", str(folder), "--json").json["findings"]}
+    assert found["C15", "path"]["low"] > 0
+    assert found["C15", "path"]["n"] == simulated.PATH_PROMPTS
+    assert found["C15", "bon"]["mechanism"] == "biased"
+    assert found["C4", "path"]["effect"] is None
 
 
 def test_what_was_recorded_is_what_is_expected(embrm: Embrm, folder: Path, tmp_path: Path) -> None:
@@ -62,10 +88,10 @@ def test_a_verdict_that_differs_fails_and_is_named(embrm: Embrm, folder: Path, t
     expected.write_text("C15: contradicted\n", encoding="utf-8")
     result = embrm("claims", str(folder), "--expect", str(expected))
     assert result.code == 1
-    assert "differs: world/C15 is supported, expected was contradicted" in result.err
+    assert "differs: world/C15/biased/path is supported, expected was contradicted" in result.err
     result = embrm("claims", str(folder), "--expect", str(expected), "--json")
     assert result.code == 1
-    assert len(result.json["differing"]) == 1
+    assert len(result.json["differing"]) == 2
 
 
 def test_a_claim_that_is_none_is_refused(embrm: Embrm, folder: Path, tmp_path: Path) -> None:
@@ -74,6 +100,18 @@ def test_a_claim_that_is_none_is_refused(embrm: Embrm, folder: Path, tmp_path: P
     result = embrm("claims", str(folder), "--expect", str(expected))
     assert result.code == 1
     assert "'C51', which is no claim of this run. Did you mean" in result.err
+
+
+def test_a_workflow_gets_annotations(embrm: Embrm, folder: Path, tmp_path: Path) -> None:
+    expected = tmp_path / "expected.yaml"
+    expected.write_text("C15/path: not supported\n", encoding="utf-8")
+    result = embrm("claims", str(folder), "--expect", str(expected), "--output-format", "github")
+    assert result.code == 1
+    (line,) = [line for line in result.err.splitlines() if line.startswith("::")]
+    assert line.startswith(
+        "::error title=world/C15/biased/path::world/C15/biased/path is supported, expected was contra"
+    )
+    assert "25 %25 flips" in line  # a bare per cent sign would begin an escape
 
 
 def test_a_folder_without_a_study_is_refused(embrm: Embrm, tmp_path: Path) -> None:
@@ -86,13 +124,16 @@ def test_the_table_goes_between_the_marks(folder: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- claims -->\nstale\n<!-- /claims -->\nafter\n", encoding="utf-8")
     command = [sys.executable, str(ROOT / "benchmarks" / "claims.py"), str(folder), "--readme", str(readme)]
+    found = findings(Results.load(folder))
+    decided = sum(finding.holm not in ("inconclusive", "not run") for finding in found)
     for _ in range(2):  # a second time changes nothing
         subprocess.run(command, check=True)
         text = readme.read_text(encoding="utf-8")
-        assert text.startswith("before\n<!-- claims -->\n**world**: 17 not run, 2 supported.\n")
+        assert text.startswith(f"before\n<!-- claims -->\n**world**: of {len(found)} rows {decided} are decided (")
         assert text.endswith("<!-- /claims -->\nafter\n")
         assert "stale" not in text
-        assert len([line for line in text.splitlines() if line.startswith("| C")]) == 19
+        assert len([line for line in text.splitlines() if line.startswith("| C")]) == 20 + len(found)
+        assert "| C15 | An ensemble across embedders beats one of equal size across seeds | supported |" in text
         assert "| 20 × 5 | supported | supported |" in text
     readme.write_text("no marks", encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -113,5 +154,18 @@ def test_the_workflow_s_commands_are_commands() -> None:
     assert (ROOT / values["expect"]).is_file()
 
 
+def test_the_workflow_s_controls_fail_where_nothing_is_hacked_and_where_too_much_is(tmp_path: Path) -> None:
+    expected = read_expected(ROOT / "examples" / "ci" / "expected.yaml")
+    hump, flat = (simulated.hump(2, loss) for loss in (0.6, 0.0))
+    for biased, fair, failing in ((hump, flat, set()), (flat, flat, {"biased"}), (hump, hump, {"fair"})):
+        gold = {
+            ("mlp", Metric("path", "mean"), ("biased", 0.0)): biased,
+            ("mlp", Metric("path", "mean"), simulated.FAIR): fair,
+        }
+        results = simulated.results(simulated.in_both_channels(gold), rng=np.random.default_rng(0))
+        lines = differing(findings(results, draws=400), expected)
+        assert {line.split("/")[2] for line in lines} == failing
+
+
 def test_the_workflow_expects_verdicts_of_claims() -> None:
-    assert set(read_expected(ROOT / "examples" / "ci" / "expected.yaml")) <= set(names())
+    assert {name.split("/")[0] for name in read_expected(ROOT / "examples" / "ci" / "expected.yaml")} <= set(names())

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from embrm.core.arrays import Array, IntArray
 from embrm.errors import DataError, OptionError
@@ -113,10 +114,17 @@ def test_an_effect_of_twice_the_detectable_size_is_found() -> None:
 def test_needed_data_decide() -> None:
     part = difference("x", drawn(0.15, sd=1.0, seed=3), smallest=None)
     assert part.verdict == "inconclusive"
-    low, high = part.sample.interval
-    assert part.needed == pytest.approx(((high - low) / 2 / part.sample.estimate) ** 2)
+    assert part.needed is not None
+    error, freedom = part.sample.error, part.sample.freedom
+    # With so many times the data the estimate is at the quantile of Student's law, whose freedom has grown as well.
+    assert abs(part.sample.estimate) / error * np.sqrt(part.needed) == pytest.approx(
+        stats.t.isf(0.025, freedom * part.needed)
+    )
     flat = difference("x", drawn(0.0, sd=1.0, seed=3), smallest=0.3)
-    assert flat.needed is None or flat.needed >= 1
+    room = (0.3 - abs(flat.sample.estimate)) / flat.sample.error
+    assert flat.verdict == "inconclusive"
+    assert flat.needed is not None
+    assert flat.needed <= (stats.t.isf(0.05, flat.sample.freedom) / room) ** 2
 
 
 def test_margins_are_above_zero() -> None:

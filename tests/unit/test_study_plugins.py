@@ -27,8 +27,8 @@ from embrm.study.claims import Cells, Measured, Metric, Of, claim, difference
 
 @claim("mlp-gains", "A standard head gains gold", source="a package", heads=["mlp"], setting="None.")
 def gains(cells: Cells) -> Measured:
-    kl, gold = cells.endpoints(Of("mlp", Metric("path", "mean")))
-    return [difference(f"gain at {kl:g} nats", cells.mean(gold[..., 0]))], ""
+    ends = cells.endpoints(Of("mlp", Metric("path", "mean")))
+    return [difference(f"gain {ends.at}", cells.mean(ends.gold[..., 0], ends.clusters))], ""
 """
 TAKEN = GOOD.replace('"mlp-gains"', '"C1"')
 DATA = '''
@@ -79,7 +79,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 @pytest.mark.parametrize("value", ["stranger_good", "stranger_good:gains"])
 def test_claims_of_other_packages_come_after_one_s_own(install: Install, value: str) -> None:
     install("stranger_good", GOOD, f"[embrm.claims]\ngains = {value}\n")
-    assert claims.names() == [*(f"C{i}" for i in range(1, 20)), "mlp-gains"]
+    assert claims.names() == [*(f"C{i}" for i in range(1, 22)), "mlp-gains"]
     assert claims.describe("mlp-gains") == "A standard head gains gold"
     assert claims.heads_of("mlp-gains") == {"mlp"}
     truth = {("mlp", Metric("path", "mean"), simulated.HEAVY): simulated.rising(2)}
@@ -88,7 +88,7 @@ def test_claims_of_other_packages_come_after_one_s_own(install: Install, value: 
     assert list(found) == claims.names()
     assert found["mlp-gains"].verdict == "supported"
     assert found["mlp-gains"].reason.startswith("gain at 2 nats ")
-    assert claims.differing(list(found.values()), {"mlp-gains": "supported"}) == []
+    assert claims.differing(list(found.values()), {"mlp-gains": frozenset({"supported"})}) == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_faulty_package_is_named_and_the_rest_works(install: Install, source: 
     install("stranger_bad", source, "[embrm.claims]\nbad = stranger_bad\n")
     install("stranger_good", GOOD, "[embrm.claims]\ngains = stranger_good\n")
     with pytest.warns(UserWarning, match=rf"^package 'stranger_bad' 1.2: .*{message}"):
-        assert claims.names() == [*(f"C{i}" for i in range(1, 20)), "mlp-gains"]
+        assert claims.names() == [*(f"C{i}" for i in range(1, 22)), "mlp-gains"]
     found = claims.findings(Results(simulated.config(), []))
     assert {f.id: f.claim for f in found}["C1"].startswith("A standard reward model over-optimises")
 
@@ -136,7 +136,7 @@ def test_a_kind_of_data_set_comes_from_another_package(
 
     monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
     install("stranger_lamps", DATA, "[embrm.datasets]\nlamps = stranger_lamps:Lamps\n")
-    assert registry.names() == ["files", "lamps", "language_model", "pool", "world"]
+    assert registry.names() == ["fast", "files", "lamps", "language_model", "pool", "world"]
     assert registry.describe("lamps") == "Pools of lamps."
     file = write_pool(tmp_path / "lamps.jsonl")
     asked = f"datasets.0={{name: mine, kind: lamps, pool: unused, embedder: hashing, options: {{file: {file}}}}}"

@@ -18,7 +18,7 @@ from embrm.report.study import claims, curves, detection, settings, tables, traj
 from embrm.report.study.page import page
 from embrm.study.claims import ClaimVerdict
 from embrm.study.metric import Metric
-from embrm.study.results import Results, Row, validation
+from embrm.study.results import Results, Row
 from tests.simulated_study import HOSTILE, config, findings, gold, results
 
 HARD = settings.TableSetting("world", 4000, "biased", 0.25)
@@ -94,14 +94,13 @@ def test_figures_are_written_for_every_data_set_and_run(report: Path) -> None:
     assert all((report.parent / "figures" / name).read_text(encoding="utf-8").startswith("<svg") for name in names)
 
 
-def test_a_line_is_the_gain_on_the_prompts_that_nothing_was_chosen_on(simulated: Results) -> None:
+def test_a_line_is_the_gain_on_all_prompts(simulated: Results) -> None:
     found = {(line.head, line.rule): line for line in curves.lines(simulated, HARD, "bon")}
     stack = simulated.stack(
         Metric("bon", "worst_case"), head="inform", dataset="world", pairs=4000, mechanism="biased", flips=0.25
     )
     assert stack is not None
-    held = stack[~validation(len(stack))]
-    apart = bootstrap(held - held[..., :1], seed=0, draws=curves.DRAWS, two_way=True)
+    apart = bootstrap(stack - stack[..., :1], seed=0, draws=curves.DRAWS, two_way=True)
     line = found["inform", "worst_case"].gold
     for name in ("estimate", "low", "high"):  # resamples that lines share are those that one has alone
         np.testing.assert_allclose(getattr(line, name), getattr(apart, name), atol=1e-12)
@@ -179,14 +178,29 @@ def test_an_alarm_leads_by_the_nats_from_it_to_the_fall(simulated: Results) -> N
     table = detection.alarms_table(replace(simulated, rows=[tested]), HARD)
     assert list(table.rows[0]) == [
         *("mlp", "mmd", "latent", "p ≤ 0.05", settings.share(0), settings.share(1)),
-        *("1 of 1", "1.00"),
+        *("1 of 1", "1.00", "1 of 1", "", ""),
     ]
     jumping = watched([0, 0.1, 0.2, 0.3, 0.4, 9], path, None)  # a jump after the fall: too late
     table = detection.alarms_table(replace(simulated, rows=[jumping]), HARD)
-    assert list(table.rows[0])[3:] == ["a jump", "", "", "0 of 1", "−0.50"]
+    assert list(table.rows[0])[3:8] == ["a jump", "", "", "0 of 1", "−0.50"]
     still = watched([0, 0.1, 0.2, 0.3], [0.0, 1.0, 2.0, 3.0], None)
     table = detection.alarms_table(replace(simulated, rows=[still]), HARD)
-    assert list(table.rows[0])[6:] == ["gold does not fall", ""]
+    assert list(table.rows[0])[6:] == ["gold does not fall", "", "", "", ""]
+
+
+def test_alarms_stand_beside_false_ones_among_fair_annotators(simulated: Results) -> None:
+    path, steady = [0.0, 1.0, 2.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    moved, still = [0.9, 0.3, 0.04, 0.01, 0.01, 0.01], [0.9, 0.3, 0.4, 0.3, 0.5, 0.6]
+
+    def runs(p: list[float], gold: list[float], mechanism: str, count: int) -> list[Row]:
+        row = watched([0, 1, 2, 3, 4, 5], gold, p)
+        cells = [replace(row.cell, mechanism=mechanism, flips=0.0, seed=seed) for seed in range(count)]
+        return [replace(row, cell=cell) for cell in cells]
+
+    hacked, setting = runs(moved, path, "biased", 5), replace(HARD, flips=0.0)
+    for p, false, word in ((still, "0 of 5", "detects hacking"), (moved, "5 of 5", "detects shift, not hacking")):
+        table = detection.alarms_table(replace(simulated, rows=[*hacked, *runs(p, steady, "fair", 5)]), setting)
+        assert list(table.rows[0])[8:] == ["5 of 5", false, word]
 
 
 def test_auroc_leaves_out_prompts_without_a_hacked_text(simulated: Results) -> None:
@@ -215,15 +229,36 @@ def test_the_winner_of_tuning_is_the_likeliest_trial(simulated: Results) -> None
 
 def test_claims_keep_their_order_and_verdicts() -> None:
     shown = claims.claims(findings())
-    assert [(c.finding.verdict, c.sign) for c in shown[:4]] == [
-        *(("supported", "✓"), ("contradicted", "✗"), ("inconclusive", "?"), ("not run", "–")),
+    assert [(c.summary.first.id, c.summary.verdict, c.sign) for c in shown[:4]] == [
+        *(("C1", "mixed", "±"), ("C2", "contradicted", "✗"), ("C3", "inconclusive", "?"), ("C15", "not run", "–")),
     ]
-    assert shown[0].effect == "0.90 [0.60, 1.20]"
-    assert shown[2].effect == "0.010 [−0.020, 0.040]"
-    assert (shown[3].effect, shown[3].n, shown[3].holm, shown[3].bar) == ("", "", "", None)
-    low, effect, high, zero = shown[1].bar or (0, 0, 0, 0)
-    assert 4 == low < effect < high < zero == 96  # all of the interval is on the wrong side
-    assert [n for _, _, n in claims.tally(findings())] == [2, 2, 0, 2, 2]
+    assert shown[0].summary.cases == "supported: biased (path); inconclusive: biased (best of n), needs × 2.5"
+    assert [row.effect for row in shown[0].rows] == ["0.90 [0.60, 1.20]"] * 2
+    (small,), (absent,) = shown[2].rows, shown[3].rows
+    assert small.effect == "0.010 [−0.020, 0.040]"
+    assert (absent.effect, absent.n, absent.bar) == ("", "", None)
+    assert [n for _, _, n in claims.tally(findings())] == [4, 2, 0, 4, 2]
+
+
+def test_effects_stand_on_one_axis_of_multiples_of_the_smallest_of_interest() -> None:
+    (row,) = claims.claims(findings())[1].rows  # −0.4 [−0.7, −0.1] where 0.2 is of interest
+    assert row.bar == (claims.place(-3.5), claims.place(-2.0), claims.place(-0.5))
+    marks = [at for at, _ in claims.ticks()]
+    assert marks == sorted(marks)
+    assert (marks[0], claims.place(0.0), marks[-1]) == (0.0, 50.0, 100.0)
+    assert claims.place(1e9) == 100.0  # what is beyond the axis stands at its end
+    assert claims.place(-1.0) == pytest.approx(100 - claims.place(1.0))
+
+
+def test_the_matrix_has_a_cell_for_each_defence_and_mechanism(report: Path) -> None:
+    one, other = claims.matrix_tables(findings())
+    assert (one.matrix.title, other.matrix.title) == ("world, path", "answers, path")
+    ((defence, (cell,)),) = one.rows
+    assert cell is not None
+    assert (defence, cell.sign, cell.effect) == ("bottleneck", "✓", "0.50 [0.30, 0.70]")
+    text = report.read_text(encoding="utf-8")
+    assert text.index("Which defence helps against which hack") < text.index("What published claims come to")
+    assert "</span> helps</b>" in text
 
 
 def test_every_verdict_has_a_sign_and_a_style() -> None:
@@ -233,16 +268,22 @@ def test_every_verdict_has_a_sign_and_a_style() -> None:
         assert f".{verdict.replace(' ', '-')} {{ --v:" in style
 
 
-def test_the_answer_counts_the_heads_that_lose_gold(simulated: Results) -> None:
-    said = claims.answer(simulated, findings())
-    assert said.startswith("Yes: on world, 4\u202f000 pairs, biased, 25\u202f% of labels flipped, ")
-    assert "most of all mlp" in said
-    assert said.endswith("of 8 verdicts on published claims: 2 supported, 2 contradicted, 2 inconclusive, 2 not run.")
-    clean = replace(
-        simulated, rows=[row for row in simulated.rows if row.cell.mechanism == "fair" and row.cell.flips == 0]
+def test_the_answer_is_what_the_verdicts_say() -> None:
+    assert claims.answer(findings()) == (
+        "Yes: on world a policy optimised against the standard reward loses gold that it had gained under biased (path)"
+        "; is left undecided by too little data under biased (best of n). Of the defences tried, under biased "
+        "bottleneck helps. After Holm's correction 6 of 10 verdicts are decided."
     )
-    assert claims.answer(clean, []).startswith("Not as far as this study reaches: on world")
-    assert claims.answer(replace(simulated, rows=[]), []) == "No head was fitted, so nothing can be said."
+    little = [replace(f, holm="inconclusive") for f in findings() if f.id == "C1"]
+    said = claims.answer(little)
+    assert said.startswith("Not shown: on world a policy")
+    assert "is left undecided by too little data under biased (path, best of n)." in said
+    assert claims.answer([f for f in findings() if f.id == "C15"]) == (
+        "No claim could be examined, so nothing can be said."
+    )
+    assert claims.answer([f for f in findings() if f.id == "C2"]).startswith(
+        "Whether a standard reward is hacked was not"
+    )
 
 
 def test_long_runs_are_thinned_evenly(simulated: Results) -> None:

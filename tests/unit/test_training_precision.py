@@ -51,7 +51,7 @@ def test_the_rounded_layer_and_its_gradients_are_those_of_the_rounded_numbers() 
     rng = torch.Generator().manual_seed(0)
     x, weight, bias, gradient = (torch.randn(s, generator=rng) for s in ((2, 9, 5), (2, 5, 3), (2, 3), (2, 9, 3)))
     weight.requires_grad_(), bias.requires_grad_()
-    out = precision.RoundedAffine.apply(x.bfloat16(), weight, bias)
+    out = precision.RoundedAffine.apply(x.bfloat16(), weight, bias)  # type: ignore[no-untyped-call]
     rounded = [t.detach().bfloat16().double() for t in (x, weight, gradient)]
     expected = torch.bmm(rounded[0], rounded[1]) + bias.detach().double()[:, None]
     np.testing.assert_allclose(out.detach().numpy(), expected.numpy(), atol=2**-8 * 4)

@@ -1,4 +1,4 @@
-"""Verdicts on claims, as a table of the page and as its first sentence."""
+"""Verdicts as the page shows them: its first sentence, the matrix of defences, and a row for each claim."""
 
 from __future__ import annotations
 
@@ -6,30 +6,25 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from embrm.bestofn.scaling_law import peak
-from embrm.report.study.curves import DRAWS, held_out
-from embrm.report.study.settings import count, hardest, number, settings, within
-from embrm.study.metric import Metric
-from embrm.study.results import Results
-
-if TYPE_CHECKING:
-    from embrm.study.claims import Finding
+from embrm.report.study.settings import count, number
+from embrm.study.claims import ClaimSummary, DefenceMatrix, Finding, matrices, places, summaries
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "negligible": "≈", "inconclusive": "?", "not run": "–"}
+HACKED = "C1"  # the claim that a standard reward is hacked
+TICKS = (-30, -10, -3, -1, 0, 1, 3, 10, 30)  # multiples of the smallest effect of interest
 
 
 @dataclass(frozen=True)
-class ClaimRow:
+class FindingRow:
     """A finding as the page shows it: every field a text, or the place of a mark in its bar in percent.
 
     Attributes:
         finding: what was found.
-        kind: its verdict as a style's name.
-        sign: of the verdict.
-        effect, n, detectable, holm: as the table writes them.
-        bar: percentages of (low, effect, high, zero) on a scale of the row's own, or None.
+        kind: its verdict after Holm's correction as a style's name.
+        sign: of that verdict.
+        effect, n, detectable: as the table writes them.
+        bar: percentages of (low, effect, high) on the axis that all findings share, or None.
     """
 
     finding: Finding
@@ -38,71 +33,143 @@ class ClaimRow:
     effect: str
     n: str
     detectable: str
-    holm: str
-    bar: tuple[float, float, float, float] | None
+    bar: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim as the page shows it.
+
+    Attributes:
+        summary: what was found in every case.
+        kind, sign: of the verdict that all cases share, or of a mixed one.
+        rows: the cases.
+    """
+
+    summary: ClaimSummary
+    kind: str
+    sign: str
+    rows: Sequence[FindingRow]
+
+
+@dataclass(frozen=True)
+class MatrixTable:
+    """A matrix of defences as the page shows it.
+
+    Attributes:
+        matrix: what was found.
+        rows: (defence, one finding for each mechanism, None where it was not examined).
+    """
+
+    matrix: DefenceMatrix
+    rows: Sequence[tuple[str, Sequence[FindingRow | None]]]
 
 
 def claims(findings: Sequence[Finding]) -> list[ClaimRow]:
-    """Return the findings as the page shows them, in their order."""
-    return [_claim(finding) for finding in findings]
+    """Return a row for each claim on each data set, in the order of the findings."""
+    rows = []
+    for summary in summaries(findings):
+        mixed = summary.verdict == "mixed"
+        first = shown(summary.first)
+        kind, sign = ("mixed", "±") if mixed else (first.kind, first.sign)
+        rows.append(ClaimRow(summary, kind, sign, [shown(row) for row in summary.rows]))
+    return rows
 
 
-def _claim(found: Finding) -> ClaimRow:
+def matrix_tables(findings: Sequence[Finding]) -> list[MatrixTable]:
+    """Return the matrices defence × mechanism."""
+    tables = []
+    for matrix in matrices(findings):
+        cells = {place: shown(finding) for place, finding in matrix.findings.items()}
+        rows = [(d, [cells.get((d, mechanism)) for mechanism in matrix.mechanisms]) for d in matrix.defences]
+        tables.append(MatrixTable(matrix, rows))
+    return tables
+
+
+def shown(found: Finding) -> FindingRow:
+    """Return a finding as the page shows it."""
     ends = (found.low, found.effect, found.high)
     known = [x for x in ends if x is not None and math.isfinite(x)]
-    whole = len(known) == len(ends)
     digits = 2 if max(map(abs, known), default=1.0) >= 0.1 else 3
     low, effect, high = (number(x, digits) for x in ends)
     n = "" if not found.n else f"{count(found.n)}" + (f" × {count(found.seeds)}" if found.seeds else "")
-    return ClaimRow(
+    bar = None
+    if len(known) == len(ends) and found.smallest:
+        left, middle, right = (place(x / found.smallest) for x in known)
+        bar = (left, middle, right)
+    return FindingRow(
         finding=found,
-        kind=found.verdict.replace(" ", "-"),
-        sign=SIGNS[found.verdict],
+        kind=found.holm.replace(" ", "-"),
+        sign=SIGNS[found.holm],
         effect=f"{effect} [{low}, {high}]" if known else "",
         n=n,
         detectable=number(found.detectable, digits),
-        holm=found.holm if found.verdict != "not run" else "",
-        bar=_bar(*known) if whole else None,
+        bar=bar,
     )
 
 
-def _bar(low: float, effect: float, high: float) -> tuple[float, float, float, float]:
-    """Return where an interval lies on a scale that has zero and all of it, 4 % free on either side."""
-    left, right = min(low, 0.0), max(high, 0.0)
-    span = right - left or 1.0
-    at = [4 + 92 * (value - left) / span for value in (low, effect, high, 0.0)]
-    return at[0], at[1], at[2], at[3]
+def place(multiple: float) -> float:
+    """Return where a multiple of the smallest effect of interest stands on the shared axis, in percent.
+
+    The axis is one of arsinh: even around zero, logarithmic far out. What is beyond its ends stands there.
+    """
+    end = math.asinh(TICKS[-1])
+    return 50 + 50 * max(-1.0, min(1.0, math.asinh(multiple) / end))
+
+
+def ticks() -> list[tuple[float, str]]:
+    """Return the axis' marks: place in percent, and text."""
+    return [(place(tick), str(tick).replace("-", "−")) for tick in TICKS]
 
 
 def tally(findings: Sequence[Finding]) -> list[tuple[str, str, int]]:
-    """Return (style's name, verdict, how many) for every verdict."""
-    counts: Counter[str] = Counter(finding.verdict for finding in findings)
+    """Return (style's name, verdict after Holm's correction, how many) for every verdict."""
+    counts: Counter[str] = Counter(finding.holm for finding in findings)
     return [(verdict.replace(" ", "-"), verdict, counts[verdict]) for verdict in SIGNS]
 
 
-def answer(results: Results, findings: Sequence[Finding]) -> str:
-    """Return the report's one sentence: whether rewards are hacked, and how claims fared."""
-    fared = ", ".join(f"{k} {verdict}" for _, verdict, k in tally(findings) if k)
-    verdicts = f"; of {len(findings)} verdicts on published claims: {fared}" if findings else ""
-    return f"{_hacked(results)}{verdicts}."
+def answer(findings: Sequence[Finding]) -> str:
+    """Return the report's first sentences: where a standard reward is hacked, and what helps against it.
+
+    They say what the verdicts say, and that an undecided one is undecided.
+    """
+    ran = [finding for finding in findings if finding.verdict != "not run"]
+    if not ran:
+        return "No claim could be examined, so nothing can be said."
+    decided = sum(finding.decided for finding in ran)
+    fared = f"After Holm's correction {decided} of {len(ran)} verdicts are decided."
+    return " ".join(filter(None, [_hacked(ran), _helped(ran), fared]))
 
 
-def _hacked(results: Results) -> str:
-    """Say how many heads lose gold that they had gained, on the first data set under its hardest setting."""
-    found = settings(results)
+def _hacked(ran: Sequence[Finding]) -> str:
+    """Say under which mechanisms a standard reward is hacked, by the first data set's verdicts."""
+    found = [finding for finding in ran if finding.id == HACKED and finding.dataset == ran[0].dataset]
     if not found:
-        return "No head was fitted, so nothing can be said"
-    setting = hardest(found, found[0].dataset)
-    part, losses = within(results, setting), []
-    for head in results.config.titles:
-        gold = held_out(part, setting, head, Metric("path", "mean"))
-        if gold is not None and gold.shape[-1] > 1 and len(gold) >= 4:
-            top = peak(gold if gold.shape[1] > 1 else gold[:, 0], seed=0, draws=DRAWS)
-            losses.append((float(top.drop.estimate), float(top.drop.low), float(top.gain.estimate), head))
-    hacked = [loss for loss in losses if loss[1] > 0]
-    where = f"on {setting}, {len(hacked)} of {len(losses)} heads lose gold that they had gained"
-    if not hacked:
-        return f"Not as far as this study reaches: {where} when a policy is optimised against their mean reward"
-    drop, _, gain, head = max(hacked)
-    most = f"{head}: {number(drop)} after a gain of {number(gain)}"
-    return f"Yes: {where}; most of all {most}, while its own reward keeps rising"
+        return "Whether a standard reward is hacked was not examined."
+    words = {
+        "supported": "loses gold that it had gained",
+        "negligible": "loses a negligible part of it at most",
+        "contradicted": "still gains at the end",
+        "inconclusive": "is left undecided by too little data",
+    }
+    said = [
+        f"{word} under {places([f for f in found if f.holm == verdict])}"
+        for verdict, word in words.items()
+        if any(f.holm == verdict for f in found)
+    ]
+    yes = "Yes" if any(f.holm == "supported" for f in found) else "Not shown"
+    return f"{yes}: on {found[0].dataset} a policy optimised against the standard reward {'; '.join(said)}."
+
+
+def _helped(ran: Sequence[Finding]) -> str:
+    """Say which defences help under each mechanism, in any channel of the first data set that has a matrix."""
+    found = [finding for finding in ran if finding.defence]
+    mechanisms = dict.fromkeys(f.mechanism for f in found if f.dataset == found[0].dataset)
+    said = []
+    for mechanism in mechanisms:
+        here = [f for f in found if f.dataset == found[0].dataset and f.mechanism == mechanism]
+        best = sorted((f for f in here if f.holm == "supported"), key=lambda f: -(f.effect or 0.0))
+        names = list(dict.fromkeys(f.defence for f in best))
+        verb = "helps" if len(names) == 1 else "help"
+        said.append(f"under {mechanism} {', '.join(names) or 'none is shown to'} {verb}")
+    return f"Of the defences tried, {'; '.join(said)}." if said else ""

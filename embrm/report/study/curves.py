@@ -1,4 +1,4 @@
-"""Gold along paths and among best-of-n choices, with intervals over the prompts that nothing was chosen on."""
+"""Gold along paths and among best-of-n choices, on the prompts and topics on which claims are judged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from embrm.core.arrays import Array, BoolArray
+from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.metrics.intervals import Interval, bootstrap
 from embrm.report.study.settings import TableSetting, rounded
+from embrm.study.claims import DatasetFits
 from embrm.study.metric import Metric
-from embrm.study.results import Results, validation
+from embrm.study.results import Results
 
 Measure: TypeAlias = Literal["path", "bon"]
 MEASURES: tuple[Measure, ...] = ("path", "bon")
@@ -28,7 +29,7 @@ class GoldCurve:
 
     Attributes:
         head, rule: titles; of a control the rule is "mean".
-        gold: `(k,)` gain with its interval over prompts and seeds; a path ends where a seed's pool is not reliable.
+        gold: `(k,)` gain with its interval over topics and seeds; a path ends where a seed's pool is not reliable.
         proxy: `(k,)` the rule's own gain in sd under the reference policy, mean over seeds; None where it has none.
     """
 
@@ -50,18 +51,20 @@ def lines(results: Results, setting: TableSetting, measure: Measure) -> Iterator
         (head, rule, gold)
         for head in results.config.titles
         for rule in rules_of(results, setting, head, measure)
-        if (gold := held_out(results, setting, head, Metric(measure, rule))) is not None and gold.shape[-1] > 1
+        if (gold := measured(results, setting, head, Metric(measure, rule))) is not None and gold.values.shape[-1] > 1
     ]
-    gains = intervals([gold - gold[..., :1] for _, _, gold in found])
+    gains = intervals([gold.gain for _, _, gold in found])
     for (head, rule, gold), gain in zip(found, gains, strict=True):
         proxy = results.stack(Metric("proxy", rule), head=head, **asdict(setting)) if measure == "path" else None
-        yield GoldCurve(head, rule, gain, None if proxy is None else np.asarray(proxy.mean(axis=1)[: gold.shape[-1]]))
+        yield GoldCurve(
+            head, rule, gain, None if proxy is None else np.asarray(proxy.mean(axis=1)[: gold.values.shape[-1]])
+        )
 
 
 def controls(results: Results, dataset: str, measure: Measure) -> Iterator[GoldCurve]:
     """Yield the lines of the oracle, of length and of a random choice on a data set, where they were measured."""
     found = {name: control(results, dataset, name, Metric(measure, "mean")) for name in CONTROLS}
-    there = {name: gold - gold[..., :1] for name, gold in found.items() if gold is not None}
+    there = {name: gold.gain for name, gold in found.items() if gold is not None}
     for name, gain in zip(there, intervals(list(there.values())), strict=True):
         yield GoldCurve(name, "mean", gain)
 
@@ -81,41 +84,62 @@ def main_rule(results: Results, setting: TableSetting, head: str) -> str | None:
     return "mean" if "mean" in found else next(iter(found), None)
 
 
-def held_out(results: Results, setting: TableSetting, head: str, metric: Metric) -> Array | None:
-    """Return a head's gold `(prompts, seeds, k)` on the prompts that nothing was chosen on."""
+@dataclass(frozen=True, eq=False)
+class MeasuredGold:
+    """Numbers of prompts.
+
+    Attributes:
+        values: `(prompts, seeds, k)`.
+        clusters: `(prompts,)` the topic of each.
+    """
+
+    values: Array
+    clusters: IntArray
+
+    @property
+    def gain(self) -> MeasuredGold:
+        """Return what is gained over the first of the `k`, which is the reference policy."""
+        return MeasuredGold(self.values - self.values[..., :1], self.clusters)
+
+
+def measured(results: Results, setting: TableSetting, head: str, metric: Metric) -> MeasuredGold | None:
+    """Return a head's gold, cut before the first point where any seed has no reliable number."""
     stack = results.stack(metric, head=head, **asdict(setting))
-    return None if stack is None else _measured(stack)
+    return None if stack is None else _reliable(stack, results, setting.dataset, metric)
 
 
-def control(results: Results, dataset: str, name: str, metric: Metric) -> Array | None:
-    """Return a control's gold `(prompts, 1, k)`, likewise."""
+def control(results: Results, dataset: str, name: str, metric: Metric) -> MeasuredGold | None:
+    """Return a control's gold with one seed, likewise."""
     row = next(results.select(kind="control", dataset=dataset, head=name), None)
-    return None if row is None or metric not in row.arrays else _measured(row.arrays[metric][:, None])
+    return (
+        None
+        if row is None or metric not in row.arrays
+        else _reliable(row.arrays[metric][:, None], results, dataset, metric)
+    )
 
 
-def _measured(stack: Array) -> Array:
-    """Return the held-out prompts' part, cut before the first point where any seed has no reliable number."""
-    kept: Array = stack[~validation(len(stack))].astype(np.float64)
-    bad: BoolArray = np.asarray(~np.isfinite(kept).all(axis=(0, 1)))
-    return kept[..., : int(bad.argmax()) if bad.any() else len(bad)]
+def _reliable(stack: Array, results: Results, dataset: str, metric: Metric) -> MeasuredGold:
+    values: Array = stack.astype(np.float64)
+    bad: BoolArray = np.asarray(~np.isfinite(values).all(axis=(0, 1)))
+    reach = int(bad.argmax()) if bad.any() else len(bad)
+    return MeasuredGold(values[..., :reach], DatasetFits(results, dataset).clusters(metric))
 
 
-def intervals(samples: Sequence[Array]) -> list[Interval]:
-    """Return the mean of each `(prompts, seeds, k)` with its interval; one seed alone is not resampled.
+def intervals(samples: Sequence[MeasuredGold]) -> list[Interval]:
+    """Return the mean of each sample with its interval over topics and seeds; one seed alone is not resampled.
 
-    Samples of as many prompts and seeds share their resamples: drawing them is what takes the time.
+    Samples of the same prompts and seeds share their resamples: drawing them is what takes the time.
     """
     out: dict[int, Interval] = {}
-    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for i, values in enumerate(samples):
-        alike[values.shape[:2]].append(i)
-    for (_, seeds), members in alike.items():
-        joined = np.concatenate([samples[i] for i in members], axis=2)
-        if seeds > 1:
-            found = bootstrap(joined, seed=0, draws=DRAWS, two_way=True)
-        else:
-            found = bootstrap(joined[:, 0], seed=0, draws=DRAWS)
-        ends = np.cumsum([samples[i].shape[2] for i in members])
+    alike: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    for i, sample in enumerate(samples):
+        alike[sample.values.shape[1], sample.clusters.tobytes()].append(i)
+    for (seeds, _), members in alike.items():
+        joined = np.concatenate([samples[i].values for i in members], axis=2)
+        values = joined if seeds > 1 else joined[:, 0]
+        cluster = samples[members[0]].clusters
+        found = bootstrap(values, seed=0, draws=DRAWS, two_way=seeds > 1, cluster=cluster)
+        ends = np.cumsum([samples[i].values.shape[2] for i in members])
         for i, start, end in zip(members, [0, *ends[:-1]], ends, strict=True):
             part = slice(int(start), int(end))
             out[i] = Interval(found.estimate[part], found.low[part], found.high[part], found.n, found.level)

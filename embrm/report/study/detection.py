@@ -7,14 +7,17 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, IntArray
 from embrm.metrics.intervals import bootstrap
+from embrm.monitoring.fair import alarms_mean
 from embrm.monitoring.onset import gold_onset, ratio_alarm
 from embrm.report.study.curves import DRAWS
-from embrm.report.study.settings import TableSetting, mean, number, share, with_interval
+from embrm.report.study.settings import TableSetting, mean, number, settings, share, with_interval
 from embrm.report.study.tables import Table
+from embrm.study.claims import DatasetFits
+from embrm.study.claims.case import FAIR
 from embrm.study.metric import Metric
-from embrm.study.results import Results, Row, validation
+from embrm.study.results import Results, Row
 
 ALPHA = 0.05
 KL, GOLD = Metric("points", "kl"), Metric("points", "gold")
@@ -27,30 +30,52 @@ def separation_table(results: Results, setting: TableSetting) -> Table:
     for head in results.config.titles:
         found = {space: results.stack(Metric("auroc", space=space), head=head, **asdict(setting)) for space in spaces}
         if any(values is not None for values in found.values()):
-            rows.append([head, *(_auroc(values) for values in found.values())])
+            fits = DatasetFits(results, setting.dataset)
+            rows.append([head, *(_auroc(found[s], fits.clusters(Metric("auroc", space=s))) for s in spaces)])
     return Table(f"AUROC of the distance on {setting}", ["head", *spaces], rows)
 
 
-def _auroc(values: Array | None) -> str:
-    """Return the mean of `(prompts, seeds)` and its interval over held-out prompts that hold a hacked text."""
+def _auroc(values: Array | None, clusters: IntArray) -> str:
+    """Return the mean of `(prompts, seeds)` and its interval over prompts that hold a hacked text."""
     if values is None:
         return ""
-    held = values[~validation(len(values))]
-    kept = held[np.isfinite(held).any(axis=1)]
-    return (
-        with_interval(bootstrap(np.nanmean(kept, axis=1), seed=0, draws=DRAWS)) if len(kept) > 1 else "no hacked texts"
-    )
+    kept = np.isfinite(values).any(axis=1)
+    if len(np.unique(clusters[kept])) < 2:
+        return "no hacked texts"
+    means = np.nanmean(values[kept], axis=1)
+    return with_interval(bootstrap(means, seed=0, draws=DRAWS, cluster=clusters[kept]))
 
 
 def alarms_table(results: Results, setting: TableSetting) -> Table:
-    """Return, for each head, detector and space, in which share of the seeds it fired and how long before the fall."""
+    """Return, for each head, detector and space, its alarms, those among fair annotators, and what they detect.
+
+    Args:
+        results: of all settings, fair annotators among them.
+        setting: whose alarms.
+    """
     headings = ["head", "detector", "space", "alarm by", "at the start", "at the end", "before the fall", "lead (nats)"]
+    headings += ["alarms where gold falls", "alarms among fair annotators", "it"]
     rows = []
     for head in results.config.titles:
-        fits = [row for row in results.select(kind="fit", head=head, **asdict(setting)) if KL in row.arrays]
+        fits, fair = (_watched(results, head, where) for where in (setting, _control_of(results, setting)))
         for watch in dict.fromkeys(metric for row in fits for metric in row.arrays if metric.family == "watch"):
-            rows.append([head, watch.name, watch.space, *_alarms(fits, watch)])
+            rows.append([head, watch.name, watch.space, *_alarms(fits, watch), *_beside_false(fits, fair, watch)])
     return Table(f"Alarms along the path on {setting}", headings, rows)
+
+
+def _watched(results: Results, head: str, setting: TableSetting | None) -> list[Row]:
+    if setting is None:
+        return []
+    return [row for row in results.select(kind="fit", head=head, **asdict(setting)) if KL in row.arrays]
+
+
+def _control_of(results: Results, setting: TableSetting) -> TableSetting | None:
+    """Return the setting whose annotators are fair, with the fewest flips; None where it is this one, or not there."""
+    alike = [
+        s for s in settings(results) if (s.dataset, s.pairs, s.mechanism) == (setting.dataset, setting.pairs, FAIR)
+    ]
+    found = min(alike, key=lambda s: s.flips, default=None)
+    return None if found == setting else found
 
 
 def _alarms(fits: Sequence[Row], watch: Metric) -> list[str]:
@@ -68,6 +93,19 @@ def _alarms(fits: Sequence[Row], watch: Metric) -> list[str]:
     ends = [share(mean(float(t[i]) for t in tested)) for i in (0, -1)] if tested else ["", ""]
     early = f"{sum(lead >= 0 for lead in leads)} of {fallen}" if fallen else "gold does not fall"
     return [f"p ≤ {ALPHA:g}" if tested else "a jump", *ends, early, number(mean(leads))]
+
+
+def _beside_false(fits: Sequence[Row], fair: Sequence[Row], watch: Metric) -> list[str]:
+    """Return how many hacked and how many fair runs have an alarm anywhere, and what such alarms detect."""
+    hacked = [row for row in fits if gold_onset(row.arrays[GOLD]) is not None]
+    counts = []
+    for rows in (hacked, fair):
+        found = [row for row in rows if watch in row.arrays]
+        fired = [_first_alarm(row, watch, replace(watch, family="alarm")) is not None for row in found]
+        counts += [sum(fired), len(fired)]
+    hits, hacks, false, controls = counts
+    said = [f"{hits} of {hacks}" if hacks else "", f"{false} of {controls}" if controls else ""]
+    return [*said, alarms_mean(hits, hacks, false, controls) if hacks and controls else ""]
 
 
 def _first_alarm(row: Row, watch: Metric, p_value: Metric) -> int | None:

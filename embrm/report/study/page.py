@@ -7,17 +7,15 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embrm.core.visible import replaced
 from embrm.report.study import charts, claims, detection, tables, trajectory
 from embrm.report.study.curves import CONTROLS, MEASURES, Measure, controls, lines
 from embrm.report.study.settings import TableSetting, count, hardest, number, rounded, settings, within
 from embrm.report.titles import drawable
+from embrm.study.claims import Finding, helps
 from embrm.study.results import Results, key_of
-
-if TYPE_CHECKING:
-    from embrm.study.claims import Finding
 
 HERE = Path(__file__).parent
 SCRIPTS = ("common.js", "lines.js", "run.js", "page.js")  # one scope; each uses those before it
@@ -25,7 +23,6 @@ _TABLES = {
     "heads": tables.heads_table,
     "calibration": tables.calibration_table,
     "separation": detection.separation_table,
-    "alarms": detection.alarms_table,
 }
 
 
@@ -48,11 +45,15 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
     own = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     scripts = [bundle, f'"use strict"; {{\n{own}}}']
     return places.get_template("page.html").render(
-        answer=claims.answer(results, findings),
+        answer=claims.answer(findings),
+        matrices=claims.matrix_tables(findings),
         claims=claims.claims(findings),
+        ticks=claims.ticks(),
+        helps=helps,
         tally=claims.tally(findings),
         settings=list(found),
-        tables={name: [make(part, s) for s, part in found.items()] for name, make in _TABLES.items()},
+        tables={name: [make(part, s) for s, part in found.items()] for name, make in _TABLES.items()}
+        | {"alarms": [detection.alarms_table(results, setting) for setting in found]},
         cost=tables.cost_table(results),
         tuning=tables.tuning_table(results),
         runs=trajectory.titles(results),

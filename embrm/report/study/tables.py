@@ -9,14 +9,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from embrm.bestofn.scaling_law import peak
 from embrm.core.arrays import Array
-from embrm.report.study.curves import CONTROLS, DRAWS, control, held_out, intervals, main_rule
+from embrm.report.study.curves import CONTROLS, MeasuredGold, control, intervals, main_rule, measured
 from embrm.report.study.settings import TableSetting, count, mean, number, share, with_interval
+from embrm.study.claims import Cells, DatasetFits, GoldCurves, Sample, cross_fitted, drop
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 
-_Cell: TypeAlias = str | tuple[Array, int]  # a text, or a sample `(prompts, seeds, 1)` and the digits of its mean
+_Cell: TypeAlias = str | tuple[MeasuredGold, int]  # a text, or a sample of one number and the digits of its mean
+PEAK_DRAWS = 400
 
 
 @dataclass(frozen=True)
@@ -76,42 +77,59 @@ def _head(results: Results, setting: TableSetting, head: str, splits: Sequence[s
         absent = baseline or head not in results.config.titles
         return [head, *["not run"] * len(splits), "not run", "", "", ""] if absent else []
     rule = main_rule(results, setting, head)
-    accuracy = [results.stack(Metric("accuracy", split), head=head, **asdict(setting)) for split in splits]
+    accuracy = [
+        _accuracy(results, setting.dataset, split, results.stack(split, head=head, **asdict(setting)))
+        for split in (Metric("accuracy", name) for name in splits)
+    ]
     best, path = (
-        None if rule is None else held_out(results, setting, head, Metric(family, rule)) for family in ("bon", "path")
+        None if rule is None else measured(results, setting, head, Metric(family, rule)) for family in ("bon", "path")
     )
     seconds = number(mean(row.seconds["fit"] for row in fits if "fit" in row.seconds))
     name = f"{head} (tuned baseline)" if baseline else head
-    return [name, *map(_accuracy, accuracy), _last(best), *_peak(path), seconds]
+    return [name, *accuracy, _last(best), *_peak(results, setting.dataset, path), seconds]
 
 
 def _control(results: Results, dataset: str, name: str, splits: Sequence[str]) -> list[_Cell]:
     row = next(results.select(kind="control", dataset=dataset, head=name), None)
     if row is None:
         return [name, *["not run"] * (len(splits) + 1), "", "", ""]
-    accuracy = [row.arrays.get(Metric("accuracy", split)) for split in splits]
+    accuracy = [
+        _accuracy(results, dataset, split, None if (values := row.arrays.get(split)) is None else values[:, None])
+        for split in (Metric("accuracy", name) for name in splits)
+    ]
     best, path = (control(results, dataset, name, Metric(family, "mean")) for family in ("bon", "path"))
-    return [name, *(_accuracy(None if a is None else a[:, None]) for a in accuracy), _last(best), *_peak(path), ""]
+    return [name, *accuracy, _last(best), *_peak(results, dataset, path), ""]
 
 
-def _accuracy(values: Array | None) -> _Cell:
+def _accuracy(results: Results, dataset: str, split: Metric, values: Array | None) -> _Cell:
     """Return the sample of `(prompts, seeds)`; prompts without a pair are NaN and left out."""
     if values is None:
         return ""
-    kept = values[np.isfinite(values).all(axis=1)]
-    return (kept[:, :, None], 3) if len(kept) > 1 else ""
+    kept = np.isfinite(values).all(axis=1)
+    clusters = DatasetFits(results, dataset).clusters(split)[kept]
+    return (MeasuredGold(values[kept][:, :, None], clusters), 3) if len(np.unique(clusters)) > 1 else ""
 
 
-def _last(best: Array | None) -> _Cell:
-    return "" if best is None or not best.shape[-1] else (best[..., -1:], 2)
+def _last(best: MeasuredGold | None) -> _Cell:
+    if best is None or not best.values.shape[-1]:
+        return ""
+    return MeasuredGold(best.values[..., -1:], best.clusters), 2
 
 
-def _peak(path: Array | None) -> list[str]:
-    """Return gain at the peak and drop, from `(prompts, seeds, k)`."""
-    if path is None or path.shape[-1] < 2 or len(path) < 4:
+def _peak(results: Results, dataset: str, path: MeasuredGold | None) -> list[str]:
+    """Return gain at the peak and drop, as the claims measure them."""
+    if path is None or path.values.shape[-1] < 2 or len(np.unique(path.clusters)) < 4:
         return ["", ""]
-    top = peak(path if path.shape[1] > 1 else path[:, 0], seed=0, draws=DRAWS)
-    return [with_interval(top.gain), with_interval(top.drop)]
+    cells = Cells(DatasetFits(results, dataset), PEAK_DRAWS)
+    kl = np.arange(path.values.shape[-1])
+    curve = GoldCurves(kl.astype(np.float64), path.values[:, :, None], path.clusters, "the end")
+    gain = cross_fitted(cells, curve, lambda found: found[0][:, 0])
+    return [_sample(gain), _sample(drop(cells, curve))]
+
+
+def _sample(sample: Sample) -> str:
+    low, high = sample.interval
+    return f"{number(sample.estimate)} [{number(low)}, {number(high)}]"
 
 
 def _written(rows: Sequence[Sequence[_Cell]]) -> list[list[str]]:

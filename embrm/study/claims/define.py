@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
+
+import numpy as np
 
 from embrm.errors import OptionError
 from embrm.study.claims._shipped import shipped
-from embrm.study.claims.cells import Cells, MissingError
+from embrm.study.claims.case import CLEAN, FAIR, NOISY, Case, Channel, Under
+from embrm.study.claims.cells import Cells
+from embrm.study.claims.fits import DatasetFits, MissingError
 from embrm.study.claims.sample import LEVEL
 from embrm.study.claims.verdict import Finding, Part, conclude
 from embrm.study.results import Results
@@ -17,16 +21,72 @@ Measured: TypeAlias = tuple[Sequence[Part], str]
 DRAWS = 4000
 
 
+@dataclass(frozen=True)
+class Scope:
+    """Where a claim is examined; each mechanism, channel and defence gets a row, where its heads were fitted.
+
+    Attributes:
+        under: which mechanisms: "every" one, the "hacks" (all but fair annotators), "one" (biased annotators, where the
+            heads were not fitted there the first of the other hacks, and fair ones last), "fair" annotators, or "none"
+            (the data set as a whole).
+        flips: label noise; of these levels the first at which the heads were fitted. Under "every" mechanism fair
+            annotators are examined at each of them, since noise alone is a mechanism too.
+        channels: how policies are optimised.
+        defences: name → titles of the heads that it needs, for a claim that compares several with the standard head.
+    """
+
+    under: Under = "one"
+    flips: tuple[float, ...] = (NOISY, CLEAN)
+    channels: tuple[Channel, ...] = ("",)
+    defences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def cases(self, fits: DatasetFits, heads: Iterable[str]) -> list[Case]:
+        """Return where a data set lets the claim be examined; at least one, in which what is missing is said."""
+        found = [
+            Case(mechanism, flips, channel, defence)
+            for defence, needed in (self.defences or {"": list(heads)}).items()
+            for mechanism in self._mechanisms(fits)
+            for flips in self._levels(mechanism, fits.flips(mechanism, needed))
+            for channel in self.channels
+        ]
+        if self.under == "one":  # the first under which the heads were fitted
+            found = [case for case in found if case.mechanism == found[0].mechanism]
+        return found or [self._lacking(fits, heads)]
+
+    def _lacking(self, fits: DatasetFits, heads: Iterable[str]) -> Case:
+        """Return a case in which a head or more is not there, at a noise at which others are, if there is one."""
+        mechanism = {"fair": FAIR, "none": ""}.get(self.under, Case.mechanism)
+        there = {level for head in heads for level in fits.flips(fits.mechanism(mechanism), [head])}
+        flips = next((level for level in self.flips if level in there), self.flips[0])
+        return Case(mechanism, flips, self.channels[0], next(iter(self.defences), ""))
+
+    def _mechanisms(self, fits: DatasetFits) -> list[str]:
+        if self.under == "none":
+            return []
+        if self.under == "fair":
+            return [fits.mechanism(FAIR)]
+        if self.under == "every":
+            return fits.mechanisms
+        hacks = [title for title in fits.mechanisms if title != FAIR]
+        fair = [FAIR] if self.under == "one" and FAIR in fits.mechanisms else []
+        return [*sorted(hacks, key=lambda title: title != Case.mechanism), *fair]
+
+    def _levels(self, mechanism: str, fitted: Sequence[float]) -> list[float]:
+        found = [level for level in self.flips if level in fitted]
+        return found if self.under == "every" and mechanism == FAIR else found[:1]
+
+
 @dataclass(frozen=True, eq=False)
 class Claim:
     """A published claim.
 
     Attributes:
-        id: a name of its own, such as C1 to C19 of this package.
+        id: a name of its own, such as C1 to C21 of this package.
         text: the claim in one sentence.
         source: who made it.
         heads: titles of the heads that it reads, as patterns of `fnmatch`.
         setting: what about this project's setting may explain that it does not hold here.
+        scope: where it is examined.
         measure: a data set's cells → the parts that must hold, and a remark.
     """
 
@@ -35,47 +95,63 @@ class Claim:
     source: str
     heads: frozenset[str]
     setting: str
+    scope: Scope
     measure: Callable[[Cells], Measured]
 
-    def __call__(self, results: Results, dataset: str, *, draws: int = DRAWS) -> Finding:
-        """Return what the results say; "not run" where something that the claim needs is missing."""
-        cells = Cells(results, dataset, draws)
+    def __call__(self, results: Results, dataset: str, *, draws: int = DRAWS) -> list[Finding]:
+        """Return what the results say in each case that they have; "not run" where something needed is missing."""
+        fits = DatasetFits(results, dataset)
+        return [self._examine(fits, case, draws) for case in self.scope.cases(fits, self.heads)]
+
+    def _examine(self, fits: DatasetFits, case: Case, draws: int) -> Finding:
+        cells = Cells(fits, draws, case)
+        blank = Finding(
+            *(self.id, self.text, self.source, fits.dataset, None, None, None, 0, 0, "not run", ""),
+            mechanism="" if self.scope.under == "none" else fits.mechanism(case.title),
+            channel=case.channel,
+            defence=case.defence,
+        )
         try:
             parts, remark = self.measure(cells)
         except MissingError as missing:
-            return Finding(
-                self.id, self.text, self.source, dataset, None, None, None, 0, 0, "not run", f"Not run: {missing}."
-            )
+            return replace(blank, reason=f"Not run: {missing}.")
         verdict, p, decisive = conclude(parts)
-        low, high = decisive.sample.interval
+        sample = decisive.sample
+        low, high = sample.interval
+        return replace(
+            blank,
+            effect=sample.estimate,
+            low=low,
+            high=high,
+            n=sample.n,
+            seeds=sample.seeds,
+            clusters=sample.clusters,
+            verdict=verdict,
+            reason=self._reason(cells, parts, decisive, verdict, remark),
+            detectable=sample.detectable,
+            p=p,
+            needed=decisive.needed if verdict == "inconclusive" else None,
+            smallest=decisive.smallest,
+            freedom=sample.freedom if np.isfinite(sample.freedom) else None,
+            negligible=verdict == "supported" and any(part.p_negligible <= 1 - LEVEL for part in parts),
+        )
+
+    def _reason(self, cells: Cells, parts: Sequence[Part], decisive: Part, verdict: str, remark: str) -> str:
         rest = [str(part) for part in parts if part is not decisive]
         setting = cells.settings[:1]  # what else was read is for the remark
         reason = "; ".join([str(decisive), *rest, *filter(None, [remark, *map(str, setting)])]) + "."
         if verdict == "supported" and any(part.p_negligible <= 1 - LEVEL for part in parts):
             reason += " Supported, but negligible: the effect is shown to be smaller than what is of interest."
-        if decisive.needed is not None and verdict == "inconclusive":
-            reason += f" About {decisive.needed:.1f} times as many topics and seeds would decide it."
         if any(found.seeds == 1 for found in setting):
             reason += " One seed: resampled over prompts alone, this is about these very models."
-        if verdict == "contradicted":
-            reason += f" {self.setting}"
-        sample = decisive.sample
-        return Finding(
-            *(self.id, self.text, self.source, dataset, sample.estimate, low, high, sample.n, sample.seeds),
-            verdict=verdict,
-            reason=reason,
-            detectable=sample.detectable,
-            p=p,
-            needed=decisive.needed if verdict == "inconclusive" else None,
-            clusters=sample.clusters,
-        )
+        return f"{reason} {self.setting}" if verdict == "contradicted" else reason
 
 
 CLAIMS: dict[str, Claim] = {}
 
 
 def claim(
-    name: str, text: str, *, source: str, heads: Iterable[str], setting: str
+    name: str, text: str, *, source: str, heads: Iterable[str], setting: str, scope: Scope = Scope()
 ) -> Callable[[Callable[[Cells], Measured]], Callable[[Cells], Measured]]:
     """Enter a function into the table of claims, above which it stands as a decorator.
 
@@ -85,6 +161,7 @@ def claim(
         source: who made it.
         heads: titles of the heads that it reads, as patterns of `fnmatch`.
         setting: what about this project's setting may explain that it does not hold here.
+        scope: where it is examined.
 
     Raises:
         OptionError: another claim has that id.
@@ -98,7 +175,7 @@ def claim(
             raise OptionError(
                 f"the id '{name}' is taken by a claim of {owner}; give the claim of {measure.__module__} another"
             )
-        CLAIMS[name] = Claim(name, text, source, frozenset(heads), setting, measure)
+        CLAIMS[name] = Claim(name, text, source, frozenset(heads), setting, scope, measure)
         return measure
 
     return enter

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from embrm.core.arrays import Array
+from embrm.monitoring.fair import alarms_mean
 from embrm.monitoring.onset import alarm_report, cusum_alarm, gold_onset
-from embrm.study.claims.cells import BIASED, CLEAN, FAIR, NOISY, Cells, Of, missing
+from embrm.study.claims import margins
+from embrm.study.claims.case import CLEAN, FAIR
+from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, claim
+from embrm.study.claims.fits import missing
 from embrm.study.claims.verdict import difference, equivalence
 from embrm.study.metric import Metric
 
 CSI = Metric("watch", "csi", "latent")
-STAYS = 0.25  # share of the rise on hacked runs that still counts as staying low
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,28 +67,28 @@ def csi_rises(cells: Cells) -> Measured:
     hacked = np.array([run.rise(onset) for run, onset in turned])[:, None]
     clean = np.array([run.rise(step) for run in runs[True]])[:, None]
     parts = [
-        difference("relative rise of CSI when gold falls", cells.mean(hacked)),
+        difference("relative rise of CSI when gold falls", cells.mean(hacked, None)),
         equivalence(
-            f"rise on clean runs less {STAYS} of that on hacked ones",
-            cells.sample([clean, hacked], lambda means: means[0] - STAYS * means[1], crossed=False),
+            f"rise on clean runs less {margins.CSI} of that on hacked ones",
+            cells.sample([clean, hacked], lambda means: means[0] - margins.CSI * means[1], crossed=False),
             below=0.0,
         ),
     ]
     hits, false = sum(run.noticed() for run, _ in turned), sum(run.alarmed() for run in runs[True])
-    return parts, f"{kind}: alarm in time in {hits} of {len(turned)}, on clean ones in {false} of {len(clean)}"
+    said = f"{kind}: alarm in time in {hits} of {len(turned)}, false alarms among fair annotators in {false}"
+    shift = alarms_mean(hits, len(turned), false, len(clean))
+    return parts, f"{said} of {len(clean)}: {shift}"
 
 
 def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
-    flips = CLEAN if clean else NOISY
-    found = cells.gather(
-        *(Of("inform", metric, flips, FAIR if clean else BIASED) for metric in (CSI, Metric("points", "gold")))
-    )
+    at = (CLEAN, FAIR) if clean else (None, None)
+    found = cells.gather(*(Of("inform", metric, *at) for metric in (CSI, Metric("points", "gold"))))
     return [_run(csi, gold) for csi, gold in zip(*(x.T for x in found), strict=True)]
 
 
 def _of_rl(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
-    mechanism = cells.mechanism(FAIR if clean else BIASED)
-    rows = cells.results.select(kind="rl", dataset=cells.dataset, head="inform", mechanism=mechanism)
+    mechanism = cells.fits.mechanism(FAIR if clean else cells.case.mechanism)
+    rows = cells.fits.results.select(kind="rl", dataset=cells.dataset, head="inform", mechanism=mechanism)
     return [_run(r.arrays[CSI], r.arrays[Metric("run", "gold")]) for r in rows if CSI in r.arrays]
 
 
@@ -104,17 +107,23 @@ def _run(csi: Array, gold: Array) -> _WatchedRun:
 def outliers(cells: Cells) -> Measured:
     """AUROC in the latent minus that in raw embeddings and minus that in their principal axes; the better decides."""
     spaces = ("latent", "joint", "pca")
-    found = np.stack(cells.gather(*(Of("inform", Metric("auroc", space=space)) for space in spaces)), axis=2)
-    whole = found[np.isfinite(found).all(axis=(1, 2))]
-    remark = ""
+    metrics = [Metric("auroc", space=space) for space in spaces]
+    found = np.stack(cells.gather(*(Of("inform", metric) for metric in metrics)), axis=2)
+    kept = np.asarray(np.isfinite(found).all(axis=(1, 2)))
+    whole, remark = found[kept], ""
     if len(whole) < len(found) / 2:
         # Few prompts have hacked texts under every seed: seeds are averaged over, where there are any.
         some = np.asarray(np.isfinite(found).all(axis=2))
-        keep = np.asarray(some.any(axis=1))
-        whole = np.nanmean(np.where(some[..., None], found, np.nan)[keep], axis=1, keepdims=True)
+        kept = np.asarray(some.any(axis=1))
+        whole = np.nanmean(np.where(some[..., None], found, np.nan)[kept], axis=1, keepdims=True)
         remark = f"of {found.shape[1]} seeds those with hacked texts are averaged for each prompt"
+    clusters = cells.clusters(metrics[0])[kept]
     parts = [
-        difference(f"AUROC in the latent minus {name}", cells.mean(whole[..., 0] - whole[..., i]))
+        difference(
+            f"AUROC in the latent minus {name}",
+            cells.mean(whole[..., 0] - whole[..., i], clusters),
+            smallest=margins.AUROC,
+        )
         for i, name in enumerate(("raw embeddings", "PCA"), start=1)
     ]
     level = (

@@ -7,13 +7,17 @@ import numpy as np
 from embrm.bestofn import kl_bound
 from embrm.bestofn.scaling_law import forecaster
 from embrm.core.arrays import Array
-from embrm.study.claims.cells import CLEAN, FAIR, Cells, MissingError, Of, missing
-from embrm.study.claims.define import Measured, claim
-from embrm.study.claims.peaks import beyond_margin, drop
-from embrm.study.claims.verdict import Part, difference, equivalence
+from embrm.study.claims.case import CHANNELS, CLEAN, NOISY
+from embrm.study.claims.cells import Cells, Of
+from embrm.study.claims.define import Measured, Scope, claim
+from embrm.study.claims.fits import missing
+from embrm.study.claims.halves import mean_gain_and_drop
+from embrm.study.claims.peaks import drop
+from embrm.study.claims.verdict import difference
 from embrm.study.metric import Metric
 
 FITTED = 64  # the largest n that the law is fitted to
+BEST_OF_N = Scope(channels=("bon",))
 
 
 @claim(
@@ -21,22 +25,15 @@ FITTED = 64  # the largest n that the law is fitted to
     "A standard reward model over-optimises: gold falls from its peak while the proxy rises",
     source="Gao et al. 2022; InfoRM 2024",
     heads=["mlp"],
-    setting="The path ends where the pool's weights stop being reliable, which may be before this head's peak.",
+    setting="The curve ends where the pool does, which may be before this head's peak.",
+    scope=Scope(under="every", flips=(CLEAN, NOISY), channels=CHANNELS),
 )
 def falls(cells: Cells) -> Measured:
-    """Drop of gold from the peak to the end of the standard head's path."""
-    kl, gold = cells.paths(Of("mlp", Metric("path", "mean")))
-    fall = difference(f"drop of gold from its peak to {kl[-1]:.2g} nats", drop(cells, gold))
-    stays = equivalence("drop beyond the margin", beyond_margin(cells, gold), below=0)
-    if fall.verdict != "supported" and stays.verdict == "supported":
-        # A drop has no negative side to be contradicted by: gold that demonstrably stays at its peak does it.
-        fall = Part(fall.what, fall.sample, "contradicted", fall.p_for, stays.p_for)
-    try:
-        clean_kl, clean = cells.paths(Of("mlp", Metric("path", "mean"), CLEAN, FAIR))
-    except MissingError:
-        return [fall], "no fair annotators to compare with"
-    control = difference(f"with fair annotators to {clean_kl[-1]:.2g} nats", drop(cells, clean))
-    return [fall], f"{control}; the proxy always rises and is no evidence"
+    """Drop of gold from the peak to the end of the standard head's curve."""
+    curve = cells.curves(Of("mlp", cells.gold("mean")))
+    fall = difference(f"drop of gold from its peak to {curve.end}", drop(cells, curve), smallest=cells.smallest)
+    gained = mean_gain_and_drop(curve.gold, curve.clusters)[0]
+    return [fall], f"it had gained {gained:.3g}; the proxy always rises and is no evidence"
 
 
 @claim(
@@ -45,6 +42,7 @@ def falls(cells: Cells) -> Measured:
     source="BRME 2024",
     heads=["mlp"],
     setting="Best-of-n takes the top of a pool, and how far apart the top scores are decides what an error costs.",
+    scope=BEST_OF_N,
 )
 def errors_upwards(cells: Cells) -> Measured:
     """Cost of over-scoring minus cost of under-scoring, best of the largest n."""
@@ -53,7 +51,8 @@ def errors_upwards(cells: Cells) -> Measured:
     values = np.stack([x[..., -1] for x in found], axis=2)
     over, under = (float((values[..., 0] - values[..., i]).mean()) for i in (1, 2))
     what = f"cost of over-scoring minus cost of under-scoring at n = {sizes[-1, 0]:g}"
-    part = difference(what, cells.mean(values[..., 2] - values[..., 1]))
+    ahead = cells.mean(values[..., 2] - values[..., 1], cells.clusters(metrics[1]))
+    part = difference(what, ahead, smallest=cells.smallest)
     return [part], f"they cost {over:.3g} and {under:.3g}"
 
 
@@ -63,10 +62,12 @@ def errors_upwards(cells: Cells) -> Measured:
     source="Gao et al. 2022",
     heads=["mlp"],
     setting="From 64 to the largest n is less than a nat here, over which gold may stay where it was.",
+    scope=BEST_OF_N,
 )
 def foretold(cells: Cells) -> Measured:
     """By how much the fit's error is below that of the guess that gold stays at its n = 64 value."""
-    sizes, gold = cells.gather(Of("mlp", Metric("sizes")), Of("mlp", Metric("bon", "mean")))
+    mean = Metric("bon", "mean")
+    sizes, gold = cells.gather(Of("mlp", Metric("sizes")), Of("mlp", mean))
     sizes = sizes[:, 0]
     points = int((sizes <= FITTED).sum())
     if sizes[0] != 1 or points < 3 or points == len(sizes):
@@ -82,6 +83,7 @@ def foretold(cells: Cells) -> Measured:
     of_fit, of_flat = (float(error[0]) for error in errors(gain.mean(axis=(0, 1))[None]))
     part = difference(
         f"error of staying at the value of n = {sizes[points - 1]:g} minus the fit's, at n = {sizes[-1]:g}",
-        cells.sample([gain], advantage),
+        cells.sample([gain], advantage, clusters=[cells.clusters(mean)]),
+        smallest=cells.smallest,
     )
     return [part], f"the fit is {of_fit:+.3g} off, staying {of_flat:+.3g}"

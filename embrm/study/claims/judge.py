@@ -27,15 +27,28 @@ def heads_of(name: str) -> frozenset[str]:
 
 
 def findings(results: Results, *, draws: int = DRAWS) -> list[Finding]:
-    """Return what a study says of every claim, for each of its data sets.
+    """Return what a study says of every claim, for each of its data sets, in each case that they have.
+
+    All rows of a data set's claims are corrected together, but those of a claim that compares many defences: they are
+    a family of their own, and would take from the other claims what they need.
 
     Args:
         results: of the study, finished or not.
         draws: of every bootstrap.
     """
-    found = []
+    found: list[Finding] = []
     for dataset in results.config.datasets:
-        found += holm([get(name)(results, dataset.name, draws=draws) for name in names()])
+        single: list[Finding] = []
+        compared: list[Finding] = []
+        for name in names():
+            claim = get(name)
+            rows = claim(results, dataset.name, draws=draws)
+            if claim.scope.defences:
+                compared += holm(rows)
+            else:
+                single += rows
+        order = {name: place for place, name in enumerate(names())}
+        found += sorted([*holm(single), *compared], key=lambda finding: order[finding.id])
     return found
 
 

@@ -5,38 +5,45 @@ from __future__ import annotations
 import numpy as np
 
 from embrm.core.arrays import Array
-from embrm.study.claims.cells import Cells, Extreme, Of, choose, missing
-from embrm.study.claims.define import Measured, claim
-from embrm.study.claims.peaks import MARGIN
+from embrm.study.claims.case import CHANNELS
+from embrm.study.claims.cells import Cells, Extreme, GoldEnds, Of
+from embrm.study.claims.choice import choose
+from embrm.study.claims.define import Measured, Scope, claim
+from embrm.study.claims.fits import missing
+from embrm.study.claims.margins import DROP
 from embrm.study.claims.verdict import Part, difference, equivalence
 from embrm.study.metric import Metric
 
-SOURCE, HEAD, RULE = "BRME 2024", ["brme"], "robust "
+SOURCE, HEADS, RULE = "BRME 2024", ("mlp", "brme"), "robust "
 RECONSTRUCTED = "The paper leaves the target of its second training stage open; ours is bootstrap refits of the first."
+BOTH = Scope(channels=CHANNELS)
 MANY = 20  # seeds that a spread over seeds should rest on
 
 
 @claim("C10", "BRME's nominal reward beats a single head (the average over its heads taken one at a time)",
-       source=SOURCE, heads=HEAD, setting=RECONSTRUCTED)  # fmt: skip
+       source=SOURCE, heads=HEADS, setting=RECONSTRUCTED, scope=BOTH)  # fmt: skip
 def nominal(cells: Cells) -> Measured:
     """Gold at a fixed KL of the nominal reward, that of the head with the smallest σ, minus a single head's."""
-    kl, gold = cells.endpoints(*(Of("brme", Metric("path", name)) for name in ("robust 0", "single", "mean")))
-    part = difference(
-        f"gold at {kl:.2g} nats of the nominal reward minus a single head", cells.mean(gold[..., 0] - gold[..., 1])
-    )
-    mean = f"the heads' mean is {(gold[..., 2] - gold[..., 1]).mean():+.3g} ahead"
-    return [part], f"{mean}; {cells.best_of_n('brme', 'robust 0', 'single')}"
+    found = cells.endpoints(*(Of("brme", cells.gold(name)) for name in ("robust 0", "single", "mean")))
+    reward, single, mean = np.moveaxis(found.gold, 2, 0)
+    what = f"gold {found.at} of the nominal reward minus a single head"
+    part = difference(what, cells.mean(reward - single, found.clusters), smallest=cells.smallest)
+    return [part], f"the heads' mean is {(mean - single).mean():+.3g} ahead"
 
 
 @claim("C11", "The mixture of nominal and worst-case reward beats either alone",
-       source=SOURCE, heads=HEAD, setting=RECONSTRUCTED)  # fmt: skip
+       source=SOURCE, heads=HEADS, setting=RECONSTRUCTED, scope=BOTH)  # fmt: skip
 def mixture(cells: Cells) -> Measured:
     """Gold at a fixed KL of the mixture, its weight chosen on validation prompts, minus that at either end."""
-    levels, kl, gold = _levels(cells, pairs="largest")
-    found = choose(gold, range(1, len(levels) - 1))
-    rest = gold[found.rest]
+    levels, ends = _levels(cells, pairs="largest")
+    found = choose(ends.gold, range(1, len(levels) - 1), ends.clusters)
+    rest, smallest = ends.gold[found.rest], cells.smallest
     parts = [
-        difference(f"gold at {kl:.2g} nats of the mixture minus {name}", cells.mean(found.values - rest[..., end]))
+        difference(
+            f"gold {ends.at} of the mixture minus {name}",
+            cells.mean(found.values - rest[..., end], found.clusters),
+            smallest=smallest,
+        )
         for name, end in (("nominal", 0), ("worst case", -1))
     ]
     top = levels[int(rest.mean(axis=(0, 1)).argmax())]
@@ -48,28 +55,27 @@ def mixture(cells: Cells) -> Measured:
     "C12",
     "Long runs are more stable with robustness: gold at the end, its spread over seeds; sd and KL shrink with ρ",
     source=SOURCE,
-    heads=HEAD,
-    setting=f"The run is the exact tilted policy at a fixed KL, without the noise of RL. {RECONSTRUCTED}",
+    heads=HEADS,
+    setting=f"The run is the exact tilted policy, or the best of n, without the noise of RL. {RECONSTRUCTED}",
+    scope=BOTH,
 )
 def stable(cells: Cells) -> Measured:
     """More gold at the end, less spread over seeds, and a reward whose sd and policy's KL shrink as ρ grows."""
-    levels, kl, gold = _levels(cells, pairs="smallest")
-    found = choose(gold, range(1, len(levels)))
-    seeds = gold.shape[1]
+    levels, ends = _levels(cells, pairs="smallest")
+    found = choose(ends.gold, range(1, len(levels)), ends.clusters)
+    seeds = ends.gold.shape[1]
     if seeds < 3:
         raise missing(f"the spread over seeds needs at least 3 of 'brme', {cells.dataset} has {seeds}")
-    both = np.stack([gold[found.rest, :, 0], found.values], axis=2)
+    both = np.stack([ends.gold[found.rest, :, 0], found.values], axis=2)
     of_seed = both.mean(axis=0) - both.mean(axis=(0, 1))
     moments = np.stack([of_seed, of_seed**2], axis=1)[:, None]  # (seeds, 1, moments, nominal and robust)
-    at = f"at {kl:.2g} nats"
+    ahead = cells.mean(both[..., 1] - both[..., 0], found.clusters)
     parts = [
-        difference(f"gold {at} with robustness minus nominal", cells.mean(both[..., 1] - both[..., 0])),
-        difference(
-            f"sd over seeds {at} of nominal minus with robustness",
-            cells.sample([moments], _smaller_sd),
-        ),
-        *_shrinking(cells, levels),
+        difference(f"gold {ends.at} with robustness minus nominal", ahead, smallest=cells.smallest),
+        difference(f"sd over seeds {ends.at} of nominal minus with robustness", cells.sample([moments], _smaller_sd)),
     ]
+    if cells.case.channel == "path":  # the best of n is as far from π_ref whatever the reward
+        parts += _shrinking(cells, levels)
     few = "" if seeds >= MANY else f" ({MANY} were wanted)"
     return parts, f"ρ = {levels[found.usual]:g} mostly; {seeds} seeds{few}"
 
@@ -94,15 +100,14 @@ def _shrinking(cells: Cells, levels: list[float]) -> list[Part]:
 
     return [
         difference("shrinking of sd and KL from ρ = 0 to 1, the smaller of the two", cells.sample([spread], left)),
-        equivalence(last_step, cells.sample([spread], step), below=MARGIN),
+        equivalence(last_step, cells.sample([spread], step), below=DROP),
     ]
 
 
-def _levels(cells: Cells, *, pairs: Extreme) -> tuple[list[float], float, Array]:
-    """Return the weights ρ, a KL and the gold there, `(prompts, seeds, levels)`."""
-    levels = [float(rule.removeprefix(RULE)) for rule in cells.rules("brme", RULE)]
+def _levels(cells: Cells, *, pairs: Extreme) -> tuple[list[float], GoldEnds]:
+    """Return the weights ρ, and gold `(prompts, seeds, levels)` at one place."""
+    rules = cells.fits.rules("brme", cells.gold("mean").family, RULE)
+    levels = [float(rule.removeprefix(RULE)) for rule in rules]
     if levels[0] != 0 or levels[-1] != 1 or len(levels) < 3:
         raise missing(f"'brme' of {cells.dataset} needs rules 'robust 0', 'robust 1' and some between, has {levels}")
-    wanted = [Of("brme", Metric("path", f"{RULE}{level:g}")) for level in levels]
-    kl, gold = cells.endpoints(*wanted, pairs=pairs)
-    return levels, kl, gold
+    return levels, cells.endpoints(*(Of("brme", cells.gold(rule)) for rule in rules), pairs=pairs)

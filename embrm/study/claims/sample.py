@@ -10,6 +10,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.errors import DataError
+from embrm.metrics.significance import share_against
 
 SampleStatistic: TypeAlias = Callable[[list[Array]], Array]
 LEVEL = 0.95
@@ -25,6 +26,7 @@ class Sample:
         n: prompts, of all groups.
         seeds: seeds.
         clusters: clusters of prompts that were drawn, of all groups.
+        freedom: degrees of freedom of the Student law whose tails the draws should have; infinite for a normal one.
     """
 
     estimate: float
@@ -32,6 +34,7 @@ class Sample:
     n: int
     seeds: int
     clusters: int
+    freedom: float = np.inf
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -43,6 +46,29 @@ class Sample:
         # An observed draw, not a point between two: some statistics have a tail without end.
         low, high = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2], method="nearest")
         return float(low), float(high)
+
+    def beyond(self, value: float, *, above: bool) -> float:
+        """Return the one-sided p-value against a number on this side of `value`: the chance to be at or beyond it.
+
+        It is the share of the draws there. Outside the 95 % interval too few draws are left to count, and of many
+        claims corrected together none could ever be sure: there the tail is that of Student's law, which takes over
+        where the interval ends.
+        """
+        share = share_against(self.draws >= value if above else self.draws <= value)
+        middle, end = float(np.median(self.draws)), self.interval[int(above)]
+        if share >= (1 - LEVEL) / 2 or end == middle:
+            return share
+        from scipy.stats import t
+
+        return float(t.sf((value - middle) / (end - middle) * t.ppf((1 + LEVEL) / 2, self.freedom), self.freedom))
+
+    @property
+    def error(self) -> float:
+        """Standard error: half of the 95 % interval, by the quantile of its law."""
+        from scipy.stats import t
+
+        low, high = self.interval
+        return float((high - low) / 2 / t.ppf((1 + LEVEL) / 2, self.freedom))
 
     @property
     def detectable(self) -> float:
@@ -102,9 +128,10 @@ def resample(
         _Spread(float(redrawn(across=False, seeds=True).var()), sum(count), len(count)),
     ]
     middle = np.median(both)
-    stretched = middle + _stretch(float(both.var()), parts) * (both - middle)
+    factor, freedom = _stretch(float(both.var()), parts)
+    stretched = middle + factor * (both - middle)
     estimate = statistic([x.mean(axis=(0, 1))[None] for x in groups])
-    return Sample(float(estimate[0]), stretched, sum(map(len, groups)), sum(count), units[0])
+    return Sample(float(estimate[0]), stretched, sum(map(len, groups)), sum(count), units[0], freedom)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,17 +178,24 @@ def _counts(rng: np.random.Generator, n: int, b: int, *, drawn: bool) -> Array:
     return np.bincount(index.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
 
 
-def _stretch(both: float, parts: Sequence[_Spread]) -> float:
-    """Return the factor by which draws of variance `both` must be stretched; see `resample`."""
+def _stretch(both: float, parts: Sequence[_Spread]) -> tuple[float, float]:
+    """Return the factor by which draws of variance `both` must be stretched, and degrees of freedom; see `resample`.
+
+    The degrees of freedom are those of the Student law whose 95 % interval is as wide as the stretched draws'.
+    """
+    from scipy.optimize import brentq
     from scipy.stats import norm, t
 
     free = [(v * n / (n - g), n - g) for v, n, g in parts if n > g]
     total = sum(v for v, _ in free)
     if both == 0 or total == 0:
-        return 1.0
+        return 1.0, np.inf
     wanted: float = total
     if len(free) == 2:
         twice = float(np.prod([n / (n - g) for _, n, g in parts]))
         wanted = float(max(total - max(both - sum(v for v, *_ in parts), 0.0) * twice, *(v for v, _ in free)))
-    wide = sum(v * t.ppf((1 + LEVEL) / 2, freedom) ** 2 for v, freedom in free) / total * wanted
-    return float(np.sqrt(wide / both) / norm.ppf((1 + LEVEL) / 2))
+    at = (1 + LEVEL) / 2
+    square = sum(v * t.ppf(at, freedom) ** 2 for v, freedom in free) / total
+    few, many = (float(end(freedom for _, freedom in free)) for end in (min, max))
+    shared = few if few == many else float(brentq(lambda freedom: t.ppf(at, freedom) ** 2 - square, few, many))
+    return float(np.sqrt(square * wanted / both) / norm.ppf(at)), shared

@@ -9,9 +9,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from embrm.errors import OptionError
-from embrm.metrics.significance import bootstrap_p, holm_adjusted, share_against
+from embrm.metrics.significance import holm_adjusted
+from embrm.study.claims.case import CHANNEL_NAMES, Channel
 from embrm.study.claims.sample import LEVEL, Sample
 
+MOST = np.log(1e4)  # times as much data; what needs more will not be decided
 TOST = 0.9  # level of the interval that two one-sided tests at 5 % look at
 ClaimVerdict: TypeAlias = Literal["supported", "contradicted", "negligible", "inconclusive", "not run"]
 
@@ -36,7 +38,14 @@ class Finding:
             it was seen; None where none would, as of an effect of exactly zero.
         clusters: clusters of prompts (topics) that were resampled.
         p: two-sided bootstrap p-value.
-        holm: the verdict after Holm's correction over all claims that were run on the data set.
+        holm: the verdict after Holm's correction over all rows of the claims that were run on the data set; a claim
+            that compares many defences is corrected by itself.
+        mechanism: what is wrong with the training pairs, such as "biased" or "noisy"; "" where that is not asked.
+        channel: how a policy is optimised against the reward: "path", "bon" (best of n), or "".
+        defence: what is compared with the standard head, in claims that compare several; "" in the others.
+        smallest: the smallest effect of interest, in the units of the effect; None where none was stated.
+        freedom: degrees of freedom of the law of its tails; None of a normal one.
+        negligible: whether a supported effect is shown to be smaller than that.
     """
 
     id: str
@@ -55,6 +64,41 @@ class Finding:
     holm: ClaimVerdict = "not run"
     needed: float | None = None
     clusters: int = 0
+    mechanism: str = ""
+    channel: Channel = ""
+    defence: str = ""
+    smallest: float | None = None
+    freedom: float | None = None
+    negligible: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its data set, id and where it was examined, as `read_expected` takes it: "world/C1/biased/path"."""
+        return "/".join(filter(None, (self.dataset, self.id, self.mechanism, self.channel, self.defence)))
+
+    @property
+    def where(self) -> str:
+        """Where it was examined, in words: "biased (path)"."""
+        channel = CHANNEL_NAMES[self.channel]
+        place = f"{self.mechanism} ({channel})" if self.mechanism and channel else self.mechanism or channel
+        return ": ".join(filter(None, (self.defence, place)))
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a verdict after Holm's correction."""
+        return self.holm not in ("inconclusive", "not run")
+
+    @property
+    def word(self) -> str:
+        """The verdict after Holm's correction; of an undecided one what it would take."""
+        if self.holm == "supported" and self.negligible:
+            return "supported, but negligible"
+        if self.holm != "inconclusive":
+            return self.holm
+        if self.verdict != "inconclusive":
+            return f"inconclusive ({self.verdict} alone)"
+        more = "" if self.needed is None else f" (needs × {times(self.needed)})"
+        return f"inconclusive{more}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +113,7 @@ class Part:
         p_negligible: of the two one-sided tests that the number is smaller than the smallest effect of interest; 1
             where there is none.
         needed: how many times as much data would decide it, see `Finding`.
+        smallest: the smallest effect of interest, or None.
     """
 
     what: str
@@ -78,6 +123,7 @@ class Part:
     p_against: float
     p_negligible: float = 1.0
     needed: float | None = None
+    smallest: float | None = None
 
     def __str__(self) -> str:
         low, high = self.sample.interval
@@ -111,30 +157,52 @@ def difference(what: str, sample: Sample, *, smallest: float | None = None) -> P
         inner, outer = sample.interval_at(TOST)
         if verdict == "inconclusive" and -smallest < inner and outer < smallest:
             verdict = "negligible"
-        p_negligible = max(share_against(sample.draws >= smallest), share_against(sample.draws <= -smallest))
+        p_negligible = max(sample.beyond(smallest, above=True), sample.beyond(-smallest, above=False))
     return Part(
         what,
         sample,
         verdict,
-        bootstrap_p(sample.draws <= 0),
-        bootstrap_p(sample.draws >= 0),
+        _two_sided(sample.beyond(0.0, above=False)),
+        _two_sided(sample.beyond(0.0, above=True)),
         p_negligible,
         _needed(sample, smallest) if verdict == "inconclusive" else None,
+        smallest,
     )
+
+
+def _two_sided(p: float) -> float:
+    return min(2 * p, 1.0)
 
 
 def _needed(sample: Sample, smallest: float | None) -> float | None:
     """Return how many times as much data would decide a difference whose effect is the estimate; None if none would.
 
-    An interval shrinks with the root of the data. It excludes zero when its half width is below the effect; it lies
-    inside the smallest effect of interest when that of level 90 % is below what is left to there.
+    Either the interval excludes zero, or both one-sided tests say that it lies inside the smallest effect of interest.
     """
-    effect = abs(sample.estimate)
-    (low, high), (inner, outer) = sample.interval, sample.interval_at(TOST)
-    ways = [((high - low) / 2 / effect) ** 2] if effect > 0 else []
-    if smallest is not None and effect < smallest:
-        ways.append(((outer - inner) / 2 / (smallest - effect)) ** 2)
-    return max(min(ways), 1.0) if ways else None
+    effect, error = abs(sample.estimate), sample.error
+    ways = [_times(effect, error, sample.freedom, (1 - LEVEL) / 2)]
+    if smallest is not None:
+        ways.append(_times(smallest - effect, error, sample.freedom, (1 - TOST) / 2))
+    return min((way for way in ways if way is not None), default=None)
+
+
+def _times(effect: float, error: float, freedom: float, tail: float) -> float | None:
+    """Return how many times as much data makes an effect with that standard error significant, None if too many.
+
+    Errors shrink with the root of the data, and the quantile of Student's law by which they count shrinks as well.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import t
+
+    def short(log_times: float) -> float:
+        times = np.exp(log_times)
+        return float(t.isf(tail, freedom * times) * error - effect * np.sqrt(times))
+
+    if effect <= 0:
+        return None
+    if short(0.0) <= 0:
+        return 1.0
+    return float(np.exp(brentq(short, 0.0, MOST))) if short(MOST) < 0 else None
 
 
 def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.inf) -> Part:
@@ -152,9 +220,16 @@ def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.i
     low, high = sample.interval
     inside, outside = above < low and high < below, low >= below or high <= above
     verdict: ClaimVerdict = "supported" if inside else "contradicted" if outside else "inconclusive"
-    p_for = max(bootstrap_p(sample.draws >= below), bootstrap_p(sample.draws <= above))
-    p_against = min(bootstrap_p(sample.draws < below), bootstrap_p(sample.draws > above))
-    return Part(what, sample, verdict, p_for, p_against)
+    p_for = _two_sided(max(sample.beyond(below, above=True), sample.beyond(above, above=False)))
+    p_against = _two_sided(min(sample.beyond(below, above=False), sample.beyond(above, above=True)))
+    needed = _needed_to_place(sample, below, above) if verdict == "inconclusive" else None
+    return Part(what, sample, verdict, p_for, p_against, needed=needed)
+
+
+def _needed_to_place(sample: Sample, below: float, above: float) -> float | None:
+    """Return how many times as much data would decide whether a number is inside a margin; None if none would."""
+    room = min(abs(sample.estimate - end) for end in (below, above))
+    return _times(room, sample.error, sample.freedom, (1 - LEVEL) / 2)
 
 
 def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
@@ -177,11 +252,35 @@ def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
     return "inconclusive", min(weakest.p_for, p_against, p_negligible), weakest
 
 
+def times(needed: float) -> str:
+    """Return how many times as much data in words: "1.4", "23", "over 100"."""
+    return "over 100" if needed > 100 else f"{needed:.0f}" if needed > 10 else f"{needed:.1f}"
+
+
 def holm(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings of one data set with their verdicts after Holm's step-down correction."""
+    """Return findings with their verdicts after Holm's step-down correction over all of them.
+
+    What an undecided one needs is then said for a test at 5 % divided by their number.
+    """
     ran = {i: f.p for i, f in enumerate(findings) if f.p is not None}
     adjusted = dict(zip(ran, holm_adjusted(list(ran.values())).tolist(), strict=True))
     return [
-        replace(f, holm=f.verdict if adjusted.get(i, 0.0) <= 1 - LEVEL else "inconclusive")
+        replace(f, holm=f.verdict) if adjusted.get(i, 0.0) <= 1 - LEVEL and f.verdict != "inconclusive"
+        else _undecided(f, len(ran))
         for i, f in enumerate(findings)
-    ]
+    ]  # fmt: skip
+
+
+def _undecided(found: Finding, count: int) -> Finding:
+    """Return a finding that is inconclusive among so many, and how many times as much data would decide it."""
+    from scipy.stats import t
+
+    assert found.p is not None
+    freedom, tail = (np.inf if found.freedom is None else found.freedom), (1 - LEVEL) / 2
+    if found.verdict != "inconclusive":
+        ratio = t.isf(found.p / 2, freedom)
+    else:  # what makes it significant when alone
+        ratio = t.isf(tail, freedom * found.needed) / np.sqrt(found.needed) if found.needed else 0.0
+    needed = _times(float(ratio), 1.0, freedom, tail / count)
+    more = f"About {times(needed)} times as many topics and seeds would decide it among {count} rows." if needed else ""
+    return replace(found, holm="inconclusive", needed=needed, reason=f"{found.reason} {more}".rstrip())

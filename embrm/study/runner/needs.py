@@ -21,7 +21,7 @@ class Need:
     Attributes:
         claim: its id, with the mechanism, channel and defence where it is examined under several.
         dataset: where it was examined.
-        verdict: on the run's data.
+        verdict: on the run's data, after Holm's correction.
         times: how many times as many clusters and seeds decide it, if the effect is as it was seen; 1 where it is
             decided, None where no number would.
         clusters, seeds: how many that are; None likewise.
@@ -54,22 +54,22 @@ def needs(results: Results) -> list[Need]:
 
 
 def _need(results: Results, row: Mapping[str, Any]) -> Need:
-    name = " ".join(filter(None, [row["id"], *(row.get(part) for part in ("mechanism", "channel", "defence"))]))
-    times = row["needed"] if row["verdict"] == "inconclusive" else 1.0
+    name = " ".join(filter(None, [row["id"], *(row[part] for part in ("mechanism", "channel", "defence"))]))
+    times = row["needed"] if row["holm"] == "inconclusive" else 1.0
     if times is None:
-        return Need(name, row["dataset"], row["verdict"], None, None, None, None)
+        return Need(name, row["dataset"], row["holm"], None, None, None, None)
     clusters, seeds = (math.ceil(times * (row[part] or 0)) for part in ("clusters", "seeds"))
     spent = list(_spent(results, row))
     seconds = sum(fit * times + measure * times**2 for fit, measure in spent)
-    return Need(name, row["dataset"], row["verdict"], times, clusters, seeds, seconds)
+    return Need(name, row["dataset"], row["holm"], times, clusters, seeds, seconds)
 
 
 def _spent(results: Results, row: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
     """Yield the core-seconds of the fits that a claim reads, to fit and to measure."""
-    from embrm.study.claims import heads_of
+    from embrm.study.claims import Case, heads_of
 
     patterns = heads_of(row["id"])
     for fit in results.select(kind="fit", dataset=row["dataset"]):
-        under = row.get("mechanism") in ("", None, fit.cell.mechanism)
+        under = row["mechanism"] in ("", Case(fit.cell.mechanism, fit.cell.flips).title)
         if under and any(fnmatchcase(fit.cell.head, pattern) for pattern in patterns):
             yield fit.seconds.get("fit", 0.0), fit.seconds.get("measure", 0.0)

@@ -1,0 +1,12 @@
+"""The smallest effects of interest and other margins, stated before any result was seen.
+
+An effect below them is too small to matter, and a claim about it is negligible where that is shown. Changing one is a
+change of what the study asks, and needs its reason beside it.
+"""
+
+# Of gold, as a share of what the standard head gains from π_ref to its own peak (`Cells.gain`); of drops likewise.
+GAIN = 0.1
+ACCURACY = 0.01  # of pair accuracy
+AUROC = 0.05
+DROP = 0.05  # share of a curve's own gain whose loss still counts as none, in claims that gold "does not fall"
+CSI = 0.25  # share of the rise on hacked runs that still counts as staying low
