@@ -264,6 +264,8 @@ def write_study(results: Results, folder: Path) -> Path:
     keys = [f"{i:024x}" for i in range(len(results.rows))]
     for key, row in zip(keys, results.rows, strict=True):
         replace(row, key=key).save(folder / "cells")
+    environment = {"seconds": 0.0, "started": "", "finished": ""}
     stored = {"schema": SCHEMA, "config": results.config.model_dump(mode="json"), "keys": keys}
+    stored |= {"failures": {}, "environment": environment}
     (folder / "config.json").write_text(json.dumps(stored), encoding="utf-8")
     return folder

@@ -10,6 +10,7 @@ from embrm.embedders._content import content_of
 from embrm.embedders._fastest import Way
 from embrm.embedders._model import Model
 from embrm.embedders._transformer import TransformerEmbedder
+from embrm.errors import MissingExtraError
 from embrm.lm.checkpoint import Checkpoint
 
 
@@ -51,6 +52,7 @@ class SentenceTransformerEmbedder(TransformerEmbedder):
 
         Raises:
             OptionError: there is no such model, or the hub cannot be reached.
+            MissingExtraError: the backend is not installed.
         """
         folder = self._checkpoint.folder
         self._checkpoint.require()
@@ -63,6 +65,8 @@ class SentenceTransformerEmbedder(TransformerEmbedder):
                 prompt=self.prompt,
                 max_length=self.max_length,
             )
+        except MissingExtraError:
+            raise
         except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
             # Among them a module of the model's own, which is code that is never run.
             raise self._checkpoint.unreachable(error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import reprlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from embrm import detectors, heads, selectors
 from embrm.core.recipe import build
 from embrm.core.yaml_files import read_yaml
 from embrm.errors import DataError, OptionError
-from embrm.study.config_absent import without_absent
-from embrm.study.config_files import names, read_values
+from embrm.study.config_absent import AbsentWarning, without_absent
+from embrm.study.config_files import extended_by, names, read_values
 from embrm.study.datasets import kind_of
 from embrm.study.schema import (
     DatasetConfig,
@@ -46,7 +47,8 @@ WRITING = ("world", "fast", "language_model")  # kinds of data sets that can wri
 def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyConfig:
     """Read a shipped configuration by name, or a YAML file by path, and apply overrides such as `pairs=[500]`.
 
-    What names a head, rule, mechanism or data set that an override takes out is left out with a warning.
+    What names a head, rule, mechanism or data set that a file takes out of the one that it extends is left out, and
+    what names one that an override takes out likewise, with a warning.
 
     Args:
         source: a name of `names()`, or a path.
@@ -57,12 +59,16 @@ def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyC
         OptionError: an unknown key (the nearest is suggested), or a value that cannot be; see also `read_values`.
     """
     values, path = read_values(source)
-    before = _read(values, str(path)) if overrides else None
-    for item in overrides:
-        _set(values, item)
     config = _read(values, str(path))
-    if before is not None:
-        config = without_absent(config, before)
+    for extended in extended_by(path):
+        config, _ = without_absent(config, _read(*extended))
+    if overrides:
+        before = config
+        for item in overrides:
+            _set(values, item)
+        config, left = without_absent(_read(values, str(path)), before)
+        if left:
+            warnings.warn(f"left out, as what they are about was taken out by an override: {left}", AbsentWarning, 2)
     _check(config, str(path))
     return config
 

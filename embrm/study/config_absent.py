@@ -1,8 +1,7 @@
-"""What a configuration says of heads, rules, mechanisms and data sets that an override took out of it."""
+"""What a configuration says of heads, rules, mechanisms and data sets that were taken out of it."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 
 from embrm.study.schema import HeadConfig, RLConfig, RuleConfig, StudyConfig
@@ -12,14 +11,14 @@ class AbsentWarning(UserWarning):
     """Parts of a configuration are left out, because an override took out what they are about."""
 
 
-def without_absent(config: StudyConfig, before: StudyConfig) -> StudyConfig:
-    """Return a configuration without the parts that name what an override took out, and warn of them.
+def without_absent(config: StudyConfig, before: StudyConfig) -> tuple[StudyConfig, str]:
+    """Return a configuration without the parts that name what was taken out, and the list of those.
 
     A name that was not there before either is a mistake, and stays to be found.
 
     Args:
-        config: after the overrides.
-        before: the configuration that was overridden.
+        config: after the overrides, or of a file that extends another.
+        before: the configuration that was overridden or extended.
     """
     kept_heads = map(_Gone(config, before).head, config.heads)
     heads = [head for head in kept_heads if head is not None]
@@ -31,15 +30,10 @@ def without_absent(config: StudyConfig, before: StudyConfig) -> StudyConfig:
     left += ["rl"] if config.rl and rl is None else []
     watched = gone.less(config.detection.heads, gone.titles)
     left += ["detection"] if config.detection.heads and not watched else []
-    if left:
-        warnings.warn(
-            f"left out, as what they are about was taken out by an override: {', '.join(dict.fromkeys(left))}",
-            AbsentWarning,
-            stacklevel=2,
-        )
     under = config.detection.mechanisms and gone.less(config.detection.mechanisms, gone.mechanisms)
     detection = config.detection.model_copy(update={"heads": watched, "mechanisms": under})
-    return config.model_copy(update={"rules": rules, "heads": heads, "rl": rl, "detection": detection})
+    kept = {"rules": rules, "heads": heads, "rl": rl, "detection": detection}
+    return config.model_copy(update=kept), ", ".join(dict.fromkeys(left))
 
 
 class _Gone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,18 @@ def read_values(source: str) -> tuple[dict[str, Any], Path]:
         OptionError: a file is no YAML or no mapping, or extends what extends it.
     """
     path = _find(source, Path(), "")
-    values = _read(path, ())
+    return _listed(_read(path, ()), path), path
+
+
+def extended_by(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the values and the path of each configuration that a file extends, the nearest first."""
+    while base := _yaml(path).get("extends"):
+        path = _find(base, path.parent, "")
+        yield _listed(_read(path, ()), path), str(path)
+
+
+def _listed(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the values with lists of heads and rules, and without the mechanisms that are taken out."""
     for key in TITLED:
         if isinstance(values.get(key), dict):
             values[key] = [
@@ -43,7 +55,7 @@ def read_values(source: str) -> tuple[dict[str, Any], Path]:
             ]
     if isinstance(found := values.get("mechanisms"), dict):
         values["mechanisms"] = {title: options for title, options in found.items() if options is not None}
-    return values, path
+    return values
 
 
 def _find(source: str, folder: Path, asked: str) -> Path:
@@ -58,12 +70,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in (file.resolve() for file in above):
         way = " extends ".join(str(file) for file in (*above, path))
         raise OptionError(f"{way}: a configuration cannot extend itself; take 'extends' out of one of these files")
-    try:
-        values = read_yaml(read_bytes(path, most=DOCUMENT).decode(), name=str(path))
-    except (DataError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise OptionError(f"{path} must hold keys and values such as `seeds: [0, 1]`, got {type(values).__name__}")
+    values = _yaml(path)
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -71,6 +78,16 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise OptionError(f"{path}: extends must name one configuration, such as `extends: laptop`, got {base!r}")
     under = _read(_find(base, path.parent, f"{path} extends '{base}': "), (*above, path))
     return _merged(under, values, str(path))
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = read_yaml(read_bytes(path, most=DOCUMENT).decode(), name=str(path))
+    except (DataError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise OptionError(f"{path} must hold keys and values such as `seeds: [0, 1]`, got {type(values).__name__}")
+    return values
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any], where: str) -> dict[str, Any]:

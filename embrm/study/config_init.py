@@ -149,6 +149,7 @@ NO_GOLD = """# No gold is known: accuracy, calibration and the effect of label n
 """
 MECHANISMS = """mechanisms:                 # how the simulated annotators' pairs come to be; null takes one out
   biased: {bias: 1.0}       # their liking for length, in sd of a prompt's pool
+  confounded: null          # {confounding: 1.0}: long texts are good ones; it leaves fewer pairs
 """
 TEMPLATE = """# A study of your data: {counted}.
 # Run it with `embrm study --config THIS_FILE`, from the folder that the paths below start in; `--dry-run` says how long

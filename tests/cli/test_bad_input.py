@@ -181,7 +181,7 @@ def test_bad_files_are_explained(case: str, embrm: Run, workspace: Path) -> None
         ((*COMPARE, "prefs.jsonl", "--folds", "1"), 2, r"folds must be >= 2 and seeds >= 1, got 1"),
         ((*COMPARE, "prefs.jsonl", "--budget", "0"), 2, r"budget and splits must be >= 1, got 0"),
         (("study", "--init", "absent.jsonl", "-o", "new"), 1, r"there is no file absent\.jsonl"),
-        (("study", "--init", "prompts.jsonl", "-o", "new"), 1, r"neither"),
+        (("study", "--init", "prompts.jsonl", "-o", "new"), 1, r"has prompts and no responses; `embrm generate`"),
         (
             ("study", "--init", "prefs.jsonl", "--init", "prefs.jsonl", "-o", "new"),
             2,

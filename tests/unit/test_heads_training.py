@@ -333,7 +333,7 @@ def test_labels_that_all_point_one_way_are_learned_and_stay_finite(name: str) ->
         ({"loss": {"name": "rdpo", "options": {"clip": 0.0}}}, "loss 'rdpo': clip must be > 0"),
         ({"loss": {"name": "unhinged", "options": {"clip": 0.0}}}, "loss 'unhinged': clip must be > 0"),
         ({"loss": {"name": "margin", "options": {"margin": -1.0}}}, "loss 'margin': margin must be >= 0"),
-        ({"reweight": {"name": "instance", "options": {"temperature": float("nan")}}}, "temperature must be > 0"),
+        ({"reweight": {"name": "instance", "options": {"temperature": 0.0}}}, "temperature must be > 0"),
         ({"reweight": "none"}, "no reweight named 'none'. There are: instance"),
         ({"pessimism": {"name": "pools", "options": {"weight": -1.0}}}, "weight must be >= 0"),
         ({"pessimism": {"name": "pools", "options": {"draws": 1}}}, "draws >= 2"),
