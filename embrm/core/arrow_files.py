@@ -33,9 +33,7 @@ def _arrow_rows(data: bytes, name: str) -> Parsed:
     out, size, most = Parsed("row", name), 0, unpacked_bound(len(data))
     for batch in batches:
         ROWS.check(len(out.values) + batch.num_rows, name)
-        batch.validate(
-            full=True
-        )  # Arrow trusts the offsets of a file, and reads other memory, or crashes, by wrong ones
+        batch.validate(full=True)  # Arrow trusts the offsets of a file, and reads other memory by wrong ones
         size += batch.nbytes
         if size > most:
             BYTES.refuse(f"{name}, unpacked,")

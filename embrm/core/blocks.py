@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
 import json
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from embrm.core.bounds import COLUMNS, LINE, STREAM
 from embrm.core.containers import parse
+from embrm.core.documents import open_file
 from embrm.core.files import Rows
+from embrm.core.packed import kind_of, unpacking
+from embrm.core.parsed import Parsed
 from embrm.core.sources import find_shards
 from embrm.errors import DataError, OptionError
 
 BLOCK = 4096  # rows
 BYTES = 16 << 20  # of lines that are taken at once, were they fewer rows than a block
-_PACKED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def read_blocks(source: str | Path, *, size: int = BLOCK) -> Iterator[Rows]:
@@ -54,28 +53,24 @@ def read_blocks(source: str | Path, *, size: int = BLOCK) -> Iterator[Rows]:
 def _blocks(path: Path, size: int) -> Iterator[Rows]:
     try:
         with ExitStack() as stack:
-            stream = stack.enter_context(path.open("rb"))
+            stream = stack.enter_context(open_file(path, most=STREAM))
             magic = stream.read(8)
             stream.seek(0)
+            packed = kind_of(magic)
             if magic.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
                 yield from _tables(path, magic, size)
             else:
-                yield from _lines(stack.enter_context(_unpacked(stream, magic)), str(path), size)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+                plain = stack.enter_context(unpacking(stream, packed)) if packed else stream
+                yield from _lines(plain, str(path), size)
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}; the file is damaged or cut off") from error
-
-
-def _unpacked(stream: BinaryIO, magic: bytes) -> Any:
-    if magic.startswith(_ZSTD):
-        import pyarrow as pa
-
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
-    return next((unpack for sign, unpack in _PACKED.items() if magic.startswith(sign)), lambda plain: plain)(stream)
 
 
 def _lines(stream: Any, name: str, size: int) -> Iterator[Rows]:
     done = 0
-    for i, lines in enumerate(_taken(stream, size)):
+    for i, lines in enumerate(_taken(stream, name, size)):
         if i == 0:
             _check_first(lines, name)
         refused: list[str] = []
@@ -95,10 +90,12 @@ def _moved(message: str, name: str, by: int) -> str:
     return message if start or number is None else f"{line}{int(number[0]) + by}{rest[number.end() :]}"
 
 
-def _taken(stream: Any, size: int) -> Iterator[list[bytes]]:
+def _taken(stream: Any, name: str, size: int) -> Iterator[list[bytes]]:
     lines: list[bytes] = []
-    weight = 0
-    for line in stream:
+    weight, longest = 0, LINE.value
+    while line := stream.readline(longest + 1):
+        if len(line) > longest:
+            LINE.refuse(name)
         lines.append(line)
         weight += len(line)
         if len(lines) == size or weight >= BYTES:
@@ -129,10 +126,14 @@ def _tables(path: Path, magic: bytes, size: int) -> Iterator[Rows]:
     done = 0
     try:
         for batch in _batches(pa, pq, path, magic, size):
+            COLUMNS.check(batch.num_columns, str(path))
+            batch.validate(full=True)  # Arrow trusts the offsets of a file, and reads other memory by wrong ones
             for start in range(0, batch.num_rows, size):
-                values = batch.slice(start, size).to_pylist(maps_as_pydicts="lossy")
-                yield Rows(str(path), values, list(range(done + 1, done + len(values) + 1)))
-                done += len(values)
+                rows = Parsed("row", str(path))
+                for value in batch.slice(start, size).to_pylist(maps_as_pydicts="lossy"):
+                    done += 1
+                    rows.add(value, done)
+                yield Rows(str(path), rows.values, rows.numbers)
     except pa.ArrowException as error:
         raise DataError(f"{path} is a damaged file: {error}") from error
 

@@ -57,6 +57,7 @@ class Bound:
 
 
 BYTES = Bound("BYTES", 4 << 30, "bytes")  # of a file of rows or vectors, once it is unpacked
+STREAM = Bound("STREAM", 1 << 40, "bytes")  # of a file that is read block by block
 DOCUMENT = Bound("DOCUMENT", 64 << 20, "bytes")  # of one JSON or YAML document, such as a model's config.json
 RATIO = Bound("RATIO", 100, "bytes for each byte that is packed")
 LINE = Bound("LINE", 64 << 20, "bytes in one line")
@@ -64,7 +65,7 @@ ROWS = Bound("ROWS", 2_000_000, "rows")
 REFUSED = Bound("REFUSED", 100_000, "lines that are no rows")
 COLUMNS = Bound("COLUMNS", 10_000, "columns in one row")
 DEPTH = Bound("DEPTH", 100, "lists or objects inside each other")
-EVERY = (BYTES, DOCUMENT, RATIO, LINE, ROWS, REFUSED, COLUMNS, DEPTH)
+EVERY = (BYTES, STREAM, DOCUMENT, RATIO, LINE, ROWS, REFUSED, COLUMNS, DEPTH)
 
 ALWAYS_UNPACKED = 64 << 20  # bytes: a small file of equal rows is packed better than any ratio that is safe for large
 

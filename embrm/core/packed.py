@@ -7,13 +7,13 @@ import gzip
 import io
 import lzma
 import zlib
-from typing import Any
+from typing import Any, BinaryIO
 
 from embrm.core.bounds import BYTES, LINE, RATIO, unpacked_bound
 from embrm.errors import DataError
 
 CHUNK = 1 << 20  # bytes unpacked at once
-_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def unpacked(data: bytes, name: str) -> bytes:
@@ -26,12 +26,12 @@ def unpacked(data: bytes, name: str) -> bytes:
     Raises:
         DataError: they are damaged, or become more bytes, or a longer line of JSON, than is read.
     """
-    kind = next((kind for magic, kind in _PACKED.items() if data.startswith(magic)), None)
+    kind = kind_of(data)
     if kind is None:
         return data
     most, parts, size, length = unpacked_bound(len(data)), list[bytes](), 0, 0
     try:
-        with _opened(data, kind) as stream:
+        with unpacking(io.BytesIO(data), kind) as stream:
             while part := bytes(stream.read(CHUNK)):
                 parts.append(part)
                 size += len(part)
@@ -48,12 +48,17 @@ def unpacked(data: bytes, name: str) -> bytes:
     return b"".join(parts)
 
 
-def _opened(data: bytes, kind: str) -> Any:
+def kind_of(start: bytes) -> str | None:
+    """Return how a file that starts so is packed, None where it is not."""
+    return next((kind for magic, kind in PACKED.items() if start.startswith(magic)), None)
+
+
+def unpacking(stream: BinaryIO, kind: str) -> Any:
+    """Return a stream of what a packed stream holds; its errors are those of the libraries."""
     if kind == "zstd":
         import pyarrow as pa
 
-        return pa.CompressedInputStream(pa.BufferReader(data), "zstd")
-    stream = io.BytesIO(data)
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
     if kind == "gzip":
         return gzip.GzipFile(fileobj=stream)
     return bz2.BZ2File(stream) if kind == "bzip2" else lzma.LZMAFile(stream)

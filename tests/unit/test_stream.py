@@ -193,3 +193,41 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         next(read_blocks(tmp_path / "nothing.jsonl"))
     with pytest.raises(OptionError, match="a report of bad rows is of a whole file"):
         next(stream_texts(tmp_path / "x.jsonl", rules=RowRules(on_bad_row=f"report={tmp_path}/r.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("bound", "name", "message"),
+    [
+        ("LINE", "rows.jsonl.gz", "more than 50 bytes in one line"),
+        ("COLUMNS", "rows.parquet", "more than 50 columns in one row"),
+        ("DEPTH", "rows.arrow", "more than 50 lists or objects inside each other"),
+    ],
+)
+def test_blocks_are_read_within_the_bounds_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, name: str, message: str
+) -> None:
+    value: Any = "x"
+    for _ in range(60 if bound == "DEPTH" else 1):
+        value = [value]
+    row: Row = {f"column {i}": i for i in range(40 if bound == "DEPTH" else 60)} | {"value": value}
+    path = tmp_path / name
+    if name.endswith("gz"):
+        path.write_bytes(gzip.compress(lines([row])))
+    elif name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        arrow(path, [row], stream=False)
+    monkeypatch.setenv(f"EMBRM_MAX_{bound}", "50")
+    with pytest.raises(DataError, match=message):
+        list(read_blocks(path))
+
+
+def test_wrong_offsets_in_blocks_are_told_and_crash_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    arrow(path, [{"a": "x"}, {"a": "yz"}], stream=False)
+    offsets = np.array([0, 1, 3], dtype="<i4").tobytes()
+    data = path.read_bytes()
+    assert data.count(offsets) == 1
+    path.write_bytes(data.replace(offsets, np.array([0, 1, 1 << 30], dtype="<i4").tobytes()))
+    with pytest.raises(DataError, match="is a damaged file"):
+        list(read_blocks(path))
