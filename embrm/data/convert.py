@@ -170,9 +170,9 @@ def trl_rows(
     Equal texts are no pair, whatever their ratings, and are left out.
 
     Args:
-        records: `{prompt, responses[], ratings[] or ranking[], annotator?}`; `ranking` lists numbers of responses, the
-            best first, and may leave some out, as ratings do that are None, NaN or "N/A". A prompt judged by several
-            annotators has a record for each.
+        records: `{prompt, responses[], ratings[] or ranking[], annotator?, cluster?}`; `ranking` lists numbers of
+            responses, the best first, and may leave some out, as ratings do that are None, NaN or "N/A". A prompt
+            judged by several annotators has a record for each.
         least_gap: see `from_ratings`.
         ties: see `from_ratings`.
         which: "all" compares all responses with each other, "best" the first of the best with all others, "adjacent"
@@ -180,8 +180,8 @@ def trl_rows(
         margins: whether the gap becomes the pair's `margin`; of a ranking it counts places.
 
     Returns:
-        Rows `{prompt, chosen, rejected}`, with `annotator` where the record has one, `tie` where ties are kept and
-        `margin` where margins are wanted.
+        Rows `{prompt, chosen, rejected}`, with `annotator` and `cluster` where the record has them, `tie` where ties
+        are kept and `margin` where margins are wanted.
 
     Raises:
         DataError: a record has neither ratings nor a ranking, or they do not fit its responses (it is named).
@@ -208,7 +208,7 @@ def trl_rows(
             if chosen == rejected or (tie and ties == "drop"):
                 continue
             row = {"prompt": record.get("prompt", ""), "chosen": chosen, "rejected": rejected}
-            row |= {"annotator": record["annotator"]} if "annotator" in record else {}
+            row |= {name: record[name] for name in ("annotator", "cluster") if name in record}
             row |= {"tie": tie} if ties == "keep" else {}
             out.append(row | ({"margin": 0.0 if tie else float(gap)} if margins else {}))
     return out

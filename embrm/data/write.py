@@ -12,7 +12,7 @@ from embrm.data.numbers import number, number_or
 from embrm.data.texts import Texts
 
 NUMBERS = ("weight", "margin", "tie")
-NAMES = ("annotator", "class")
+NAMES = ("annotator", "class", "cluster")
 
 
 def common_rows(texts: Texts) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from embrm.data.layouts import names
 from embrm.data.texts import read_texts
 from embrm.errors import DataError
 from embrm.heads import load_model
-from tests.cli.conftest import Result
+from tests.cli.conftest import Result, write_lines
 
 Run = Callable[..., Result]
 FIT = ("--head", "linear", "--embedder", "hashing", "-o", "new")
@@ -259,3 +259,14 @@ def test_files_from_the_field_are_read_as_pairs_with_prompts(name: str) -> None:
     assert len(texts.rows) >= 30
     assert all(texts.prompts)
     assert texts.account["left_out"] == 0
+
+
+def test_converted_rows_keep_their_cluster(embrm: Callable[..., Result]) -> None:
+    write_lines(Path("asked.jsonl"), [{"question": "a?", "chosen": "yes", "rejected": "no", "source": "talk"}])
+    rated = {"instruction": "b?", "responses": ["so", "no"], "ratings": [2, 1], "source": "talk"}
+    write_lines(Path("rated.jsonl"), [rated])
+    for name in ("asked", "rated"):
+        done = embrm("convert", f"{name}.jsonl", f"{name}-out.jsonl", "--columns", "cluster=source")
+        assert done.code == 0, done.err
+        rows = [json.loads(line) for line in Path(f"{name}-out.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert [row["cluster"] for row in rows] == ["talk"]
