@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from embrm.report.figures import COMPARED, LINES
+from embrm.report.study.hero import hero, strip
 
 if TYPE_CHECKING:
     import altair as alt
@@ -13,24 +14,35 @@ if TYPE_CHECKING:
 KL = "KL from the reference policy (nats)"
 GOLD = "gold gained"
 PROXY = "proxy gained (sd)"
-# Readable on white and on near-black; after the last, lines are told apart by their dashes.
+# Readable on white and on near-black. With dashes and markers no two of the first 120 lines are alike.
 COLOURS = ("#d9601a", "#3a84c9", "#b4649a", "#b98200", "#7d70d8", "#2a9d8f", "#a3694a", "#5f8f2f")
 DASHES = ([1, 0], [7, 3], [2, 2.5])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 _FADED = "#888888"
+LIMIT = 96  # pixels for the name beside a line's end
+_PADDING = {"left": 4, "top": 6, "bottom": 4, "right": LIMIT + 12}
 
 
 def style(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the colour and dash of every line: controls have their own, dashed ones."""
-    found = {}
-    for i, name in enumerate(n for n in names if n not in COMPARED):
-        found[name] = {"colour": COLOURS[i % len(COLOURS)], "dash": DASHES[i // len(COLOURS) % len(DASHES)]}
-    return found | {n: {"colour": COMPARED[n], "dash": [5, 3]} for n in names if n in COMPARED}
+    """Return colour, dash and marker of every line; no two are alike, and controls have colours of their own."""
+    own = [name for name in names if name not in COMPARED]
+    found = {
+        name: {"colour": COLOURS[i % len(COLOURS)], "dash": DASHES[i % len(DASHES)], "shape": SHAPES[i % len(SHAPES)]}
+        for i, name in enumerate(own)
+    }
+    beside = [name for name in names if name in COMPARED]
+    return found | {
+        name: {"colour": COMPARED[name], "dash": [5, 3], "shape": SHAPES[i % len(SHAPES)]}
+        for i, name in enumerate(beside)
+    }
 
 
 def specifications() -> dict[str, dict[str, Any]]:
     """Return the page's charts by the name of the place they go to; their data, `shown` and `now`, come later."""
     size = "best of n"
     charts = {
+        "hero": hero(),
+        "strip": strip(),
         "gold": _curves("kl", KL, GOLD, band=True),
         "proxy": _curves("kl", KL, PROXY),
         "best-of-n": _curves("n", size, GOLD, band=True, log=True),
@@ -61,6 +73,19 @@ def _own(colour: str = "colour:N") -> dict[str, Any]:
     }
 
 
+def _named(x: str, y: str, own: dict[str, Any]) -> list[alt.Chart]:
+    """Return the markers of lines at some of their points, and their names beside their ends."""
+    import altair as alt
+
+    shape = alt.Shape("shape:N", scale=None)
+    markers = _shown().transform_filter("datum.marked").mark_point(filled=True, size=46, opacity=1)
+    ends = alt.Chart(alt.NamedData("ends")).mark_text(align="left", baseline="middle", dx=8, fontSize=12, limit=LIMIT)
+    return [
+        markers.encode(x=f"{x}:Q", y=y, color=own["color"], shape=shape),
+        ends.properties(name="ends").encode(x=f"{x}:Q", y="at:Q", text="line:N", color=own["color"]),
+    ]
+
+
 def _curves(x: str, x_title: str, y_title: str, *, band: bool = False, log: bool = False) -> alt.LayerChart:
     import altair as alt
 
@@ -78,12 +103,14 @@ def _curves(x: str, x_title: str, y_title: str, *, band: bool = False, log: bool
         # What the pointer meets: a line itself would tell of its first point alone.
         base.mark_point(filled=True, size=220, opacity=0).encode(y=y, color=own["color"], tooltip=tip),
     ]
+    layers += _named(x, "y:Q", own)
     if band:
         area = base.mark_area(opacity=0.13).encode(
             y=alt.Y("low:Q", title=y_title), y2="high:Q", color=own["color"], detail="line:N"
         )
         layers.insert(0, area)
-    return _fitted(alt.LayerChart(layer=layers), 300)
+    lined: alt.LayerChart = _fitted(alt.LayerChart(layer=layers), 300).properties(padding=_PADDING)
+    return lined
 
 
 def _reliability() -> alt.LayerChart:

@@ -12,7 +12,7 @@ import numpy as np
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.metrics.intervals import Interval, bootstrap
 from embrm.report.study.settings import TableSetting, rounded
-from embrm.study.claims import DatasetFits
+from embrm.study.claims import Cells, DatasetFits, GoldCurves, Sample, cross_fitted, drop
 from embrm.study.metric import Metric
 from embrm.study.results import Results
 
@@ -20,6 +20,8 @@ Measure: TypeAlias = Literal["path", "bon"]
 MEASURES: tuple[Measure, ...] = ("path", "bon")
 CONTROLS = ("oracle", "length", "random")
 BENT = ("over", "under")  # measured under the mean of bent scores, for a claim: no rules
+PEAK_DRAWS = 400  # of the bootstrap of what is gained and lost
+LEVEL = 0.95
 DRAWS = 500  # of every bootstrap of the report: verdicts, which need more, are computed with the claims
 
 
@@ -30,18 +32,20 @@ class GoldCurve:
     Attributes:
         head, rule: titles; of a control the rule is "mean".
         gold: `(k,)` gain with its interval over topics and seeds; a path ends where a seed's pool is not reliable.
-        proxy: `(k,)` the rule's own gain in sd under the reference policy, mean over seeds; None where it has none.
+        proxy: `(k,)` the rule's own gain in sd under the reference policy, with its interval over seeds; None where it
+            has none.
     """
 
     head: str
     rule: str
     gold: Interval
-    proxy: Array | None = None
+    proxy: Interval | None = None
 
     def json(self) -> dict[str, Any]:
         """Return its numbers, rounded."""
-        band = {name: rounded(getattr(self.gold, name)) for name in ("estimate", "low", "high")}
-        proxy = {} if self.proxy is None else {"proxy": rounded(self.proxy)}
+        ends = ("estimate", "low", "high")
+        band = {name: rounded(getattr(self.gold, name)) for name in ends}
+        proxy = {} if self.proxy is None else {f"proxy_{name}": rounded(getattr(self.proxy, name)) for name in ends}
         return {"head": self.head, "rule": self.rule, **band, **proxy}
 
 
@@ -56,9 +60,20 @@ def lines(results: Results, setting: TableSetting, measure: Measure) -> Iterator
     gains = intervals([gold.gain for _, _, gold in found])
     for (head, rule, gold), gain in zip(found, gains, strict=True):
         proxy = results.stack(Metric("proxy", rule), head=head, **asdict(setting)) if measure == "path" else None
-        yield GoldCurve(
-            head, rule, gain, None if proxy is None else np.asarray(proxy.mean(axis=1)[: gold.values.shape[-1]])
-        )
+        reach = gold.values.shape[-1]
+        yield GoldCurve(head, rule, gain, None if proxy is None else over_seeds(proxy[:reach]))
+
+
+def over_seeds(values: Array) -> Interval:
+    """Return the mean of `(k, seeds)` with Student's 95 % interval over the seeds; of one seed the mean alone."""
+    from scipy.stats import t
+
+    seeds = values.shape[1]
+    mean = values.mean(axis=1)
+    half = np.zeros_like(mean)
+    if seeds > 1:
+        half = t.ppf(0.5 + LEVEL / 2, seeds - 1) * values.std(axis=1, ddof=1) / np.sqrt(seeds)
+    return Interval(mean, mean - half, mean + half, seeds, LEVEL)
 
 
 def controls(results: Results, dataset: str, measure: Measure) -> Iterator[GoldCurve]:
@@ -123,6 +138,16 @@ def _reliable(stack: Array, results: Results, dataset: str, metric: Metric) -> M
     bad: BoolArray = np.asarray(~np.isfinite(values).all(axis=(0, 1)))
     reach = int(bad.argmax()) if bad.any() else len(bad)
     return MeasuredGold(values[..., :reach], DatasetFits(results, dataset).clusters(metric))
+
+
+def sampled_drop(results: Results, dataset: str, path: MeasuredGold) -> tuple[Sample, Sample] | None:
+    """Return what a path gains to its peak and loses after it, as the claims measure it; None of too few points."""
+    if path.values.shape[-1] < 2 or len(np.unique(path.clusters)) < 4:
+        return None
+    cells = Cells(DatasetFits(results, dataset), PEAK_DRAWS)
+    kl = np.arange(path.values.shape[-1], dtype=np.float64)
+    curve = GoldCurves(kl, path.values[:, :, None], path.clusters, "the end")
+    return cross_fitted(cells, curve, lambda found: found[0][:, 0]), drop(cells, curve)
 
 
 def intervals(samples: Sequence[MeasuredGold]) -> list[Interval]:

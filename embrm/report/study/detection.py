@@ -9,18 +9,14 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.metrics.intervals import bootstrap
-from embrm.monitoring.fair import alarms_mean
-from embrm.monitoring.onset import gold_onset, ratio_alarm
+from embrm.monitoring.onset import gold_onset
+from embrm.report.study.alarms import ALPHA, GOLD, KL, AlarmCounts, counts, first_alarm, watched
 from embrm.report.study.curves import DRAWS
-from embrm.report.study.settings import TableSetting, mean, number, settings, share, with_interval
+from embrm.report.study.settings import TableSetting, mean, number, share, with_interval
 from embrm.report.study.tables import Table
 from embrm.study.claims import DatasetFits
-from embrm.study.claims.case import FAIR
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
-
-ALPHA = 0.05
-KL, GOLD = Metric("points", "kl"), Metric("points", "gold")
 
 
 def separation_table(results: Results, setting: TableSetting) -> Table:
@@ -57,32 +53,18 @@ def alarms_table(results: Results, setting: TableSetting) -> Table:
     headings += ["alarms where gold falls", "alarms among fair annotators", "it"]
     rows = []
     for head in results.config.titles:
-        fits, fair = (_watched(results, head, where) for where in (setting, _control_of(results, setting)))
+        fits = watched(results, head, setting)
         for watch in dict.fromkeys(metric for row in fits for metric in row.arrays if metric.family == "watch"):
-            rows.append([head, watch.name, watch.space, *_alarms(fits, watch), *_beside_false(fits, fair, watch)])
+            beside = _beside_false(counts(results, setting, head, watch))
+            rows.append([head, watch.name, watch.space, *_alarms(fits, watch), *beside])
     return Table(f"Alarms along the path on {setting}", headings, rows)
-
-
-def _watched(results: Results, head: str, setting: TableSetting | None) -> list[Row]:
-    if setting is None:
-        return []
-    return [row for row in results.select(kind="fit", head=head, **asdict(setting)) if KL in row.arrays]
-
-
-def _control_of(results: Results, setting: TableSetting) -> TableSetting | None:
-    """Return the setting whose annotators are fair, with the fewest flips; None where it is this one, or not there."""
-    alike = [
-        s for s in settings(results) if (s.dataset, s.pairs, s.mechanism) == (setting.dataset, setting.pairs, FAIR)
-    ]
-    found = min(alike, key=lambda s: s.flips, default=None)
-    return None if found == setting else found
 
 
 def _alarms(fits: Sequence[Row], watch: Metric) -> list[str]:
     found = [row for row in fits if watch in row.arrays]
     p_value = replace(watch, family="alarm")
     tested = [row.arrays[p_value] <= ALPHA for row in found if p_value in row.arrays]
-    first = [_first_alarm(row, watch, p_value) for row in found]
+    first = [first_alarm(row, watch) for row in found]
     falls = [gold_onset(row.arrays[GOLD]) for row in found]
     leads = [
         float(row.arrays[KL][fall] - row.arrays[KL][alarm])
@@ -95,25 +77,13 @@ def _alarms(fits: Sequence[Row], watch: Metric) -> list[str]:
     return [f"p ≤ {ALPHA:g}" if tested else "a jump", *ends, early, number(mean(leads))]
 
 
-def _beside_false(fits: Sequence[Row], fair: Sequence[Row], watch: Metric) -> list[str]:
+def _beside_false(found: AlarmCounts) -> list[str]:
     """Return how many hacked and how many fair runs have an alarm anywhere, and what such alarms detect."""
-    hacked = [row for row in fits if gold_onset(row.arrays[GOLD]) is not None]
-    counts = []
-    for rows in (hacked, fair):
-        found = [row for row in rows if watch in row.arrays]
-        fired = [_first_alarm(row, watch, replace(watch, family="alarm")) is not None for row in found]
-        counts += [sum(fired), len(fired)]
-    hits, hacks, false, controls = counts
-    said = [f"{hits} of {hacks}" if hacks else "", f"{false} of {controls}" if controls else ""]
-    return [*said, alarms_mean(hits, hacks, false, controls) if hacks and controls else ""]
-
-
-def _first_alarm(row: Row, watch: Metric, p_value: Metric) -> int | None:
-    """Return the first point with a small p-value; without p-values that of InfoRM's early stop."""
-    if p_value in row.arrays:
-        fired = np.flatnonzero(row.arrays[p_value] <= ALPHA)
-        return int(fired[0]) if len(fired) else None
-    return ratio_alarm(row.arrays[watch])
+    said = [
+        f"{found.hits} of {found.hacked}" if found.hacked else "",
+        f"{found.false} of {found.fair}" if found.fair else "",
+    ]
+    return [*said, found.meaning if found.hacked and found.fair else ""]
 
 
 def _spaces(results: Results) -> list[str]:

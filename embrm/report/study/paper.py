@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from embrm.metrics.intervals import Interval
 from embrm.report.figures import COLOURS, COMPARED, LINES, printed
 from embrm.report.study import tables, trajectory
 from embrm.report.study.charts import GOLD
@@ -65,12 +66,14 @@ def _main(results: Results, setting: TableSetting, every: Sequence[GoldCurve]) -
     return [line for line in every if line.rule == main_rule(results, setting, line.head)]
 
 
-def _points(line: GoldCurve, x: Sequence[float], *, name: str) -> list[dict[str, Any]]:
-    """Return a line's points, as far as it reaches."""
-    band = [rounded(getattr(line.gold, part)) for part in ("estimate", "low", "high")]
+def _points(
+    line: GoldCurve, x: Sequence[float], *, name: str, band: Interval | None = None
+) -> list[dict[str, Any]]:
+    """Return the points of a line's gold, or of another band, as far as it reaches."""
+    columns = [rounded(getattr(band or line.gold, part)) for part in ("estimate", "low", "high")]
     return [
         {"head": line.head, "line": name, "x": at, "y": y, "low": low, "high": high}
-        for at, y, low, high in zip(x, *band, strict=False)
+        for at, y, low, high in zip(x, *columns, strict=False)
     ]
 
 
@@ -83,10 +86,7 @@ def _gold_and_proxy(results: Results, main: Sequence[GoldCurve]) -> alt.FacetCha
     for line in main:
         rows += _points(line, x, name="gold")
         if line.proxy is not None:
-            rows += [
-                {"head": line.head, "line": "proxy (sd)", "x": at, "y": y, "low": y, "high": y}
-                for at, y in zip(x, rounded(line.proxy), strict=False)
-            ]
+            rows += _points(line, x, name="proxy (sd)", band=line.proxy)
     colours = {"gold": (LINES["gold"][0], [1, 0]), "proxy (sd)": (LINES["proxy"][0], [5, 3])}
     return _panels(rows, colours, x=KL, y="gained over the reference")
 

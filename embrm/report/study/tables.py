@@ -10,14 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from embrm.core.arrays import Array
-from embrm.report.study.curves import CONTROLS, MeasuredGold, control, intervals, main_rule, measured
+from embrm.report.study.curves import CONTROLS, MeasuredGold, control, intervals, main_rule, measured, sampled_drop
 from embrm.report.study.settings import TableSetting, count, mean, number, share, with_interval
-from embrm.study.claims import Cells, DatasetFits, GoldCurves, Sample, cross_fitted, drop
+from embrm.study.claims import DatasetFits, Sample
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 
 _Cell: TypeAlias = str | tuple[MeasuredGold, int]  # a text, or a sample of one number and the digits of its mean
-PEAK_DRAWS = 400
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,8 @@ def _last(best: MeasuredGold | None) -> _Cell:
 
 def _peak(results: Results, dataset: str, path: MeasuredGold | None) -> list[str]:
     """Return gain at the peak and drop, as the claims measure them."""
-    if path is None or path.values.shape[-1] < 2 or len(np.unique(path.clusters)) < 4:
-        return ["", ""]
-    cells = Cells(DatasetFits(results, dataset), PEAK_DRAWS)
-    kl = np.arange(path.values.shape[-1])
-    curve = GoldCurves(kl.astype(np.float64), path.values[:, :, None], path.clusters, "the end")
-    gain = cross_fitted(cells, curve, lambda found: found[0][:, 0])
-    return [_sample(gain), _sample(drop(cells, curve))]
+    found = None if path is None else sampled_drop(results, dataset, path)
+    return ["", ""] if found is None else [_sample(sample) for sample in found]
 
 
 def _sample(sample: Sample) -> str:

@@ -76,12 +76,16 @@ class Dataset(ABC):
 
     @abstractmethod
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
-        """Return training pairs that came by a mechanism, a share `flips` of their labels turned round.
+        """Return training pairs that came by a mechanism, with label noise: a share `flips` of their labels is flipped.
 
         Raises:
             DataError: there are fewer than `pairs`.
             OptionError: this data set does not know what the mechanism asks for.
         """
+
+    def written(self, rows: IntArray) -> list[tuple[str, str]]:
+        """Return prompt and response of each of some rows of the pools; nothing where the texts are not kept."""
+        return []
 
     @abstractmethod
     def embedder(self) -> Embedder:

@@ -36,12 +36,14 @@ class PoolData(Dataset):
         train_rows: `(prompts, size)` rows of the training prompts' pools, and their utilities' two parts.
         quality, liking: `(prompts, size)`.
         recipe: what embeds new texts.
+        responses: `(m,)` prompt and response of each row.
     """
 
     train_rows: Sequence[IntArray]
     quality: list[Array]
     liking: list[Array]
     recipe: Embedder
+    responses: Sequence[tuple[str, str]]
     needs: ClassVar[tuple[str, ...]] = ("pool",)
 
     @classmethod
@@ -82,6 +84,7 @@ class PoolData(Dataset):
             quality=[_standard(gold[rows]) for rows in training],
             liking=[_standard(length[rows]) for rows in training],
             recipe=pool.recipe,
+            responses=[(pool.texts.prompts[i], pool.texts.responses[i]) for i in pool.kept],
             **more,
         )
 
@@ -140,6 +143,10 @@ class PoolData(Dataset):
             better, worse = np.nonzero(utility[:, None] > utility)
             found.append(np.stack([rows[keep][better], rows[keep][worse]], axis=1))
         return found
+
+    def written(self, rows: IntArray) -> list[tuple[str, str]]:
+        """Return prompts and responses of the pools."""
+        return [self.responses[i] for i in rows]
 
     def embedder(self) -> Embedder:
         """Return what embedded the pool."""

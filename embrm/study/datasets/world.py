@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from embrm.core.arrays import IntArray
 from embrm.core.data import Features, Pairs
 from embrm.core.registry import register
 from embrm.embedders import Embedder
@@ -81,6 +82,11 @@ class WorldData(Dataset):
         """Return the correlation of the world's style and quality, and the share of the training texts."""
         found = self.world.collected(mechanism, pairs=pairs, seed=seed)
         return {"style_quality_correlation": found.correlation, "seen_share": found.seen_share}
+
+    def written(self, rows: IntArray) -> list[tuple[str, str]]:
+        """Return prompts and responses of the pools."""
+        texts = self.world.responses["pools"]
+        return [(texts.prompts[i], texts.texts[i]) for i in rows]
 
     def embedder(self) -> Embedder:
         """Return the embedder of the vectors."""

@@ -2,7 +2,8 @@
 
 A row's arrays are named by `embrm.study.metric.Metric`, whose `FAMILIES` say what each holds. Rows of kind "fit" hold
 accuracy, reliability, and with gold sizes, bon, path, proxy and spread; where detectors look also auroc, points, watch
-and alarm. Their numbers: nll, ece, brier, temperature, members (posterior draws are one), and what `Dataset.seen` says.
+and alarm. Their numbers: nll, ece, brier, temperature, members (posterior draws are one), and what `Dataset.seen` says; their note
+`typical`, with gold: see `typical_responses`.
 Rows of kind "control" (oracle, length, random) hold accuracy, sizes, and bon and path of the rule "mean". Rows of kind
 "rl" hold run, watch, alarm, cloud and latent, and the note `steps`: one mapping a step with its sampled texts. Rows of
 kind "tuning" hold the notes `trials` and `best`.
@@ -29,6 +30,7 @@ from embrm.selectors.mean import Mean
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset
 from embrm.study.measures.detection import aurocs, latent_distance, path_detection
+from embrm.study.measures.typical import typical_responses
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Row
 
@@ -85,15 +87,18 @@ def measure(
     numbers |= {"temperature": temperature, "members": float(members), **_seen(config, data, cell)}
     arrays = accuracies(data, reward.mean)
     arrays[Metric("reliability")] = np.stack([found.confidence, found.accuracy, found.weight])
+    notes = {}
     if data.gold is not None:
         rules = list(_rules(config, head, reward, _penalty(config, head, data, model, training)))
         arrays |= _best_of_n(config, data, rules, reward, seed=cell.seed)
-        arrays |= _optimum_paths(config, data, rules, reward)
+        plain = optimum_path(config, data, reward.mean).path
+        arrays |= _optimum_paths(config, data, rules, reward, plain)
+        notes["typical"] = typical_responses(data, plain, reward.mean, kl_end=config.kl_end)
         arrays |= _branches(config, data, model)
         if config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism):
             arrays |= aurocs(data, model, reward.mean, training)
             arrays |= path_detection(config.detection, data, model, reward.mean, training, seed=cell.seed)
-    return Row(cell, wanted.key, numbers, arrays, seconds=seconds)
+    return Row(cell, wanted.key, numbers, arrays, notes, seconds)
 
 
 def _seen(config: StudyConfig, data: Dataset, cell: Cell) -> Mapping[str, float]:
@@ -233,11 +238,14 @@ def _best_of_n(
 
 
 def _optimum_paths(
-    config: StudyConfig, data: Dataset, rules: list[tuple[str, Selector, Array | None]], reward: Reward
+    config: StudyConfig, data: Dataset, rules: list[tuple[str, Selector, Array | None]], reward: Reward, plain: TiltPath
 ) -> dict[Metric, Array]:
-    """Return path, proxy and spread of every rule of a reward that gives each text a value."""
+    """Return path, proxy and spread of every rule of a reward that gives each text a value.
+
+    Args:
+        plain: the path of the mean reward.
+    """
     out: dict[Metric, Array] = {}
-    plain = optimum_path(config, data, reward.mean).path
     fixed = float(np.interp(FIXED_KL, plain.kl.mean(axis=1), plain.inverse_beta))
     for title, rule, penalty in rules:
         if not isinstance(rule, ValueRule) and penalty is None:  # a rule that draws at random has no path
