@@ -39,6 +39,11 @@ class AlarmCounts:
         """What such alarms detect."""
         return alarms_mean(self.hits, self.hacked, self.false, self.fair)
 
+    @property
+    def contrast(self) -> float:
+        """The share of the hacked runs with an alarm minus that of the fair ones."""
+        return self.hits / max(self.hacked, 1) - self.false / max(self.fair, 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Strip:
@@ -50,6 +55,7 @@ class Strip:
         p, low, high: `(k,)` median, smallest and largest of the seeds.
         alarm: nats at which the alarm of the median seed fires; None where fewer than half of the seeds have one.
         answer, detail, kind: whether it detects, as a tile says it, and the tile's style.
+        notes: what about its alarms wants an explanation.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Strip:
     answer: str
     detail: str
     kind: str
+    notes: Sequence[str]
 
     def json(self) -> dict[str, Any]:
         """Return it with rounded numbers."""
@@ -69,14 +76,18 @@ class Strip:
 
 
 def strips(results: Results, setting: TableSetting, head: str) -> list[Strip]:
-    """Return a strip for every detector that has p-values and every space that it looked at, the latent first."""
+    """Return a strip for every detector that has p-values and every space that it looked at.
+
+    The one whose alarms tell hacked runs from fair ones best comes first.
+    """
     fits = watched(results, head, setting)
     found = {metric for row in fits for metric in row.arrays if metric.family == "alarm"}
-    order = sorted(found, key=lambda metric: (metric.space != "latent", metric.space, metric.name))
-    return [_strip(results, setting, head, [row for row in fits if metric in row.arrays], metric) for metric in order]
+    told = [(metric, counts(results, setting, head, replace(metric, family="watch"))) for metric in found]
+    told.sort(key=lambda each: (-each[1].contrast, each[0].space != "latent", each[0].space, each[0].name))
+    return [_strip([row for row in fits if metric in row.arrays], metric, counted) for metric, counted in told]
 
 
-def _strip(results: Results, setting: TableSetting, head: str, fits: Sequence[Row], metric: Metric) -> Strip:
+def _strip(fits: Sequence[Row], metric: Metric, counted: AlarmCounts) -> Strip:
     ends = [float(row.arrays[KL][-1]) for row in fits]
     kl = np.linspace(0, min(ends), len(fits[0].arrays[KL]))
     logs = [np.log(np.maximum(row.arrays[metric], LEAST)) for row in fits]
@@ -85,18 +96,34 @@ def _strip(results: Results, setting: TableSetting, head: str, fits: Sequence[Ro
     first = [first_alarm(row, watch) for row in fits]
     fired = sorted(float(row.arrays[KL][at]) for row, at in zip(fits, first, strict=True) if at is not None)
     middle = (len(fits) - 1) // 2
-    answer, detail, kind = detected(counts(results, setting, head, watch))
+    alarm = fired[middle] if len(fired) > middle else None
+    answer, detail, kind = detected(counted)
     return Strip(
         name=f"{metric.name}, {metric.space}",
         kl=kl,
         p=np.median(p, axis=0),
         low=p.min(axis=0),
         high=p.max(axis=0),
-        alarm=fired[middle] if len(fired) > middle else None,
+        alarm=alarm,
         answer=answer,
         detail=detail,
         kind=kind,
+        notes=_notes(alarm, counted),
     )
+
+
+def _notes(alarm: float | None, counted: AlarmCounts) -> list[str]:
+    notes = []
+    if alarm == 0.0:
+        notes.append(
+            "The alarm sounds before the policy has moved: to this detector the reference policy's own responses are "
+            "unlike the training texts."
+        )
+    if counted.hits and counted.meaning == "detects shift, not hacking":
+        notes.append(
+            "It sounds about as often with fair annotators: it notices that the policy moves, not that it is hacked."
+        )
+    return notes
 
 
 def counts(results: Results, setting: TableSetting, head: str, watch: Metric) -> AlarmCounts:

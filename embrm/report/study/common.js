@@ -25,6 +25,7 @@ const embed = async (name) => {
   views[name] = (await vegaEmbed("#" + name, data.charts[name], options)).view;
 };
 const fill = (name, sets) => {
+  if (!views[name]) return undefined; // it is folded away, and drawn when it is opened
   for (const [set, rows] of Object.entries(sets)) views[name].data(set, rows);
   return views[name].runAsync();
 };

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 KL = "KL from the reference policy (nats)"
-PROXY, GOLD, ALARM = "#2b6cb0", "#c2410c", "#b3261e"
+PROXY, GOLD = "var(--proxy)", "var(--gold)"  # of the the page's style
 LABELS = 34  # pixels for the labels of either axis, so that both charts stand below each other
 
 
@@ -25,14 +25,11 @@ def hero() -> alt.LayerChart:
     peak = alt.Chart(alt.NamedData("peak")).encode(x=_x(), y="y:Q")
     right.layer += [
         peak.mark_point(filled=True, size=110, opacity=1, color="currentColor").properties(name="peak"),
-        peak.mark_text(dy=17, fontSize=12, color="currentColor").encode(text="said:N"),
+        peak.mark_text(align="left", dx=-3, dy=-13, fontSize=12, color="currentColor").encode(text="said:N"),
     ]
     fired = alt.Chart(alt.NamedData("alarm")).encode(x=_x())
-    alarm = [
-        fired.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="currentColor").properties(name="alarm"),
-        fired.mark_text(align="left", dx=5, fontSize=12, color="currentColor").encode(y=alt.value(8), text="said:N"),
-    ]
-    layers = alt.LayerChart(layer=[left, right, *alarm]).resolve_scale(y="independent")
+    alarm = fired.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="currentColor").properties(name="alarm")
+    layers = alt.LayerChart(layer=[left, right, alarm]).resolve_scale(y="independent")
     return _wide(layers, 300)
 
 
@@ -47,8 +44,9 @@ def strip() -> alt.LayerChart:
     axis = alt.Axis(title="p-value", values=values, format="~g", **_extent())
     scale = alt.Scale(type="log", domain=[0.001, 1], clamp=True)
     y = alt.Y("y:Q", axis=axis, scale=scale)
+    low = alt.Y("low:Q", axis=axis, scale=scale)
     base = alt.Chart(alt.NamedData("shown")).encode(x=_x(KL))
-    band = base.mark_area(opacity=0.15, color="currentColor").encode(y=alt.Y("low:Q", axis=axis, scale=scale), y2="high:Q")
+    band = base.mark_area(opacity=0.15, color="currentColor").encode(y=low, y2="high:Q")
     line = base.mark_line(strokeWidth=2, color="currentColor").encode(y=y)
     tip = [alt.Tooltip("kl:Q", format=".2f", title="KL"), alt.Tooltip("y:Q", format=".3f", title="p")]
     dots = base.mark_point(filled=True, size=50, opacity=1, color="currentColor").encode(y=y, tooltip=tip)
@@ -58,11 +56,14 @@ def strip() -> alt.LayerChart:
     named = said.encode(x=alt.value("width"), y=y, text="said:N")
     corners = alt.Chart(alt.NamedData("corners")).mark_point(opacity=0).encode(x=_x(KL))
     fired = alt.Chart(alt.NamedData("alarm")).encode(x=_x(KL))
-    alarm = fired.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="currentColor").properties(name="alarm")
+    alarm = [
+        fired.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="currentColor").properties(name="alarm"),
+        fired.mark_text(align="left", dx=5, fontSize=12, color="currentColor").encode(y=alt.value(7), text="said:N"),
+    ]
     blank = alt.Axis(title=" ", orient="right", labels=False, ticks=False, domain=False, grid=False, **_extent())
     empty = alt.Chart(alt.NamedData("corners")).mark_point(opacity=0).encode(x=_x(KL), y=alt.Y("y:Q", axis=blank))
     shown = alt.LayerChart(layer=[band, line, dots, rule, named, corners])
-    return _wide(alt.LayerChart(layer=[shown, empty, alarm]).resolve_scale(y="independent"), 78)
+    return _wide(alt.LayerChart(layer=[shown, empty, *alarm]).resolve_scale(y="independent"), 78)
 
 
 def _x(title: str | None = None) -> alt.X:

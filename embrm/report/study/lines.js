@@ -1,5 +1,6 @@
 // What is selected: a setting (data set, pairs, mechanism, flips), and what the lines are (all heads, or a head's rules).
 const FIELDS = ["dataset", "pairs", "mechanism", "flips"];
+const WIDTH = ["dataset", "mechanism", "pairs", "flips"]; // the order in which a setting is looked for
 const written = {
   dataset: (v) => v,
   pairs: (v) => v.toLocaleString("en").replaceAll(",", "\u202f"),
@@ -9,57 +10,65 @@ const written = {
 let at = data.start;
 const seen = {}; // names of the lines that are shown: of all heads, and of each head's rules
 const CONTROLS = ["oracle", "length", "random"];
-const SHOWN = 6;
+const SHOWN = 5; // lines in one chart
 
 function fillSettings() {
   const now = data.settings[at];
-  FIELDS.forEach((field, i) => {
-    const among = i === 0 ? data.settings : data.settings.filter((s) => s[0] === now[0]);
-    options($(field), [...new Set(among.map((s) => s[i]))], written[field], now[i]);
+  const value = (s, field) => s[FIELDS.indexOf(field)];
+  WIDTH.forEach((field, i) => {
+    const every = [...new Set(data.settings.map((s) => value(s, field)))];
+    const before = WIDTH.slice(0, i);
+    options($(field), every, written[field], value(now, field));
+    // Grey is what was not run beside what is selected before it.
+    const there = data.settings.filter((s) => before.every((f) => value(s, f) === value(now, f)));
+    [...$(field).options].forEach((o, k) => (o.disabled = !there.some((s) => value(s, field) === every[k])));
   });
   const [dataset, pairs, mechanism, flips] = now.map((v, i) => written[FIELDS[i]](v));
-  for (const node of all(".where")) {
-    const here = `${dataset}: ${pairs} training pairs, ${mechanism}, ${flips} of labels flipped`;
+  for (const node of all(".where:not(#under)")) {
+    const here = `${dataset}: ${pairs} training pairs, ${mechanism}, ${flips} label noise`;
     node.textContent = "plain" in node.dataset ? here : `${here}; ${mode().said}`;
   }
   for (const node of all("[data-setting]")) node.hidden = Number(node.dataset.setting) !== at;
 }
 
-function choose(field) {
+function go(field, value) {
   const i = FIELDS.indexOf(field);
   const want = [...data.settings[at]];
-  want[i] = $(field).values[$(field).value];
+  want[i] = value;
   const miss = (s) => (s[i] !== want[i] ? 100 : 0) + (s[0] !== want[0] ? 10 : 0) + s.filter((v, k) => v !== want[k]).length;
   at = data.settings.indexOf([...data.settings].sort((a, b) => miss(a) - miss(b))[0]);
   fillLines();
   show();
 }
 
-// "Heads under a rule" or "rules of a head": what tells the lines apart, and which of the measured lines they are.
+// Every head under one selection rule, or every rule of one head: what tells the lines apart, and which of the measured lines they are.
 function mode() {
   const option = $("lines").selectedOptions[0];
   if (!option) return { by: "head", name: "", keep: () => true, said: "" };
   const { by, name } = option.dataset;
   const other = by === "head" ? "rule" : "head";
-  return { by, name, keep: (line) => line[other] === name, said: by === "head" ? `heads under ${name}` : `rules of ${name}` };
+  return { by, name, keep: (line) => line[other] === name, said: titled(by, name) };
 }
 
-function fillLines() {
-  const before = $("lines").selectedOptions[0]?.textContent ?? "heads under mean";
+const titled = (by, name) => (by === "head" ? `selection rule: ${name}` : `head: ${name}`);
+
+function fillLines(asked) {
+  const now = $("lines").selectedOptions[0]?.dataset;
+  const before = asked ?? (now ? `${now.by === "head" ? "rule" : "head"}:${now.name}` : "rule:mean");
   const here = [...data.path, ...data.bon].filter((line) => line.at === at);
   const group = (by, other, label) => {
     const node = make("optgroup");
     node.label = label;
     for (const name of new Set(here.map((line) => line[other]))) {
       if (by === "rule" && new Set(here.filter((l) => l.head === name).map((l) => l.rule)).size < 2) continue;
-      const option = make("option", `${by === "head" ? "heads under" : "rules of"} ${name}`);
+      const option = make("option", titled(by, name));
       Object.assign(option.dataset, { by, name });
-      option.selected = option.textContent === before;
+      option.selected = `${other}:${name}` === before;
       node.append(option);
     }
     return node;
   };
-  const groups = [group("head", "rule", "all heads, under one rule"), group("rule", "head", "all rules, of one head")];
+  const groups = [group("head", "rule", "every head, one selection rule"), group("rule", "head", "every selection rule, one head")];
   $("lines").replaceChildren(...groups.filter((g) => g.children.length));
 }
 
@@ -76,12 +85,14 @@ function names(kind) {
   return [...found.filter((name) => !CONTROLS.includes(name)), ...found.filter((name) => CONTROLS.includes(name))];
 }
 
-function seenOf(kind) {
+function seenBy(kind) {
   const { by, name } = mode();
-  const which = kind === "head" || by === "head" ? "heads" : `rules of ${name}`;
-  const own = () => names(kind).filter((line) => !CONTROLS.includes(line)).slice(0, SHOWN);
-  return (seen[which] ??= new Set([...own(), ...CONTROLS]));
+  return kind === "head" || by === "head" ? "heads" : `rules of ${name}`;
 }
+
+// The oracle, which stretches every axis, and the other controls are shown when asked for.
+const seenOf = (kind) => (seen[seenBy(kind)] ??= new Set([...names(kind).filter((l) => !CONTROLS.includes(l)).slice(0, SHOWN - 1),
+  ...names(kind).filter((line) => line === "random")]));
 
 function legend(node) {
   const kind = node.dataset.legend;
@@ -104,14 +115,13 @@ function legend(node) {
     }
     swatch.append(path);
     button.append(swatch, make("span", name));
-    button.addEventListener("click", () => toggle(node, name, () => chosen.delete(name) || chosen.add(name)));
+    button.addEventListener("click", () => toggle(node, name, () => chosen.delete(name) || keepFew(chosen, SHOWN - 1).add(name)));
     return button;
   });
-  const none = list.some((name) => !chosen.has(name));
-  const every = make("button", none ? "show all" : "hide all", "all");
+  const every = make("button", "hide all", "all");
   every.type = "button";
   every.dataset.line = "";
-  every.addEventListener("click", () => toggle(node, "", () => list.forEach((name) => chosen[none ? "add" : "delete"](name))));
+  every.addEventListener("click", () => toggle(node, "", () => chosen.clear()));
   node.replaceChildren(...[...items, every].map((button) => {
     const li = make("li");
     li.append(button);
@@ -128,18 +138,30 @@ function toggle(node, name, change) {
 function rows(measure, xs, x, values, band) {
   const { by } = mode();
   return lines(measure).filter((l) => seenOf("lines").has(l.line) && l[values]).flatMap((l) => l[values].map((y, i) => ({
-    line: l.line, ...data.styles[by][l.line], [x]: xs[i], y,
+    line: l.line, ...data.styles[by][l.line], [x]: xs[i], y, marked: i % 4 === 0,
     ...(band ? { low: l.low[i], high: l.high[i], interval: `${fixed(l.low[i])} to ${fixed(l.high[i])}` } : {}),
   })));
 }
 
+// Rows with the names beside the lines' ends.
+function named(rows, x) {
+  const last = Object.values(Object.groupBy(rows, (row) => `_${row.line}`)).map((line) => line.at(-1));
+  const values = rows.flatMap((row) => [row.low ?? row.y, row.high ?? row.y]);
+  const span = [Math.min(0, ...values), Math.max(0, ...values)];
+  const right = Math.max(...rows.map((row) => row[x]));
+  return { shown: rows, ends: spread(last.map(({ line, y, colour }) => ({ line, y, colour, [x]: right })), span, 280) };
+}
+
 function show() {
+  if (!data.settings.length) return;
   fillSettings();
+  showHero();
   all("[data-legend]").forEach(legend);
-  fill("gold", { shown: rows("path", data.kl, "kl", "estimate", true) });
-  fill("proxy", { shown: rows("path", data.kl, "kl", "proxy", false) });
-  fill("best-of-n", { shown: rows("bon", data.sizes[data.settings[at][0]], "n", "estimate", true) });
+  fill("gold", named(rows("path", data.kl, "kl", "estimate", true), "kl"));
+  fill("proxy", named(rows("path", data.kl, "kl", "proxy_estimate", false), "kl"));
+  fill("best-of-n", named(rows("bon", data.sizes[data.settings[at][0]], "n", "estimate", true), "n"));
   const bins = data.reliability.filter((r) => r.at === at && seenOf("head").has(r.head));
   fill("reliability", { shown: bins.flatMap((r) => r.x.map((x, i) => (
     { line: r.head, ...data.styles.head[r.head], x, y: r.y[i], weight: r.weight[i] }))) });
+  remember();
 }

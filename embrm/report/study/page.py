@@ -11,14 +11,16 @@ from typing import Any
 
 from embrm.core.visible import replaced
 from embrm.report.study import charts, claims, detection, tables, trajectory
+from embrm.report.study.alarms import ALPHA
 from embrm.report.study.curves import CONTROLS, MEASURES, Measure, controls, lines
 from embrm.report.study.settings import TableSetting, count, hardest, number, rounded, settings, within
+from embrm.report.study.story import Story, stories
 from embrm.report.titles import drawable
 from embrm.study.claims import Finding, helps
 from embrm.study.results import Results, key_of
 
 HERE = Path(__file__).parent
-SCRIPTS = ("common.js", "lines.js", "run.js", "page.js")  # one scope; each uses those before it
+SCRIPTS = ("common.js", "lines.js", "hero.js", "run.js", "url.js", "page.js")  # one scope
 _TABLES = {
     "heads": tables.heads_table,
     "calibration": tables.calibration_table,
@@ -41,10 +43,13 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
         finalize=lambda value: replaced(value) if type(value) is str else value,
     )
     found = {setting: within(results, setting) for setting in settings(results)}
+    told = [stories(results, part, setting, findings) for setting, part in found.items()]
+    made = data(results, found, told)
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
     own = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     scripts = [bundle, f'"use strict"; {{\n{own}}}']
     return places.get_template("page.html").render(
+        first=next(iter(told[made["start"]]), None) if told else None,
         answer=claims.answer(findings),
         matrices=claims.matrix_tables(findings),
         claims=claims.claims(findings),
@@ -64,11 +69,11 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         hashes=Markup(" ".join(map(_policy, scripts))),
-        data=Markup(_json(data(results, found))),
+        data=Markup(_json(made)),
     )
 
 
-def data(results: Results, found: Mapping[TableSetting, Results]) -> dict[str, Any]:
+def data(results: Results, found: Mapping[TableSetting, Results], told: Sequence[Sequence[Story]]) -> dict[str, Any]:
     """Return what the page's charts are drawn from."""
     asked = results.config
     names = sorted({data.name for data in asked.datasets} & {s.dataset for s in found})
@@ -81,6 +86,9 @@ def data(results: Results, found: Mapping[TableSetting, Results]) -> dict[str, A
     return {
         "settings": [[s.dataset, s.pairs, s.mechanism, s.flips] for s in found],
         "start": start,
+        "mechanisms": list(dict.fromkeys([*asked.mechanisms, *(s.mechanism for s in found)])),
+        "stories": [[story.json() for story in here] for here in told],
+        "alpha": ALPHA,
         "kl": rounded([asked.kl_end * i / (asked.kl_points - 1) for i in range(asked.kl_points)]),
         "sizes": {name: results.sizes(name) for name in names},
         **every,

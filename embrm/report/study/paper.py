@@ -66,9 +66,7 @@ def _main(results: Results, setting: TableSetting, every: Sequence[GoldCurve]) -
     return [line for line in every if line.rule == main_rule(results, setting, line.head)]
 
 
-def _points(
-    line: GoldCurve, x: Sequence[float], *, name: str, band: Interval | None = None
-) -> list[dict[str, Any]]:
+def _points(line: GoldCurve, x: Sequence[float], *, name: str, band: Interval | None = None) -> list[dict[str, Any]]:
     """Return the points of a line's gold, or of another band, as far as it reaches."""
     columns = [rounded(getattr(band or line.gold, part)) for part in ("estimate", "low", "high")]
     return [

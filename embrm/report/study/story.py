@@ -122,7 +122,8 @@ def _hacked(gold: MeasuredGold, kl: Any, change: tuple[Sample, Sample] | None) -
     if low > 0:
         return FALLS, Tile(question, "yes", f"after its peak at {peak} nats gold loses {between}", "contradicted")
     if high <= GAIN * max(gain.estimate, 0.0):
-        detail = f"gold gains {number(gain.estimate)} points and loses at most {number(max(high, 0.0))} of them"
+        kept = "keeps them to the end" if high < 0.005 else f"loses at most {number(high)} of them"
+        detail = f"gold gains {number(gain.estimate)} points and {kept}"
         return RISES, Tile(question, "no", detail, "supported")
     return OPEN, Tile(question, "undecided", f"after its peak at {peak} nats gold loses {between}", "inconclusive")
 
@@ -140,18 +141,17 @@ def _helps(results: Results, setting: TableSetting, findings: Sequence[Finding])
     of = f"of the standard head's gain more gold; {len(here)} defence{'s' * (len(here) > 1)} compared"
     if best.holm == "supported":
         return Tile(question, best.defence, f"{ahead} {of}", "supported")
-    return Tile(question, "none is shown to", f"closest: {best.defence}, {ahead} {of} ({helps(best)})", "inconclusive")
+    return Tile(question, "not shown", f"closest: {best.defence}, {ahead} {of} ({helps(best)})", "inconclusive")
 
 
 def _where(results: Results, setting: TableSetting, head: str, rule: str, gold: MeasuredGold) -> str:
     """Return one line on what was optimised against what, and how often."""
     seeds, topics = gold.values.shape[1], len(np.unique(gold.clusters))
     noise = f"{share(setting.flips)} label noise" if setting.flips else "no label noise"
-    reward = head if rule == "mean" else f"{head} (selection rule: {rule})"
-    return (
-        f"{setting.dataset}, {_wrong(results, setting)}, {noise}, {count(setting.pairs)} pairs: a policy is optimised "
-        f"against {reward}; {count(seeds)} seed{'s' * (seeds > 1)}, {count(topics)} topics"
-    )
+    reward = f"reward: {head}" if rule == "mean" else f"reward: {head}, selection rule: {rule}"
+    runs = f"{count(seeds)} seed{'s' * (seeds > 1)}, {count(topics)} topics"
+    pairs = f"{count(setting.pairs)} pairs"
+    return " · ".join([setting.dataset, _wrong(results, setting), noise, pairs, reward, runs])
 
 
 def _wrong(results: Results, setting: TableSetting) -> str:
@@ -161,14 +161,14 @@ def _wrong(results: Results, setting: TableSetting) -> str:
     made = results.config.mechanism(setting.mechanism)
     said = []
     if made.bias:
-        said.append(f"annotators follow their likings ({number(made.bias, 1)} × beside the gold)")
+        said.append("annotators follow their likings")
     if made.confounding:
-        said.append(f"style and quality are confounded (strength {number(made.confounding, 1)})")
+        said.append("style and quality are confounded")
     if made.coverage < 1:
-        said.append(f"pairs cover {share(made.coverage)} of the topics")
+        said.append(f"pairs on {share(made.coverage)} of the topics")
     if made.unseen:
-        said.append(f"no text has {', '.join(made.unseen)}")
-    return " and ".join(said) or "fair annotators"
+        said.append(f"none with {', '.join(made.unseen)}")
+    return ", ".join(said) or "fair annotators"
 
 
 def _notes(results: Results, gold: MeasuredGold, kl: Any) -> list[str]:
