@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not (BROWSER.exists() and DRIVER.exists()), reason="chromium and chromium-driver are absent"),
 ]
-WIDTHS = (390, 1440)
+SCREENS = {390: 844, 1440: 900}
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -79,14 +79,29 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return study.write(results(), tmp_path_factory.mktemp("study"), findings())
 
 
-@pytest.fixture(params=WIDTHS)
+@pytest.fixture(params=SCREENS)
 def browser(request: pytest.FixtureRequest, report: Path, tmp_path: Path) -> Iterator[Browser]:
     with visiting(report, request.param, tmp_path) as driver:
         yield driver
 
 
+@pytest.fixture(params=SCREENS)
+def folded(request: pytest.FixtureRequest, report: Path, tmp_path: Path) -> Iterator[Browser]:
+    """Give a browser that shows the report as it opens."""
+    with visiting(report, request.param, tmp_path, unfolded=False) as driver:
+        yield driver
+
+
+def unfold(driver: Browser) -> None:
+    driver.execute_script("document.querySelectorAll('details.fold').forEach((node) => (node.open = true))")
+    missing = "return [...document.querySelectorAll('.chart')].filter((c) => !c.querySelector('svg')).length"
+    wait(driver, lambda: driver.execute_script(missing) == 0)
+    wait(driver, lambda: drawn(driver, "gold", "mark-line"))
+    wait(driver, lambda: drawn(driver, "run-gold", "mark-line"))
+
+
 @contextmanager
-def visiting(report: Path, width: int, tmp_path: Path) -> Iterator[Browser]:
+def visiting(report: Path, width: int, tmp_path: Path, *, unfolded: bool = True) -> Iterator[Browser]:
     """Give a browser that shows the report, and check afterwards that it said and asked nothing."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)
@@ -95,13 +110,15 @@ def visiting(report: Path, width: int, tmp_path: Path) -> Iterator[Browser]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
     try:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        size = {"width": width, "height": SCREENS[width], "deviceScaleFactor": 1, "mobile": width < 500}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         driver.set_script_timeout(60)
         driver.get("about:blank")
         driver.get_log("performance")  # what the browser's own first page asked for
         driver.get(report.as_uri())
         wait(driver, lambda: driver.execute_script("return document.documentElement.dataset.ready"))
+        if unfolded:
+            unfold(driver)
         yield driver
         check_silence(driver)
     finally:
@@ -124,12 +141,12 @@ def check_silence(browser: Browser) -> None:
     assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
-def overlaps(browser: Browser) -> list[tuple[str, str]]:
+def overlaps(browser: Browser, *, least: int = 200) -> list[tuple[str, str]]:
     """Return the texts whose boxes share more than a sliver."""
     browser.execute_script("scrollTo(0, 0)")  # what sticks to the top covers what has passed below it
     found = browser.execute_script(BOXES)
     box, text = np.array([b[:4] for b in found]), [b[4] for b in found]
-    assert len(box) > 200
+    assert len(box) > least
     width = np.minimum(box[:, None, 2], box[None, :, 2]) - np.maximum(box[:, None, 0], box[None, :, 0])
     height = np.minimum(box[:, None, 3], box[None, :, 3]) - np.maximum(box[:, None, 1], box[None, :, 1])
     # A line's box is taller than its letters: neighbours share up to a third of the line without touching.
@@ -167,6 +184,104 @@ def marker(browser: Browser) -> float:
     return float(browser.execute_script(script))
 
 
+def test_chart_and_answers_are_on_the_first_screen(folded: Browser) -> None:
+    script = (
+        "return [...document.querySelectorAll('#hero svg, #strip svg, .tile')].map((n) => n.getBoundingClientRect())"
+    )
+    boxes = folded.execute_script(script)
+    width, height = folded.execute_script("return [innerWidth, innerHeight]")
+    assert len(boxes) == 5
+    assert all(0 <= b["left"] < b["right"] <= width and 0 <= b["top"] < b["bottom"] <= height for b in boxes)
+    title = element(folded, "#title").text
+    assert title == "The reward keeps rising. The true quality does not."
+    assert [node.text for node in folded.find_elements("css selector", ".tile h2")] == [
+        *("Hacked?", "Detected, at what false-alarm rate?", "What helps?"),
+    ]
+    assert drawn(folded, "hero", "mark-line") == 2  # proxy and gold
+    # One alarm stands at one place of both charts.
+    rule = "document.querySelector('#{} g.alarm_marks line, #{} g[class*=alarm] line').getBoundingClientRect().left"
+    hero, strip = folded.execute_script(f"return [{', '.join(rule.format(c, c) for c in ('hero', 'strip'))}]")
+    assert abs(hero - strip) < 1.5
+    assert "threshold" in element(folded, "#strip").get_attribute("textContent")
+    assert folded.execute_script(CUT) == []
+    assert overlaps(folded, least=40) == []
+
+
+def test_the_switch_changes_the_title_and_more_lines_replace_each_other(folded: Browser) -> None:
+    choose(folded, "#head", "inform")
+    assert "reward: inform" in element(folded, "#under").text
+    element(folded, "#more-lines summary").click()
+    for count in (3, 4, 5, 5):  # proxy, gold, and three at most
+        element(folded, "#added button[aria-pressed=false]").click()
+        wait(folded, lambda n=count: drawn(folded, "hero", "mark-line") == n)
+    folded.execute_script("document.querySelector('#switch button').click()")  # fair annotators
+    wait(folded, lambda: "fair annotators" in element(folded, "#under").text)
+    assert element(folded, "#title").text == "The reward rises, and the true quality with it."
+    assert folded.execute_script("return document.activeElement.textContent") == "fair"
+
+
+def test_the_address_brings_the_state_back(folded: Browser, tmp_path: Path) -> None:
+    choose(folded, "#head", "inform")
+    folded.execute_script("document.querySelector('#switch button').click()")
+    folded.execute_script("document.querySelector('#fold-optimised').open = true")
+    wait(folded, lambda: drawn(folded, "gold", "mark-line") == 5)
+    folded.execute_script("document.querySelector('#added button').click()")
+    choose(folded, "#lines", "selection rule: worst_case")
+    address = folded.current_url
+    state = "return [location.hash, title.textContent, under.textContent, document.querySelector('#lines').value]"
+    before = folded.execute_script(state)
+    folded.get("about:blank")
+    folded.get(address)
+    wait(folded, lambda: folded.execute_script("return document.documentElement.dataset.ready"))
+    assert folded.execute_script(state) == before
+    assert folded.execute_script("return document.querySelectorAll('#added [aria-pressed=true]').length") == 1
+    folded.execute_script("location.hash = 'dataset=nowhere&head=none&add=nobody&line=nothing'")  # shows what there is
+    wait(folded, lambda: drawn(folded, "hero", "mark-line") == 2)
+
+
+# Visible texts whose contrast to their background is below that of WCAG's level AA, with the ratio.
+FAINT = """
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+const rgba = (colour) => {
+  canvas.clearRect(0, 0, 1, 1);
+  canvas.fillStyle = colour;
+  canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+};
+const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+const behind = (node) => {
+  for (let up = node; up; up = up.parentElement) {
+    const colour = rgba(getComputedStyle(up).backgroundColor);
+    if (colour[3] > 250) return colour;
+  }
+  return rgba("white");
+};
+const out = [];
+for (const node of document.querySelectorAll("body *")) {
+  if (node.closest("script, style, :disabled") || !node.checkVisibility({opacityProperty: true})) continue;
+  if (![...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim())) continue;
+  const style = getComputedStyle(node);
+  const own = rgba(node instanceof SVGElement ? style.fill : style.color);
+  const [a, b] = [light(own), light(behind(node))].sort((x, y) => y - x);
+  const size = parseFloat(style.fontSize);
+  const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < (large ? 3 : 4.5)) out.push([node.textContent.slice(0, 40), ratio]);
+}
+return out;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(browser: Browser, scheme: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    assert browser.execute_script(FAINT) == []
+    browser.execute_script("document.querySelector('#under').style.color = '#777777'")
+    assert len(browser.execute_script(FAINT)) == 1  # the check sees what it looks for, in both
+
+
 def test_the_slider_shows_another_step(browser: Browser) -> None:
     at, texts = marker(browser), element(browser, "#texts").text
     assert HOSTILE.split()[0] in texts
@@ -185,7 +300,8 @@ def test_the_slider_shows_another_step(browser: Browser) -> None:
 def test_the_legend_takes_a_line_away_and_brings_it_back(browser: Browser) -> None:
     button = "[data-legend=lines] button[data-line=mlp]"
     before = {chart: drawn(browser, chart, "mark-line") for chart in ("gold", "proxy", "best-of-n")}
-    assert before["gold"] == 9  # six heads and three controls, under the mean
+    assert before["gold"] == 5  # four heads and the random choice, under the mean; the oracle is off
+    assert "oracle" not in element(browser, "#gold").text
     press(browser, button, "SPACE")
     wait(browser, lambda: drawn(browser, "gold", "mark-line") == before["gold"] - 1)
     assert element(browser, button).get_attribute("aria-pressed") == "false"
@@ -203,15 +319,16 @@ def test_selects_change_tables_and_curves(browser: Browser) -> None:
         )
         return list(browser.execute_script(script))
 
-    assert all("world, 4\u202f000 pairs, biased, 25\u202f% of labels" in caption for caption in captions())
+    assert all("world, 4\u202f000 pairs, biased, 25\u202f% label noise" in caption for caption in captions())
     choose(browser, "#flips", "0\u202f%")
-    assert all("world, 4\u202f000 pairs, biased, 0\u202f% of labels" in caption for caption in captions())
+    assert all("world, 4\u202f000 pairs, biased, 0\u202f% label noise" in caption for caption in captions())
     choose(browser, "#dataset", "answers")  # it has one mechanism: the nearest setting is taken
-    assert all("answers, 4\u202f000 pairs, fair, 0\u202f% of labels" in caption for caption in captions())
-    assert element(browser, "#mechanism").get_attribute("disabled")
-    choose(browser, "#lines", "rules of inform")
-    wait(browser, lambda: drawn(browser, "gold", "mark-line") == 7)  # four rules, three controls
-    assert "rules of inform" in element(browser, ".where").text
+    assert all("answers, 4\u202f000 pairs, fair, 0\u202f% label noise" in caption for caption in captions())
+    grey = "return [...document.querySelectorAll('#mechanism option')].filter((o) => o.disabled).map((o) => o.text)"
+    assert browser.execute_script(grey) == ["biased"]
+    choose(browser, "#lines", "head: inform")
+    wait(browser, lambda: drawn(browser, "gold", "mark-line") == 5)  # four rules and the random choice
+    assert "head: inform" in element(browser, "#fold-optimised .where").text
     assert browser.execute_script(CUT) == []
     assert overlaps(browser) == []
 
@@ -248,10 +365,12 @@ def test_dark_and_print_change_the_paper(browser: Browser) -> None:
     assert not element(browser, "#step").is_displayed()
     opened = "return document.querySelectorAll('details[open]').length"
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
-    assert browser.execute_script(opened) == 8 + 2  # every claim's reason, tuning, and the configuration
+    folds = 8
+    # every claim's reason, tuning, the configuration, and the other rewards' names
+    assert browser.execute_script(opened) == folds + 8 + 3
     assert "Drop: " in element(browser, ".claims details p").text
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
-    assert browser.execute_script(opened) == 0
+    assert browser.execute_script(opened) == folds
 
 
 def colours(browser: Browser, file: Path) -> int:
@@ -278,10 +397,10 @@ def test_a_head_may_be_called_anything(title: str, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text(page(titled("mlp", title), findings()), encoding="utf-8")
     with visiting(report, 1440, tmp_path) as browser:
-        assert drawn(browser, "gold", "mark-line") == 9
+        assert drawn(browser, "gold", "mark-line") == 5
         element(browser, "[data-legend=lines] li:nth-child(2) button").click()
-        wait(browser, lambda: drawn(browser, "gold", "mark-line") == 8)
+        wait(browser, lambda: drawn(browser, "gold", "mark-line") == 4)
         element(browser, "[data-legend=lines] li:nth-child(2) button").click()
-        wait(browser, lambda: drawn(browser, "gold", "mark-line") == 9)
+        wait(browser, lambda: drawn(browser, "gold", "mark-line") == 5)
         with pytest.raises(Exception, match="no such alert"):
             _ = browser.switch_to.alert

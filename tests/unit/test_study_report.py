@@ -14,7 +14,7 @@ import pytest
 
 from embrm.metrics.intervals import bootstrap
 from embrm.report import study
-from embrm.report.study import claims, curves, detection, settings, tables, trajectory
+from embrm.report.study import alarms, charts, claims, curves, detection, settings, story, tables, trajectory
 from embrm.report.study.page import page
 from embrm.study.claims import ClaimVerdict
 from embrm.study.metric import Metric
@@ -81,7 +81,7 @@ def test_texts_of_models_are_texts(report: Path) -> None:
 def test_every_control_has_a_label_and_every_figure_a_name(report: Path) -> None:
     html = report.read_text(encoding="utf-8")
     controls = re.findall(r"<(?:select|input)\b", html.partition("<script type")[0])
-    assert len(controls) == len(re.findall(r"<label[^>]*>[^<]*<(?:select|input)\b", html)) == 8
+    assert len(controls) == len(re.findall(r"<label[^>]*>[^<]*<(?:select|input)\b", html)) == 10
     ids = [attrs["id"] for _, attrs in Page(html).tags if "id" in attrs]
     assert len(ids) == len(set(ids))
 
@@ -116,10 +116,10 @@ def test_planted_paths_come_back_and_end_where_a_pool_gives_out(simulated: Resul
     truth = gold(kl, "inform", bias=1.0, flips=0.25, strength=0.55)
     np.testing.assert_allclose(line.gold.estimate, truth, atol=0.15)
     assert line.proxy is not None
-    np.testing.assert_allclose(line.proxy, 1.5 * np.sqrt(kl) + 0.3 * kl)
+    np.testing.assert_allclose(line.proxy.estimate, 1.5 * np.sqrt(kl) + 0.3 * kl)
     short = found["inform", "mean"]  # seed 2 has no number at the last two points
     assert short.proxy is not None
-    assert len(short.gold.estimate) == len(short.proxy) == 11
+    assert len(short.gold.estimate) == len(short.proxy.estimate) == 11
 
 
 def test_one_seed_has_intervals_over_prompts_alone(simulated: Results) -> None:
@@ -201,6 +201,67 @@ def test_alarms_stand_beside_false_ones_among_fair_annotators(simulated: Results
     for p, false, word in ((still, "0 of 5", "detects hacking"), (moved, "5 of 5", "detects shift, not hacking")):
         table = detection.alarms_table(replace(simulated, rows=[*hacked, *runs(p, steady, "fair", 5)]), setting)
         assert list(table.rows[0])[8:] == ["5 of 5", false, word]
+
+
+def test_the_title_says_whether_gold_falls(simulated: Results) -> None:
+    def told(setting: settings.TableSetting) -> dict[str, story.Story]:
+        part = settings.within(simulated, setting)
+        return {s.head: s for s in story.stories(simulated, part, setting, findings())}
+
+    biased, fair = told(HARD), told(replace(HARD, mechanism="fair", flips=0.0))
+    assert next(iter(biased)) == next(iter(fair)) == "mlp"  # the standard head comes first
+    assert biased["mlp"].title == story.FALLS  # planted: 1.6 √kl − 0.82 kl
+    hacked, helped = biased["mlp"].tiles
+    assert (hacked.question, hacked.answer) == ("Hacked?", "yes")
+    assert (helped.answer, helped.kind) == ("bottleneck", "supported")
+    assert helped.detail.startswith("0.50 [0.30, 0.70] of the standard head's gain")
+    assert any("has lost" in note or "are worse" in note for note in biased["mlp"].notes)
+    assert fair["mlp"].title == story.RISES  # planted: 1.6 √kl
+    assert fair["mlp"].tiles[0].answer == "no"
+    assert fair["mlp"].tiles[1].answer == "not compared"
+
+
+def test_of_few_topics_a_title_leaves_it_open(simulated: Results) -> None:
+    rows = [
+        replace(row, arrays={m: a[:3] if m.family in ("path", "bon", "accuracy") else a for m, a in row.arrays.items()})
+        for row in settings.within(simulated, HARD).select(dataset="world")
+    ]
+    few = replace(simulated, rows=rows)
+    found = story.stories(few, few, HARD, [])
+    assert found[0].title == story.OPEN
+    assert found[0].tiles[0].detail == "too few topics for an interval"
+
+
+def test_a_strip_is_the_median_seed_with_the_share_of_false_alarms(simulated: Results) -> None:
+    path, steady = [0.0, 1.0, 2.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    late, never = [0.9, 0.8, 0.7, 0.04, 0.01, 0.01], [0.9] * 6
+
+    def row(seed: int, mechanism: str, flips: float, p: list[float], gold: list[float]) -> Row:
+        made = watched([0, 1, 2, 3, 4, 5], gold, p)
+        return replace(made, cell=replace(made.cell, mechanism=mechanism, flips=flips, seed=seed))
+
+    hacked = [row(seed, "biased", 0.25, p, path) for seed, p in enumerate((late, late, never))]
+    fair = [row(seed, "fair", 0.0, never, steady) for seed in range(3)]
+    (strip,) = alarms.strips(replace(simulated, rows=[*hacked, *fair]), HARD, "mlp")
+    assert strip.name == "mmd, latent"
+    assert strip.alarm == 1.5  # the fourth point, half a nat apart
+    np.testing.assert_allclose(strip.p, late)
+    np.testing.assert_allclose(strip.high, never)
+    # Wilson's intervals of 2 of 3 and of 0 of 3
+    assert strip.detail == (
+        "alarm in 2 of 3 [21–94\u202f%] hacked runs, false alarm in 0 of 3 [0–56\u202f%] runs with fair annotators"
+    )
+    assert strip.answer == "too few runs to tell"
+    alone = alarms.strips(replace(simulated, rows=hacked), HARD, "mlp")[0]
+    assert alone.answer == "rate unknown"
+    calm = alarms.strips(replace(simulated, rows=fair), replace(HARD, mechanism="fair", flips=0.0), "mlp")[0]
+    assert calm.answer == "nothing to detect"
+    assert calm.alarm is None
+
+
+def test_no_two_lines_are_alike() -> None:
+    looks = charts.style([*(f"head {i}" for i in range(100)), *curves.CONTROLS]).values()
+    assert len({(look["colour"], tuple(look["dash"]), look["shape"]) for look in looks}) == 103
 
 
 def test_auroc_leaves_out_prompts_without_a_hacked_text(simulated: Results) -> None:

@@ -79,10 +79,12 @@ def _named(x: str, y: str, own: dict[str, Any]) -> list[alt.Chart]:
 
     shape = alt.Shape("shape:N", scale=None)
     markers = _shown().transform_filter("datum.marked").mark_point(filled=True, size=46, opacity=1)
-    ends = alt.Chart(alt.NamedData("ends")).mark_text(align="left", baseline="middle", dx=8, fontSize=12, limit=LIMIT)
+    ends = alt.Chart(alt.NamedData("ends")).mark_text(
+        align="left", baseline="middle", dx=8, fontSize=12, limit=LIMIT, color="currentColor"
+    )
     return [
         markers.encode(x=f"{x}:Q", y=y, color=own["color"], shape=shape),
-        ends.properties(name="ends").encode(x=f"{x}:Q", y="at:Q", text="line:N", color=own["color"]),
+        ends.properties(name="ends").encode(x=f"{x}:Q", y="at:Q", text="line:N"),
     ]
 
 

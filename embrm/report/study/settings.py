@@ -29,7 +29,7 @@ class TableSetting:
         return cls(cell.dataset, cell.pairs, cell.mechanism, cell.flips)
 
     def __str__(self) -> str:
-        return f"{self.dataset}, {count(self.pairs)} pairs, {self.mechanism}, {share(self.flips)} of labels flipped"
+        return f"{self.dataset}, {count(self.pairs)} pairs, {self.mechanism}, {share(self.flips)} label noise"
 
 
 def settings(results: Results) -> list[TableSetting]:

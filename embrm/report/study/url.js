@@ -30,7 +30,8 @@ function recall() {
   if (data.settings.length) {
     fillLines(state.get("by"));
     const lines = state.getAll("line");
-    if (lines.length) seen[seenBy("lines")] = new Set(lines.filter((l) => names("lines").includes(l)).slice(0, SHOWN));
+    const known = lines.filter((line) => Object.hasOwn(data.styles[mode().by], line));
+    if (known.length) seen[seenBy("lines")] = new Set(known.slice(0, SHOWN));
   }
   for (const id of data.runs.length ? ["run", "step"] : []) {
     const value = Number(state.get(id) ?? 0);

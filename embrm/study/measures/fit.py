@@ -2,11 +2,10 @@
 
 A row's arrays are named by `embrm.study.metric.Metric`, whose `FAMILIES` say what each holds. Rows of kind "fit" hold
 accuracy, reliability, and with gold sizes, bon, path, proxy and spread; where detectors look also auroc, points, watch
-and alarm. Their numbers: nll, ece, brier, temperature, members (posterior draws are one), and what `Dataset.seen` says; their note
-`typical`, with gold: see `typical_responses`.
-Rows of kind "control" (oracle, length, random) hold accuracy, sizes, and bon and path of the rule "mean". Rows of kind
-"rl" hold run, watch, alarm, cloud and latent, and the note `steps`: one mapping a step with its sampled texts. Rows of
-kind "tuning" hold the notes `trials` and `best`.
+and alarm. Their numbers: nll, ece, brier, temperature, members (posterior draws are one), and what `Dataset.seen` says;
+their note `typical`, with gold: see `typical_responses`. Rows of kind "control" (oracle, length, random) hold accuracy,
+sizes, and bon and path of the rule "mean". Rows of kind "rl" hold run, watch, alarm, cloud and latent, and the note
+`steps`: one mapping a step with its sampled texts. Rows of kind "tuning" hold the notes `trials` and `best`.
 """
 
 from __future__ import annotations
@@ -243,6 +242,10 @@ def _optimum_paths(
     """Return path, proxy and spread of every rule of a reward that gives each text a value.
 
     Args:
+        config: which rules, and at which KLs.
+        data: what it is measured on.
+        rules: title, rule and penalty of each.
+        reward: of the head.
         plain: the path of the mean reward.
     """
     out: dict[Metric, Array] = {}
