@@ -121,7 +121,11 @@ def _is_manifest(value: Any) -> bool:
         isinstance(files, dict)
         and isinstance(value.get("seed"), int)
         and all(
-            Path(name).name == name and isinstance(about, dict) and "sha256" in about for name, about in files.items()
+            ".." not in Path(name).parts
+            and not Path(name).is_absolute()
+            and isinstance(about, dict)
+            and "sha256" in about
+            for name, about in files.items()
         )
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from embrm.core.arrays import IntArray, read_npy
+from embrm.core.arrays import BoolArray, IntArray, read_npy
 from embrm.core.data import Candidates, Features
 from embrm.core.documents import open_file
 from embrm.data.faults import RowRules
@@ -62,11 +62,13 @@ class ReadPool:
         recipe: what embeds texts.
         texts: of the whole file.
         candidates: the pools without the omitted policies.
+        kept: `(texts,)` which texts are in them.
     """
 
     recipe: Embedder
     texts: Texts
     candidates: Candidates
+    kept: BoolArray
 
 
 def read_pool(config: DatasetConfig, *, embed: bool = True) -> ReadPool:
@@ -80,23 +82,30 @@ def read_pool(config: DatasetConfig, *, embed: bool = True) -> ReadPool:
         given = given.reshape(-1, given.shape[-1] if given.size else 1)
     recipe = embedder_of(config)
     candidates = as_candidates(texts, embedder=recipe, features=given)
-    return ReadPool(recipe, texts, _without(candidates, config) if config.omit else candidates)
+    if not config.omit:
+        return ReadPool(recipe, texts, candidates, np.ones(len(texts), dtype=bool))
+    kept = _kept(candidates, config)
+    return ReadPool(recipe, texts, _only(candidates, kept), kept)
 
 
-def _without(candidates: Candidates, config: DatasetConfig) -> Candidates:
+def _kept(candidates: Candidates, config: DatasetConfig) -> BoolArray:
     if candidates.policy is None:
         raise DataError(f"dataset '{config.name}': 'omit' names policies, and {config.pool} has none")
     names = np.array(candidates.policy)
     missing = sorted(set(config.omit) - set(names.tolist()))
     if missing:
         raise DataError(f"dataset '{config.name}': no policy {', '.join(missing)} in {config.pool}; look for a typo")
-    kept = ~np.isin(names, config.omit)
+    return ~np.isin(names, config.omit)
+
+
+def _only(candidates: Candidates, kept: BoolArray) -> Candidates:
+    assert candidates.policy is not None
     sizes = np.add.reduceat(kept.astype(np.int64), candidates.offsets[:-1])
     return Candidates(
         candidates.features.take(kept),
         np.concatenate([[0], np.cumsum(sizes)]),
         gold=None if candidates.gold is None else candidates.gold[kept],
-        policy=names[kept].tolist(),
+        policy=np.array(candidates.policy)[kept].tolist(),
     )
 
 

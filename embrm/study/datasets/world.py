@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from embrm.core.data import Features, Pairs
+from embrm.core.data_folder import data_folder
 from embrm.core.registry import register
 from embrm.embedders import Embedder
 from embrm.study.datasets._base import Dataset, PairCounter
@@ -15,7 +16,6 @@ from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
 from embrm.world import Mechanism, shipped
 from embrm.world.build import MANIFEST
-from embrm.world.data_folder import data_folder
 from embrm.world.world_sample import WorldSample
 
 

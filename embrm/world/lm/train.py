@@ -99,7 +99,13 @@ class LanguageModelTraining:
         ]
 
     def _update(
-        self, net: Any, optimisers: list[torch.optim.Optimizer], rows: list[tuple[IntArray, int]], *, filler: int, step: int
+        self,
+        net: Any,
+        optimisers: list[torch.optim.Optimizer],
+        rows: list[tuple[IntArray, int]],
+        *,
+        filler: int,
+        step: int,
     ) -> float:
         longest = max(len(tokens) for tokens, _ in rows)
         ids = torch.full((len(rows), longest), filler)
