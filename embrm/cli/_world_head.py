@@ -34,7 +34,6 @@ class HeadOptions:
             DataError: the mechanism leaves too few pairs.
         """
         from embrm import heads
-        from embrm.core.data import Problem
         from embrm.core.files import check_writable, write_rows
         from embrm.core.settings import read_settings
         from embrm.data.read import read_pairs
@@ -52,7 +51,7 @@ class HeadOptions:
         Path(output).mkdir(parents=True, exist_ok=True)
         file, folder = Path(output) / PREFERENCES, Path(output) / HEAD
         write_rows(file, rows)
-        recipe.fit(Problem(read_pairs(file, embedder=embedder, views=(recipe.view,)), seed=seed)).save(folder)
+        recipe.fit(read_pairs(file, embedder=embedder, views=(recipe.view,)), seed=seed).save(folder)
         return str(folder), str(file)
 
 

@@ -32,12 +32,13 @@ class MeasuringTrainer(GRPOTrainer):
         mask = torch.cat([done["prompt_mask"], done["completion_mask"]], dim=1)
         length = done["completion_ids"].shape[1]
         size = max(1, AT_ONCE // (length * self.model.config.get_text_config().vocab_size))
-        parts = []
-        for rows, kept in zip(ids.split(size), mask.split(size), strict=True):
+        parts: list[torch.Tensor] = []
+        batches: Any = zip(ids.split(size), mask.split(size), strict=True)
+        for rows, kept in batches:
             own, other = (
                 self._log_probabilities(net, rows, kept, length=length) for net in (self.model, self.ref_model)
             )
-            each = (own.exp() * (own - other)).sum(dim=-1)
+            each: torch.Tensor = (own.exp() * (own - other)).sum(dim=-1)
             parts.append((each * kept[:, -length:]).sum(dim=1))
         return torch.cat(parts)
 

@@ -63,12 +63,12 @@ class LanguageModelData(PoolData):
         return cls._opened(config.model_copy(update={"pool": str(path)}), embed=True, **asked.parts)
 
     @classmethod
-    def liking(cls, config: DatasetConfig, texts: Texts) -> Array:
+    def liked(cls, config: DatasetConfig, texts: Texts) -> Array:
         """Return what biased annotators like of each text beyond the gold."""
         gold = gold_of(config.gold, what=f"dataset '{config.name}': gold")
         if isinstance(gold, WorldGold):
             return gold.liking(texts.prompts, texts.responses)
-        return super().liking(config, texts)
+        return super().liked(config, texts)
 
     @classmethod
     def counter(cls, config: DatasetConfig) -> PairCounter | None:

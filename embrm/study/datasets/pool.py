@@ -73,7 +73,7 @@ class PoolData(Dataset):
         pools = np.split(np.arange(len(gold)), candidates.offsets[1:-1])
         held = _held_out(candidates, config)
         training = [pools[i] for i in np.setdiff1d(np.arange(len(pools)), held)]
-        liked = cls.liking(config, pool.texts)[pool.kept]
+        liked = cls.liked(config, pool.texts)[pool.kept]
         test = _sampled([pools[i] for i in held], [gold[pools[i]] for i in held], each=TEST_PAIRS, seed=1)
         return cls(
             **pool_parts(config.name, candidates, [pools[i] for i in held]),
@@ -86,7 +86,7 @@ class PoolData(Dataset):
         )
 
     @classmethod
-    def liking(cls, config: DatasetConfig, texts: Texts) -> Array:
+    def liked(cls, config: DatasetConfig, texts: Texts) -> Array:
         """Return what biased annotators like of each text beyond the gold, in any unit: its length."""
         return np.array([len(text) for text in texts.responses], dtype=np.float64)
 
