@@ -160,7 +160,7 @@ class GRPO:
         """Train, and return None, or the recipe to start again with where memory ran out in the first step."""
         functions = [recorder.reward] if recorder.gold is None else [recorder.reward, recorder.gold]
         with tempfile.TemporaryDirectory() as scratch:
-            config = self._config(scratch, seed=seed, weights=[1.0, 0.0][: len(functions)])
+            config = self.config(scratch, seed=seed, weights=[1.0, 0.0][: len(functions)])
             data = _data(prompts, least=self.batch * config.world_size // self.group)
             trainer = _trainer(place, functions, config, data, tokenizer, recorder)
             try:
@@ -205,14 +205,24 @@ class GRPO:
             "disable_tqdm": True,
         }
 
-    def _config(self, scratch: str, *, seed: int, weights: list[float]) -> GRPOConfig:
+    def config(self, scratch: str, *, seed: int, weights: Sequence[float] = (1.0,)) -> GRPOConfig:
+        """Return what TRL is told.
+
+        Args:
+            scratch: the folder for TRL's own files.
+            seed: see `train`.
+            weights: of the reward functions: 1 for the reward, 0 for a gold that is only watched.
+
+        Raises:
+            OptionError: there is no such option (the nearest is suggested), or TRL refuses its value.
+        """
         usual = {
             "bf16": in_bfloat16("auto", device="auto"),
             "dataloader_pin_memory": False,  # prompts are text
             "report_to": [],
             "save_strategy": "no",
         }
-        given = {**usual, **self.options, **self._own(), "output_dir": scratch, "seed": seed, "reward_weights": weights}
+        given = {**usual, **self.options, **self._own(), "output_dir": scratch, "seed": seed, "reward_weights": list(weights)}
         for name in self.options:
             if name not in (known := [f.name for f in fields(GRPOConfig)]):
                 raise OptionError(f"trl.GRPOConfig has no option '{name}'. {suggestion(name, known)}")

@@ -36,14 +36,14 @@ class LanguageModelTraining:
     """
 
     width: int = 160
-    layers: int = 4
-    steps: int = 1500
+    layers: int = 3
+    steps: int = 800
     batch: int = 32
     muon: float = 0.02
     adam: float = 0.006
-    warm_up: int = 40
+    warm_up: int = 30
     bfloat16: bool = True
-    save_every: int = 200
+    save_every: int = 100
 
     def train(
         self,
