@@ -222,7 +222,14 @@ class GRPO:
             "report_to": [],
             "save_strategy": "no",
         }
-        given = {**usual, **self.options, **self._own(), "output_dir": scratch, "seed": seed, "reward_weights": list(weights)}
+        given = {
+            **usual,
+            **self.options,
+            **self._own(),
+            "output_dir": scratch,
+            "seed": seed,
+            "reward_weights": list(weights),
+        }
         for name in self.options:
             if name not in (known := [f.name for f in fields(GRPOConfig)]):
                 raise OptionError(f"trl.GRPOConfig has no option '{name}'. {suggestion(name, known)}")

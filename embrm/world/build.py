@@ -108,7 +108,9 @@ def build_lm(
     from embrm.world.lm.train import LanguageModelTraining
 
     manifest = read_manifest(folder)
-    (training or LanguageModelTraining()).train(World.load(folder / "world.yaml"), folder / LM, seed=seed, on_step=on_step)
+    (training or LanguageModelTraining()).train(
+        World.load(folder / "world.yaml"), folder / LM, seed=seed, on_step=on_step
+    )
     others = {name: about for name, about in manifest["files"].items() if not name.startswith(f"{LM}/")}
     manifest["files"] = others | _digests(folder, _lm_files(folder))
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
