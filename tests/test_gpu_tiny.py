@@ -1,4 +1,4 @@
-"""The configuration of full-size models in small, without any file: the world's language model writes, TRL trains it."""
+"""The configuration of full-size models in small, without any file: the world's own model writes, TRL trains it."""
 
 from __future__ import annotations
 

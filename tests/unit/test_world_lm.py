@@ -20,6 +20,7 @@ from embrm.world.judge import WorldGold, world_prompts
 from embrm.world.lm.train import LanguageModelTraining
 
 WORLD = World.load()
+MOST_UNKNOWN = 0.25  # of the sentences; 0.17 were measured
 
 
 def test_the_shipped_one_is_small_and_of_half_precision() -> None:
