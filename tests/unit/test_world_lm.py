@@ -58,7 +58,7 @@ def test_training_lowers_the_loss_and_a_seed_gives_the_same_weights(tmp_path: Pa
     (tmp_path / MANIFEST).write_text(json.dumps({"seed": 0, "files": {"lm/gone": {"sha256": ""}}}), encoding="utf-8")
     losses: list[float] = []
     done = build_lm(tmp_path, training=training, on_step=lambda step, loss: losses.append(loss))
-    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.5
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.1
     assert "lm/model.safetensors" in done["files"]
     assert "lm/gone" not in done["files"]
     assert build_lm(tmp_path, training=training) == done
