@@ -50,7 +50,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 @pytest.mark.slow
 def test_the_package_and_its_data_are_those_of_the_wheel(installed: Installed) -> None:
     told = installed(
-        "python", "-c", "import embrm; from embrm.world.data_folder import data_folder; print(embrm.__file__)\n"
+        "python", "-c", "import embrm; from embrm.core.data_folder import data_folder; print(embrm.__file__)\n"
         "print(data_folder())"
     ).split()  # fmt: skip
     package, data = map(Path, told)

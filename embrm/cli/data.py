@@ -35,8 +35,8 @@ def build(folder: str | None, seed: int, as_json: bool) -> None:
     """
     from pathlib import Path
 
+    from embrm.core.data_folder import data_folder
     from embrm.world import build as data
-    from embrm.world.data_folder import data_folder
 
     place = Path(folder) if folder else data_folder()
     manifest = data.build(place, seed=seed, progress=sys.stderr.isatty())
@@ -63,8 +63,8 @@ def verify(folder: str | None, sample: int, as_json: bool) -> None:
     """
     from pathlib import Path
 
+    from embrm.core.data_folder import data_folder
     from embrm.world import build as data
-    from embrm.world.data_folder import data_folder
 
     done = data.verify(Path(folder) if folder else data_folder(), sample=sample)
     _render.emit({"checked": done}, "\n".join(done), as_json=as_json)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="[FILE]", required=False)
 @click.option("-o", "--output", metavar="POOL.jsonl", required=True, help="The file for the pools.")
-@click.option("--model", metavar="PATH", required=True, help="A folder of transformers' form, or an id on the hub.")
+@click.option("--lm", metavar="PATH", required=True, help="A folder of transformers' form, an id on the hub, or world.")
 @click.option("--revision", help="Branch, tag or commit of the model on the hub.")
 @click.option("-n", "--n", type=_options.whole(), default=8, show_default=True, help="Responses a prompt.")
 @click.option(
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size", type=_options.whole(), default=32, show_default=True, help="Responses written at once on a device."
 )
-@click.option("--gold", metavar="PATH", help="A reward model of transformers' form, whose scores become the gold.")
+@click.option(
+    "--gold", metavar="PATH", help="A reward model of transformers' form, or world, whose scores become the gold."
+)
 @click.option(
     "--gold-label",
     type=_options.whole(),
@@ -54,8 +56,9 @@ if TYPE_CHECKING:
 @_options.seed
 @_options.json_output
 def command(
-    file: str,
+    file: str | None,
     output: str,
+    lm: str,
     n: int,
     gold: str | None,
     gold_label: int | None,
@@ -67,29 +70,25 @@ def command(
     """Write pools: N responses of a language model to each prompt of a file, with the gold of a reward model.
 
     FILE has rows with a prompt, text or messages, and may name them by id; each row becomes a pool. A run that was
-    stopped goes on where it stood when it is started again, and ends with the same file.
+    stopped goes on where it stood when it is started again, and ends with the same file. The language model that comes
+    with the project is called world; without a FILE it answers all questions of the world, judged by the world.
 
-    Example:
-      embrm generate prompts.jsonl -o generated.jsonl --model lm -n 4 --max-new-tokens 64 --gold rm
+    Examples:
+      embrm generate prompts.jsonl -o generated.jsonl --lm lm -n 4 --max-new-tokens 64 --gold rm
+      embrm generate -o pools.jsonl --lm world -n 2 --max-new-tokens 160
     """
     from dataclasses import asdict
 
     from tqdm import tqdm
 
-    from embrm.data.prompts import read_prompts
-    from embrm.errors import OptionError
-    from embrm.integrations.reward_model import RewardModelGold
+    from embrm.cli._asked import gold_or_world, prompts_or_world
     from embrm.policies.causal_lm import CausalLMPolicy
     from embrm.policies.pool_file import PoolShards, write_pool
 
-    policy = CausalLMPolicy(**sampling)
-    if gold is None and gold_label is not None:
-        raise OptionError("--gold-label chooses a logit of the gold's model; give --gold too")
-    scores = None
-    if gold is not None:
-        scores = RewardModelGold(gold, label=gold_label, device=policy.device, precision=policy.precision)
-        scores.check()
-    ids, prompts = read_prompts(file, rules=rules)
+    policy = CausalLMPolicy(model=lm, **sampling)
+    more = {"device": policy.device, "precision": policy.precision}
+    scores = gold_or_world(gold, gold_label, lm=lm, asked=file, more=more)
+    ids, prompts = prompts_or_world(file, lm=lm, rules=rules)
     with tqdm(total=len(prompts), unit="prompt", disable=not sys.stderr.isatty()) as bar:
         shards = PoolShards(on_finished=bar.update)
         done = write_pool(policy, output, prompts=prompts, n=n, seed=seed, ids=ids, gold=scores, shards=shards)

@@ -11,6 +11,8 @@ import click
 
 from embrm.cli import _options, _render, _rows
 from embrm.cli._alarm import AlarmOptions, alarm_rule
+from embrm.cli._asked import WORLD, gold_or_world, prompts_or_world
+from embrm.cli._world_head import HeadOptions, world_head
 
 if TYPE_CHECKING:
     from embrm.core.trajectory import Step, Trajectory
@@ -22,10 +24,11 @@ LM = (
     *("lm", "prompts", "gold", "gold_label", "selector", "reference", "detector", "stop_on_alarm"),
     *("group", "max_new_tokens", "micro_batch", "options"),
 )
+WORLD_RATE = 3e-4  # a model of two million weights bears larger steps than one of billions
 
 
 @click.command()
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="[MODEL]", required=False)
 @click.option("-o", "--output", metavar="FOLDER", required=True, help="A new folder for the run.")
 @click.option(
     "--policy",
@@ -39,7 +42,8 @@ LM = (
 @click.option(
     "--learning-rate",
     type=_options.Number(),
-    help="Larger leaves the reference policy sooner; 0.05 for grammar, 1e-6 for causal_lm unless given.",
+    help="Larger leaves the reference policy sooner; unless given 0.05 for grammar, for causal_lm 1e-6, and 3e-4 for "
+    "the world's.",
 )
 @click.option(
     "--kl-weight", type=_options.Number(), default=0.02, show_default=True, help="Penalty on the KL; 0: none."
@@ -50,9 +54,13 @@ LM = (
     type=click.Choice(["none", "center", "sigmoid"]),
     help="Of grammar: what becomes of the reward; sigmoid stops paying once a text is better than most.",
 )
-@click.option("--lm", metavar="PATH", help="Of causal_lm: a folder of transformers' form, or an id on the hub.")
-@click.option("--prompts", metavar="FILE", help="Of causal_lm: rows with a prompt, text or messages.")
-@click.option("--gold", metavar="PATH", help="Of causal_lm: a reward model of transformers' form, only watched.")
+@click.option("--lm", metavar="PATH", help="Of causal_lm: a folder of transformers' form, an id on the hub, or world.")
+@click.option(
+    "--prompts", metavar="FILE", help="Of causal_lm: rows with a prompt, text or messages; all questions for world."
+)
+@click.option(
+    "--gold", metavar="PATH", help="Of causal_lm: a reward model of transformers' form, or world, only watched."
+)
 @click.option(
     "--gold-label", type=_options.whole(), help="Of causal_lm: which logit of --gold is good, where it has several."
 )
@@ -81,19 +89,24 @@ LM = (
 @_rows.options
 @_rows.reference_options
 @click.option("--latents", is_flag=True, help="Keep the model's latents of every step, for detectors.")
+@world_head
 @_options.embedding
 @_options.seed
 @_options.json_output
-def command(output: str, policy: str, alarm: AlarmOptions, as_json: bool, **typed: Any) -> int:
+def command(
+    model: str | None, output: str, policy: str, alarm: AlarmOptions, trained: HeadOptions, as_json: bool, **typed: Any
+) -> int:
     """Train a policy against a model's reward, and watch the gold.
 
     The policy is the simulated world's, or with `--policy causal_lm` a language model, trained by TRL's GRPO. The
     folder gets trajectory.jsonl, a line a step, and trajectory.svg, gold and proxy against KL; for a language model
-    also the trained model in `policy`.
+    also the trained model in `policy`. The small language model that comes with the project is called world: its
+    prompts and its gold are the world's.
 
     Examples:
       embrm rl model -o trained --steps 50 --batch 16
       embrm rl model -o restrained --steps 50 --batch 16 --latent-penalty 0.1
+      embrm rl --policy causal_lm --lm world --head mlp --bias 1 -o hacked --steps 2 --batch 8 --max-new-tokens 40
     """
     from pathlib import Path
 
@@ -109,10 +122,15 @@ def command(output: str, policy: str, alarm: AlarmOptions, as_json: bool, **type
         raise OptionError(
             f"the policy '{policy}' has no {', '.join(foreign)}; leave it out, or choose another --policy"
         )
+    if (model is None) == (trained.head is None):
+        raise OptionError("give a MODEL, the folder of a saved head, or --head NAME to train one; one of both")
+    if model is None:
+        model, drawn = trained.train(output, source=typed["source"], seed=typed["seed"])
+        typed["reference"] = typed["reference"] or drawn
     if policy == "grammar":
-        run, fired = _train_grammar(output=output, **typed), None
+        run, fired = _train_grammar(model=model, output=output, **typed), None
     else:
-        run, fired = _train_lm(output=output, alarm=alarm, **typed)
+        run, fired = _train_lm(model=model, output=output, alarm=alarm, **typed)
     figure = Path(output) / "trajectory.svg"
     save(along_kl([vars(step) for step in run.steps]), figure)
     columns = ("step", "kl", "proxy", "gold")
@@ -168,13 +186,13 @@ def _train_lm(
     **typed: Any,
 ) -> tuple[Trajectory, int | None]:
     from embrm.core.settings import read_settings
-    from embrm.data.prompts import read_prompts
     from embrm.errors import OptionError
     from embrm.integrations.grpo import GRPO
-    from embrm.integrations.reward_model import RewardModelGold
 
-    if lm is None or prompts is None:
+    if lm is None or (prompts is None and lm != WORLD):
         raise OptionError("--policy causal_lm needs --lm, a language model, and --prompts, a file of prompts")
+    if lm == WORLD and typed["learning_rate"] is None:
+        typed["learning_rate"] = WORLD_RATE
     options = read_settings(typed["options"], example="temperature=0.7")
     names = ("steps", "batch", "kl_weight", "learning_rate", "group", "max_new_tokens", "micro_batch")
     training = GRPO(options=options, **_given(typed, *names))
@@ -184,10 +202,10 @@ def _train_lm(
     with _shown(training.steps) as show:
         run = training.train(
             lm,
-            read_prompts(prompts, rules=rules)[1],
+            prompts_or_world(prompts, lm=lm, rules=rules)[1],
             reward=reward,
             seed=seed,
-            gold=None if gold is None else RewardModelGold(gold, label=gold_label),
+            gold=gold_or_world(gold, gold_label, lm=lm, asked=prompts, more={}),
             folder=output,
             on_step=show,
             stop_on_alarm=typed["stop_on_alarm"],

@@ -28,11 +28,11 @@ class Step:
 
     Attributes:
         step: its number, from 0; what is recorded is the policy before the step's update.
-        kl: KL to π_ref, in nats: exact for a grammar policy, estimated from the batch for a language model.
+        kl: KL to π_ref, in nats: exact for a grammar policy, for a language model exact by tokens along the batch.
         entropy: in nats, likewise.
         proxy: mean reward of the batch, as the reward model gave it.
         gold: mean gold reward of the batch, NaN where it is not known.
-        means: a grammar policy's expected count of each attribute.
+        means: expected count of each attribute of the world; for a language model their mean in the batch.
         logits: a grammar policy, as one vector.
         sample: some of the batch: prompt, text, proxy, and where they are known counts and gold.
         latent: `(batch, k)` latents of the batch, or None.

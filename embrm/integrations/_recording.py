@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,26 @@ from transformers import TrainerCallback
 
 from embrm.core.arrays import Array, as_vector
 from embrm.core.trajectory import Step, Trajectory
+from embrm.integrations._grpo_trainer import KL
 from embrm.integrations.trl import RewardFunction, said, spread
 from embrm.policies.pool_file import Gold
 from embrm.policies.training import SAMPLE
+from embrm.world.judge import WorldGold
 
 
 @dataclass(eq=False)
 class GoldFunction:
-    """A gold reward as a reward function of weight 0: TRL then logs its mean over all processes."""
+    """A gold reward as a reward function of weight 0: TRL then logs its mean over all processes.
+
+    Attributes:
+        reward: the gold.
+        seen: what it said of the last batch.
+        means: the mean uses of the world's attributes in it, where the gold is the world's.
+    """
 
     reward: Gold
     seen: Array | None = None
+    means: Mapping[str, float] = field(default_factory=dict)
 
     __name__ = "gold"
 
@@ -31,7 +40,10 @@ class GoldFunction:
         self.seen = None
         if not rows:
             return [None] * len(completions)
-        self.seen = as_vector(self.reward([prompts[i] for i in rows], written), "gold", len(rows), np.float64)
+        asked = [prompts[i] for i in rows]
+        self.seen = as_vector(self.reward(asked, written), "gold", len(rows), np.float64)
+        if isinstance(self.reward, WorldGold):
+            self.means = self.reward.means(asked, written)
         return spread(self.seen, rows, len(completions))
 
 
@@ -66,11 +78,11 @@ class Recorder(TrainerCallback):
                 sample.append(row if gold is None else row | {"gold": float(gold[i])})
         return Step(
             step=number,
-            kl=_number(logs["kl"]) * length,
+            kl=_number(logs[KL]) if KL in logs else _number(logs["kl"]) * length,
             entropy=_number(logs["entropy"]) * length,
             proxy=_number(logs[f"rewards/{self.reward.__name__}/mean"]),
             gold=_number(logs.get("rewards/gold/mean")),
-            means={},
+            means={} if self.gold is None else dict(self.gold.means),
             logits=[],
             sample=sample,
             latent=None if seen is None else seen.latent,

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback
 
+from embrm.core.names import suggestion
 from embrm.core.trajectory import Step, Trajectory
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.integrations._recording import GoldFunction, Recorder
@@ -29,7 +30,9 @@ from embrm.policies.training import RunStoppedError
 
 try:
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]  # it exports lazily
+    from trl import GRPOConfig  # type: ignore[attr-defined]  # it exports lazily
+
+    from embrm.integrations._grpo_trainer import MeasuringTrainer
 except ImportError as error:
     raise MissingExtraError(
         f"reinforcement learning of a language model needs TRL ({error}): pip install 'embrm[trl]'"
@@ -93,14 +96,16 @@ class GRPO:
     ) -> Trajectory:
         """Train and return every step's record; what is recorded is the policy before the step's update.
 
-        A step's KL and entropy are means over its responses of sums over their tokens: estimates, in nats a response,
-        of what the grammar policy knows exactly. Gold is NaN where it is not known, and so is any number of a step in
-        which nothing could be scored. Every response is in the means, a few of them in the sample.
+        A step's KL and entropy are means over its responses of sums over their tokens, each of which is exact: in nats
+        a response. Of the world's gold, the mean uses of each attribute are recorded too. Gold is NaN where it is not
+        known, and so is any number of a step in which nothing could be scored. Every response is in the means, a few
+        of them in the sample.
 
         Args:
             model: the folder of a causal language model with its tokenizer, or its id on the hub: π_ref, and where
                 training starts.
-            prompts: all texts, or all lists of messages (see `embrm.data.texts.read_prompts`); each counts once.
+            prompts: all texts, or all lists of messages (see `embrm.data.prompts.read_prompts`); each counts once.
+                With a chat template a text is what a user says, as for `CausalLMPolicy`.
             reward: what is maximised.
             seed: determines order and sampling, and so the run on one machine.
             gold: `(prompts, texts) -> (n,)`, such as `RewardModelGold`, for the record alone; it gets prompts as they
@@ -126,6 +131,11 @@ class GRPO:
         tokenizer.padding_side = tokenizer.truncation_side = "left"
         if not (tokenizer.chat_template or all(isinstance(prompt, str) for prompt in prompts)):
             raise DataError(f"prompts are lists of messages, but '{model}' has no chat template; give plain text")
+        if tokenizer.eos_token_id is None:
+            raise DataError(f"the tokenizer of '{model}' has no end-of-text token, so its responses would never end")
+        _check_same_form(prompts)
+        if tokenizer.chat_template:
+            prompts = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
         watching = None if gold is None else GoldFunction(gold)
         # Of several processes, to which launchers give ranks, the first writes.
         kept = Path(folder) if folder is not None and os.environ.get("RANK", "0") == "0" else None
@@ -150,7 +160,7 @@ class GRPO:
         """Train, and return None, or the recipe to start again with where memory ran out in the first step."""
         functions = [recorder.reward] if recorder.gold is None else [recorder.reward, recorder.gold]
         with tempfile.TemporaryDirectory() as scratch:
-            config = self._config(scratch, seed=seed, weights=[1.0, 0.0][: len(functions)])
+            config = self.config(scratch, seed=seed, weights=[1.0, 0.0][: len(functions)])
             data = _data(prompts, least=self.batch * config.world_size // self.group)
             trainer = _trainer(place, functions, config, data, tokenizer, recorder)
             try:
@@ -195,14 +205,34 @@ class GRPO:
             "disable_tqdm": True,
         }
 
-    def _config(self, scratch: str, *, seed: int, weights: list[float]) -> GRPOConfig:
+    def config(self, scratch: str, *, seed: int, weights: Sequence[float] = (1.0,)) -> GRPOConfig:
+        """Return what TRL is told.
+
+        Args:
+            scratch: the folder for TRL's own files.
+            seed: see `train`.
+            weights: of the reward functions: 1 for the reward, 0 for a gold that is only watched.
+
+        Raises:
+            OptionError: there is no such option (the nearest is suggested), or TRL refuses its value.
+        """
         usual = {
             "bf16": in_bfloat16("auto", device="auto"),
             "dataloader_pin_memory": False,  # prompts are text
             "report_to": [],
             "save_strategy": "no",
         }
-        given = {**usual, **self.options, **self._own(), "output_dir": scratch, "seed": seed, "reward_weights": weights}
+        given = {
+            **usual,
+            **self.options,
+            **self._own(),
+            "output_dir": scratch,
+            "seed": seed,
+            "reward_weights": list(weights),
+        }
+        for name in self.options:
+            if name not in (known := [f.name for f in fields(GRPOConfig)]):
+                raise OptionError(f"trl.GRPOConfig has no option '{name}'. {suggestion(name, known)}")
         try:
             return GRPOConfig(**given)
         except (TypeError, ValueError) as error:
@@ -217,10 +247,12 @@ def _stopped(trajectory: Trajectory, micro: int, told: str) -> RunStoppedError:
     )
 
 
-def _data(prompts: Sequence[Prompt], *, least: int) -> Dataset:
-    kinds = {isinstance(prompt, str) for prompt in prompts}
-    if len(kinds) > 1:
+def _check_same_form(prompts: Sequence[Prompt]) -> None:
+    if len({isinstance(prompt, str) for prompt in prompts}) > 1:
         raise DataError("prompts must all be text or all be lists of messages, got both; bring them into one form")
+
+
+def _data(prompts: Sequence[Prompt], *, least: int) -> Dataset:
     prompts = list({json.dumps(prompt): prompt for prompt in prompts}.values())
     if len(prompts) < least:
         raise DataError(
@@ -232,9 +264,9 @@ def _data(prompts: Sequence[Prompt], *, least: int) -> Dataset:
 
 def _trainer(
     place: Checkpoint, functions: list[Any], config: GRPOConfig, data: Dataset, tokenizer: Any, recorder: Recorder
-) -> GRPOTrainer:
+) -> MeasuringTrainer:
     try:
-        trainer = GRPOTrainer(
+        trainer = MeasuringTrainer(
             model=str(place.folder or place.model),
             reward_funcs=functions,
             args=config,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 from embrm.core.arrays import Array, IntArray
+from embrm.core.files import fingerprint
+from embrm.core.recipe import build
 from embrm.data.encode import TruncationWarning
 from embrm.errors import DataError, OptionError
 from embrm.lm.batching import Fitting, by_length, spread
@@ -24,6 +27,8 @@ from embrm.lm.checkpoint import (
     devices,
     in_bfloat16,
 )
+from embrm.world.judge import NAME as WORLD
+from embrm.world.judge import WorldGold
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,12 @@ class RewardModelGold:
             out[batch] = self._reward(logits)
         return out
 
+    @property
+    def identity(self) -> str:
+        """What the gold depends on."""
+        options = [self.model, self.revision, self.label, in_bfloat16(self.precision, device=self.device)]
+        return fingerprint([options, Checkpoint(self.model, self.revision).stamps()])
+
     def check(self) -> None:
         """Make sure, before any work, that the model can be found and that `label` suits it; else raise OptionError."""
         config = Checkpoint(self.model, self.revision).config()
@@ -143,3 +154,20 @@ class _Replica:
 @lru_cache(maxsize=1)
 def _replicas(checkpoint: Checkpoint, stamps: object, places: tuple[str, ...], bfloat16: bool) -> list[_Replica]:
     return [_Replica(checkpoint, device=place, bfloat16=bfloat16) for place in places]
+
+
+def gold_of(options: Mapping[str, Any], *, what: str) -> RewardModelGold | WorldGold:
+    """Return the gold that options name: the world's for the model "world", else a reward model.
+
+    Args:
+        options: fields of `RewardModelGold`.
+        what: the place that messages name.
+
+    Raises:
+        OptionError: an option does not exist or cannot be; the world's gold has none.
+    """
+    if options.get("model") != WORLD:
+        return build(RewardModelGold, options, what=what)
+    if others := options.keys() - {"model"}:
+        raise OptionError(f"{what}: the world's gold has no {', '.join(sorted(others))}; leave it out")
+    return WorldGold()

@@ -18,12 +18,14 @@ from typing import Any, Literal
 import numpy as np
 
 from embrm.core.arrays import IntArray
+from embrm.core.data_folder import data_folder
 from embrm.core.device import device_kind
 from embrm.errors import DataError, OptionError
 
 Prompt = str | Sequence[Mapping[str, str]]  # text, or messages {"role": …, "content": …}
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
+SHIPPED = {"world": "lm"}  # models that come with the project, and their folders among its data
 ANSWER_SECONDS = 5.0  # how long the hub may take to say that it has a model
 
 
@@ -32,11 +34,11 @@ class Checkpoint:
     """A model on disk or on the Hugging Face hub.
 
     Attributes:
-        model: the path of a folder, or an id on the hub.
+        model: the path of a folder, an id on the hub, or "world", the language model that comes with the project.
         revision: branch, tag or commit on the hub.
 
     Raises:
-        OptionError: `model` is neither, or a folder is given a revision.
+        OptionError: `model` is none of these, or a folder is given a revision.
     """
 
     model: str
@@ -53,6 +55,8 @@ class Checkpoint:
     @property
     def folder(self) -> Path | None:
         """The folder, or None for a model of the hub."""
+        if self.model in SHIPPED:
+            return data_folder() / SHIPPED[self.model]
         folder = Path(self.model).expanduser()
         return folder.resolve() if folder.is_dir() else None
 

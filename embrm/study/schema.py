@@ -39,11 +39,11 @@ class DatasetConfig(_Part):
         layout: the name of its layout, as `embrm data layouts` lists them; "" tells it from the columns.
         vectors: path of vectors made elsewhere, one a response of the pool; "" embeds the texts.
         omit: policies that are left out of the pool, such as one that hacks the judge.
-        prompts: of "language_model", a file with a prompt a row, or a data set on the hub.
+        prompts: of "language_model", a file with a prompt a row, a data set on the hub, or "world" for the world's.
         first: how many of these prompts; None takes all.
         policy: what writes: fields of `embrm.policies.causal_lm.CausalLMPolicy`, `model` above all.
         responses: how many a prompt.
-        gold: what judges: fields of `embrm.integrations.reward_model.RewardModelGold`.
+        gold: what judges: fields of `embrm.integrations.reward_model.RewardModelGold`, or {model: world}.
         options: of "fast", `seed` and the fields of `embrm.world.fresh.FreshSize`; and what a kind of another package
             asks for beside these.
     """

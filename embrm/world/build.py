@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,11 @@ from embrm.world.shipped import EMBEDDERS, read_responses
 from embrm.world.world import Responses, World
 from embrm.world.world_sample import SPLITS
 
+if TYPE_CHECKING:
+    from embrm.world.lm.train import LanguageModelTraining
+
 MANIFEST = "manifest.json"
+LM = "lm"  # the folder of the language model
 # Vectors are stored as multiples of a step: this fraction of their coordinates' root mean square. The error of a
 # coordinate is then step/√12, and files shrink to about 5 bits (4 for hashing) a number when they are packed.
 STEP = {"minilm": 1 / 8, "hashing": 1 / 4}
@@ -77,10 +81,48 @@ def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, A
         "seed": seed,
         "texts": {name: len(written) for name, written in splits.items()},
         "vectors": vectors,
-        "files": {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in files},
+        "files": _digests(folder, [*files, *_lm_files(folder)]),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def build_lm(
+    folder: Path,
+    *,
+    seed: int = 0,
+    training: LanguageModelTraining | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Train the world's language model anew, write it to `lm` in the folder and its digests to the manifest.
+
+    Args:
+        folder: has `world.yaml` and `manifest.json`.
+        seed: determines texts and weights, on one kind of processor.
+        training: how; None is as the shipped one was made.
+        on_step: see `LanguageModelTraining.train`.
+
+    Raises:
+        DataError: there is no manifest, or `world.yaml` is absent or faulty.
+    """
+    from embrm.world.lm.train import LanguageModelTraining
+
+    manifest = read_manifest(folder)
+    (training or LanguageModelTraining()).train(
+        World.load(folder / "world.yaml"), folder / LM, seed=seed, on_step=on_step
+    )
+    others = {name: about for name, about in manifest["files"].items() if not name.startswith(f"{LM}/")}
+    manifest["files"] = others | _digests(folder, _lm_files(folder))
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _lm_files(folder: Path) -> list[str]:
+    return sorted(f"{LM}/{file.name}" for file in (folder / LM).glob("*"))
+
+
+def _digests(folder: Path, files: Sequence[str]) -> dict[str, Any]:
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in files}
 
 
 def verify(folder: Path, *, sample: int = 64) -> list[str]:
@@ -93,11 +135,7 @@ def verify(folder: Path, *, sample: int = 64) -> list[str]:
     Raises:
         DataError: a file, text or vector is not what it should be; the message says which.
     """
-    if not (folder / MANIFEST).exists():
-        raise DataError(f"no {MANIFEST} in {folder}; make the data with `embrm data build`")
-    manifest = read_json(folder / MANIFEST)
-    if not _is_manifest(manifest):
-        raise DataError(f"{folder / MANIFEST} is not what `embrm data build` writes; make the data again")
+    manifest = read_manifest(folder)
     for name, expected in manifest["files"].items():
         if not (folder / name).exists() or _sha256(folder / name) != expected["sha256"]:
             raise DataError(f"{folder / name} is absent or changed since the data were built; run `embrm data build`")
@@ -114,16 +152,27 @@ def verify(folder: Path, *, sample: int = 64) -> list[str]:
     return done
 
 
-def _is_manifest(value: Any) -> bool:
-    """Say whether it has a seed and the digests of files of the folder."""
-    files = value.get("files") if isinstance(value, dict) else None
-    return (
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest: the seed, and the digests of files of the folder.
+
+    Raises:
+        DataError: there is none, or it is something else.
+    """
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"no {MANIFEST} in {folder}; make the data with `embrm data build`")
+    found = read_json(folder / MANIFEST)
+    files = found.get("files") if isinstance(found, dict) else None
+    if not (
         isinstance(files, dict)
-        and isinstance(value.get("seed"), int)
-        and all(
-            Path(name).name == name and isinstance(about, dict) and "sha256" in about for name, about in files.items()
-        )
-    )
+        and isinstance(found.get("seed"), int)
+        and all(_inside(name) and isinstance(about, dict) and "sha256" in about for name, about in files.items())
+    ):
+        raise DataError(f"{folder / MANIFEST} is not what `embrm data build` writes; make the data again")
+    return dict(found)
+
+
+def _inside(name: str) -> bool:
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def _verify_vectors(folder: Path, embedder: str, splits: dict[str, Responses], sample: int) -> str:

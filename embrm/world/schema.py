@@ -58,10 +58,14 @@ class Confounded(_Strict):
 
 
 class WorldSpec(_Strict):
-    """All of `world.yaml`. The attributes, in order, are the keys of `reference.counts`."""
+    """All of `world.yaml`. The attributes, in order, are the keys of `reference.counts`.
+
+    `unknown` is the gold of a sentence that the world does not know; see `embrm.world.judge`.
+    """
 
     reference: Reference
     gold: dict[str, Effect]
+    unknown: Annotated[float, Field(le=0)] = -1.0
     annotators: dict[str, Effect]
     confounded: Confounded
     styles: dict[str, tuple[Text, ...]]

@@ -12,12 +12,12 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.data import Features
+from embrm.core.data_folder import data_folder
 from embrm.core.documents import open_file, translated
 from embrm.core.files import read_rows
 from embrm.core.provenance import UNKNOWN
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, UnknownNameError
-from embrm.world.data_folder import data_folder
 from embrm.world.layout import Layout
 from embrm.world.world import Responses, World
 from embrm.world.world_sample import SPLITS, WorldSample

@@ -51,7 +51,7 @@ class World:
         Raises:
             DataError: the file is absent or breaks the schema; the message names the lines.
         """
-        from embrm.world.data_folder import data_folder
+        from embrm.core.data_folder import data_folder
 
         return cls(load_spec(Path(path) if path is not None else data_folder() / "world.yaml"))
 
@@ -72,11 +72,11 @@ class World:
 
     def gold(self, counts: npt.ArrayLike) -> Array:
         """Return the gold reward `(n,)` of attribute counts `(n, a)`: each attribute helps or hurts on its own."""
-        return self._worth(self.spec.gold, counts)
+        return self.worth(self.spec.gold, self._check(counts))
 
     def utility(self, counts: npt.ArrayLike, *, bias: float) -> Array:
         """Return what annotators go by `(n,)`: the gold, and `bias` times their liking for certain styles."""
-        return self.gold(counts) + bias * self._worth(self.spec.annotators, counts)
+        return self.gold(counts) + bias * self.worth(self.spec.annotators, self._check(counts))
 
     def tables(self, *, bias: float = 0) -> tuple[Array, ...]:
         """Return for each attribute the utility of 0, 1, 2, … uses; `bias=0` gives the gold."""
@@ -193,8 +193,8 @@ class World:
             order[place] = f"{marker} {order[place]}"
         return " ".join(order)
 
-    def _worth(self, effects: dict[str, Effect], counts: npt.ArrayLike) -> Array:
-        rows = self._check(counts)
+    def worth(self, effects: dict[str, Effect], rows: IntArray) -> Array:
+        """Return the sum `(n,)` of the effects of counts `(n, a)`, also of more than π_ref ever uses."""
         columns = [(effects[name], rows[:, i]) for i, name in enumerate(self.attributes) if name in effects]
         return np.asarray(sum((_value(effect, uses) for effect, uses in columns), np.zeros(len(rows))))
 
@@ -204,7 +204,7 @@ class World:
             p = self.reference[self.attributes.index(name)]
             value = _value(effect, np.arange(len(p)))
             moments += p @ value, p @ value**2 - (p @ value) ** 2
-        return np.asarray((self._worth(effects, counts) - moments[0]) / np.sqrt(moments[1]))
+        return np.asarray((self.worth(effects, self._check(counts)) - moments[0]) / np.sqrt(moments[1]))
 
     def _check(self, counts: npt.ArrayLike) -> IntArray:
         rows = np.asarray(counts)

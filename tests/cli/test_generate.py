@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import Result, write_lines
 
 Run = Callable[..., Result]
-GENERATE = ("generate", "prompts.jsonl", "-o", "pool.jsonl", "--model", "lm", "--max-new-tokens", "12")
+GENERATE = ("generate", "prompts.jsonl", "-o", "pool.jsonl", "--lm", "lm", "--max-new-tokens", "12")
 
 
 def rows(file: str) -> list[dict[str, object]]:
@@ -51,7 +51,7 @@ def test_messages_and_options_reach_the_model(embrm: Run) -> None:
     [
         (("--gold-label", "1"), 2, "--gold-label chooses a logit of the gold's model; give --gold too"),
         (("--temperature", "0"), 2, "n must be at least 1, and 1 at temperature 0"),
-        (("--model", "./absent"), 2, "neither a folder that exists nor an id on the hub"),
+        (("--lm", "./absent"), 2, "neither a folder that exists nor an id on the hub"),
         (("--gold", "rm", "--gold-label", "1"), 2, "has a single logit, so label=1 chooses none"),
         (("--engine", "vllm"), 1, "pip install 'embrm[vllm]'"),
     ],
@@ -64,6 +64,20 @@ def test_bad_options_are_explained(
     assert result.code == code
     assert message in result.err
     assert not Path("pool.jsonl.parts").exists()
+
+
+def test_the_world_s_own_model_needs_no_file_and_has_gold(embrm: Run) -> None:
+    from embrm.world.judge import WorldGold, world_prompts
+
+    options = ("--max-new-tokens", "3", "--batch-size", "512", "-n", "1")
+    assert embrm("generate", "-o", "pool.jsonl", "--lm", "world", *options).code == 0
+    pools, gold = rows("pool.jsonl"), WorldGold()
+    asked = world_prompts(gold.world)[1]
+    assert [pool["prompt"] for pool in pools] == asked
+    texts = [pool["responses"][0] for pool in pools]  # type: ignore[index]
+    assert [pool["gold"][0] for pool in pools] == gold(asked, texts).tolist()  # type: ignore[index]
+    refused = embrm("generate", "-o", "pool.jsonl", "--lm", "lm")
+    assert (refused.code, "only --lm world has prompts of its own" in refused.err) == (2, True)
 
 
 def test_a_row_without_a_prompt_is_named(embrm: Run) -> None:

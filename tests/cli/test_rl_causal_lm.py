@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from embrm.core.trajectory import Trajectory
+from embrm.world import World
 from tests.cli.conftest import Result
 from tests.tiny_models import reward_model
 
@@ -51,12 +52,28 @@ def test_an_alarm_stops_the_run_with_exit_code_3(embrm: Run) -> None:
     assert len(Trajectory.load("other")) == 9
 
 
+def test_the_world_s_own_model_is_trained_against_a_head_made_on_the_spot(embrm: Run) -> None:
+    words = ("rl", "--policy", "causal_lm", "--lm", "world", "--head", "linear", "--pairs", "200", "--bias", "1")
+    watch = ("--detector", "mahalanobis", "--latent-penalty", "0.1", "--embedder", "hashing")
+    result = embrm(*words, *watch, "-o", "trained", "--steps", "2", "--batch", "8", "--max-new-tokens", "12", "--json")
+    assert result.code in (0, 3), result.err
+    run = Trajectory.load("trained")
+    assert list(run.steps[0].means) == [*World.load().attributes, "unknown"]
+    assert np.isfinite(run.series("gold")).all()
+    assert run.series("kl")[0] == 0 < run.series("kl")[1]
+    assert Path("trained", "preferences.jsonl").exists()
+    assert embrm("score", "trained/head", "trained/preferences.jsonl").code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("rl", "model", "-o", "new", "--lm", "lm", "--stop-on-alarm"), "'grammar' has no --lm, --stop-on-alarm"),
         ((*BASE, "--algorithm", "ppo"), "'causal_lm' has no --algorithm"),
         (BASE[:5] + BASE[7:], "needs --lm"),
+        ((*BASE, "--head", "mlp"), "one of both"),
+        (("rl", "-o", "new"), "give a MODEL, the folder of a saved head, or --head NAME"),
+        ((*BASE, "--set", "temprature=1"), "has no option 'temprature'"),
         ((*BASE, "--set", "beta"), "'beta' is not NAME=VALUE"),
         ((*BASE, "--set", "beta=1"), "beta cannot be set by options"),
         ((*BASE, "--stop-on-alarm"), "give them as --reference FILE"),

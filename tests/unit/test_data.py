@@ -10,11 +10,11 @@ import yaml
 
 from embrm import embedders, heads
 from embrm.core.data import Provenance
+from embrm.core.data_folder import data_folder
 from embrm.data.encode import embedder_of, encode
 from embrm.errors import DataError, UnknownNameError
 from embrm.world import Mechanism, World, build, layout, shipped
 from embrm.world.build import joint, verify
-from embrm.world.data_folder import data_folder
 from embrm.world.layout import draw_training, tilted_to
 from embrm.world.shipped import Shipped, joined, load
 from embrm.world.world_sample import SPLITS

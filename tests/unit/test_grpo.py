@@ -65,7 +65,7 @@ class Kept(RewardFunction):
 
 
 def measured(policy: Path, reference: Path, call: dict[str, Any], *, chat: bool) -> tuple[float, float]:
-    """Return KL (Schulman's k3) and entropy, summed over a response's tokens, of policies in plain transformers."""
+    """Return KL and entropy over the whole vocabulary, summed over a response's tokens, in plain transformers."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(reference)
@@ -78,9 +78,7 @@ def measured(policy: Path, reference: Path, call: dict[str, Any], *, chat: bool)
         with torch.no_grad():
             now, start = (net(torch.tensor([asked + completion])).logits[0, len(asked) - 1 : -1].log_softmax(-1)
                           for net in nets)  # fmt: skip
-        ids = torch.tensor(completion)[:, None]
-        ratio = (start - now).gather(1, ids)
-        kl.append(float((ratio.exp() - ratio - 1).sum()))
+        kl.append(float((now.exp() * (now - start)).sum()))
         entropy.append(float(-(now.exp() * now).sum()))
     return float(np.mean(kl)), float(np.mean(entropy))
 
@@ -90,6 +88,7 @@ def test_a_run_records_what_the_policy_was_before_each_step(
     chat: bool, model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path
 ) -> None:
     asked = [[{"role": "user", "content": p}] for p in prompts] if chat else prompts
+    lm = lm if chat else causal_lm(tmp_path / "lm", chat=False)
     gold = RewardModelGold(str(reward_model(tmp_path / "gold")))
     reward = Kept(model, EMBEDDER, latents=True)
     constant = {"lr_scheduler_type": "constant", "gradient_checkpointing": False}
@@ -332,6 +331,26 @@ def test_a_tokenizer_without_a_pad_token_will_do(model: FittedHead, prompts: lis
     bare = causal_lm(tmp_path / "bare", pad=False, chat=False)
     run = GRPO(steps=1, **TINY).train(bare, prompts, reward=RewardFunction(model, EMBEDDER), seed=0)
     assert math.isfinite(run.steps[0].proxy)
+
+
+def test_text_is_what_a_user_says_where_there_is_a_chat_template(
+    model: FittedHead, lm: Path, prompts: list[Any]
+) -> None:
+    runs = []
+    for asked in (prompts, [[{"role": "user", "content": p}] for p in prompts]):
+        reward = RewardFunction(model, EMBEDDER)
+        runs.append(GRPO(steps=1, **TINY).train(lm, asked, reward=reward, seed=1).steps[0].sample)
+    assert runs[0] == runs[1]
+
+
+def test_a_tokenizer_without_an_end_is_refused(model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path) -> None:
+    import shutil
+
+    folder = shutil.copytree(lm, tmp_path / "endless")
+    told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(told | {"eos_token": None}), encoding="utf-8")
+    with pytest.raises(DataError, match="has no end-of-text token, so its responses would never end"):
+        GRPO(steps=1, **TINY).train(folder, prompts, reward=RewardFunction(model, EMBEDDER), seed=1)
 
 
 def test_prompts_count_once_each_and_are_checked(tmp_path: Path) -> None:

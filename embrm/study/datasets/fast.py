@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from embrm.core.data_folder import data_folder
 from embrm.core.names import suggestion
 from embrm.core.registry import register
 from embrm.errors import OptionError
@@ -13,7 +14,6 @@ from embrm.study.datasets.world import WorldData, sample_parts
 from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
 from embrm.world import World
-from embrm.world.data_folder import data_folder
 from embrm.world.fresh import FreshSize, draw_sample, draw_stock
 from embrm.world.world_sample import WorldSample
 

@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from embrm.core.arrays import Array
 from embrm.core.recipe import build
 from embrm.core.registry import register
 from embrm.data.prompts import read_prompts
+from embrm.data.texts import Texts
 from embrm.embedders.cache.store import cache_folder
-from embrm.integrations.reward_model import RewardModelGold
-from embrm.lm.checkpoint import Checkpoint, Prompt
+from embrm.integrations.reward_model import RewardModelGold, gold_of
+from embrm.lm.checkpoint import Prompt
 from embrm.policies.causal_lm import CausalLMPolicy
 from embrm.policies.pool_file import write_pool
 from embrm.study.datasets._base import PairCounter
 from embrm.study.datasets.pool import PoolData
 from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
+from embrm.world import World
+from embrm.world.judge import NAME as WORLD
+from embrm.world.judge import WorldGold, world_prompts
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class LanguageModelData(PoolData):
     """A pool that a language model wrote; the file lies in the cache, and is gone on with where it was stopped.
+
+    Where the world judges, annotators like beyond the gold what `world.yaml` says of them, and not mere length.
 
     Attributes:
         policy: π_ref.
@@ -33,7 +40,7 @@ class LanguageModelData(PoolData):
     """
 
     policy: CausalLMPolicy
-    gold_model: RewardModelGold
+    gold_model: RewardModelGold | WorldGold
     prompts: Sequence[Prompt]
     needs: ClassVar[tuple[str, ...]] = ("prompts", "policy", "gold")
 
@@ -53,14 +60,24 @@ class LanguageModelData(PoolData):
             n = config.responses
             write_pool(asked.policy, path, prompts=asked.prompts, n=n, seed=0, ids=asked.ids, gold=asked.gold_model)
             asked.policy.release()
-        more = {"policy": asked.policy, "gold_model": asked.gold_model, "prompts": asked.prompts}
-        return cls._opened(config.model_copy(update={"pool": str(path)}), embed=True, **more)
+        return cls._opened(config.model_copy(update={"pool": str(path)}), embed=True, **asked.parts)
+
+    @classmethod
+    def liked(cls, config: DatasetConfig, texts: Texts) -> Array:
+        """Return what biased annotators like of each text beyond the gold."""
+        gold = gold_of(config.gold, what=f"dataset '{config.name}': gold")
+        if isinstance(gold, WorldGold):
+            return gold.liking(texts.prompts, texts.responses)
+        return super().liked(config, texts)
 
     @classmethod
     def counter(cls, config: DatasetConfig) -> PairCounter | None:
         """Return what counts the pairs of the pool, once it is written."""
-        path = _Written.of(config).path
-        return PoolData.counter(config.model_copy(update={"pool": str(path)})) if path.exists() else None
+        asked = _Written.of(config)
+        path = asked.path
+        if not path.exists():
+            return None
+        return cls._opened(config.model_copy(update={"pool": str(path)}), embed=False, **asked.parts).available
 
 
 @dataclass(frozen=True)
@@ -68,10 +85,15 @@ class _Written:
     """What a pool is written and judged by, and the key of its file."""
 
     policy: CausalLMPolicy
-    gold_model: RewardModelGold
+    gold_model: RewardModelGold | WorldGold
     ids: Sequence[str]
     prompts: Sequence[Prompt]
     key: str
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The fields of the data set."""
+        return {"policy": self.policy, "gold_model": self.gold_model, "prompts": self.prompts}
 
     @property
     def path(self) -> Path:
@@ -80,8 +102,8 @@ class _Written:
     @classmethod
     def of(cls, config: DatasetConfig) -> _Written:
         policy = build(CausalLMPolicy, config.policy, what=f"dataset '{config.name}': policy")
-        gold_model = build(RewardModelGold, config.gold, what=f"dataset '{config.name}': gold")
-        ids, prompts = read_prompts(config.prompts)
+        gold_model = gold_of(config.gold, what=f"dataset '{config.name}': gold")
+        ids, prompts = world_prompts(World.load()) if config.prompts == WORLD else read_prompts(config.prompts)
         ids, prompts = ids[: config.first], prompts[: config.first]
-        gold = [config.gold, Checkpoint(gold_model.model, gold_model.revision).stamps()]
-        return cls(policy, gold_model, ids, prompts, key_of(policy.recipe, gold, ids, prompts, config.responses))
+        key = key_of(policy.recipe, gold_model.identity, ids, prompts, config.responses)
+        return cls(policy, gold_model, ids, prompts, key)

@@ -11,6 +11,7 @@ import numpy as np
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Candidates, Pairs
 from embrm.core.registry import register
+from embrm.data.texts import Texts
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 from embrm.study.datasets._base import Dataset, PairCounter
@@ -74,19 +75,23 @@ class PoolData(Dataset):
         pools = np.split(np.arange(len(gold)), candidates.offsets[1:-1])
         held = _held_out(candidates, config)
         training = [pools[i] for i in np.setdiff1d(np.arange(len(pools)), held)]
-        length = candidates.features.length
-        assert length is not None
+        liked = cls.liked(config, pool.texts)[pool.kept]
         test = _sampled([pools[i] for i in held], [gold[pools[i]] for i in held], each=TEST_PAIRS, seed=1)
         return cls(
             **pool_parts(config.name, candidates, [pools[i] for i in held]),
             tests={"test": Pairs(candidates.features, test[:, 0], test[:, 1])},
             train_rows=training,
             quality=[_standard(gold[rows]) for rows in training],
-            liking=[_standard(length[rows]) for rows in training],
+            liking=[_standard(liked[rows]) for rows in training],
             recipe=pool.recipe,
             responses=[(pool.texts.prompts[i], pool.texts.responses[i]) for i in pool.kept],
             **more,
         )
+
+    @classmethod
+    def liked(cls, config: DatasetConfig, texts: Texts) -> Array:
+        """Return what biased annotators like of each text beyond the gold, in any unit: its length."""
+        return np.array([len(text) for text in texts.responses], dtype=np.float64)
 
     def train(self, *, mechanism: Mechanism, flips: float, pairs: int, seed: int) -> Pairs:
         """Return pairs of responses of unequal utility, equally many a prompt as far as each has them, none twice."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from embrm.core.arrays import IntArray
 from embrm.core.data import Features, Pairs
+from embrm.core.data_folder import data_folder
 from embrm.core.registry import register
 from embrm.embedders import Embedder
 from embrm.study.datasets._base import Dataset, PairCounter
@@ -16,7 +17,6 @@ from embrm.study.results import key_of
 from embrm.study.schema import DatasetConfig
 from embrm.world import Mechanism, shipped
 from embrm.world.build import MANIFEST
-from embrm.world.data_folder import data_folder
 from embrm.world.world_sample import WorldSample
 
 

@@ -57,8 +57,7 @@ def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: s
     arrays |= _run_detection(config.detection, "latent", reference, latent, known.prompt, seed=cell.seed)
     if joint is not None:
         arrays |= _run_detection(config.detection, "joint", known.matrix("joint"), joint, known.prompt, seed=cell.seed)
-    attributes = list(data.world.world.attributes) if isinstance(data, WorldData) else []
-    return Row(cell, key, arrays=arrays, notes={"attributes": attributes, "steps": _steps(run)})
+    return Row(cell, key, arrays=arrays, notes={"attributes": list(run.steps[0].means), "steps": _steps(run)})
 
 
 def _trained_policy(asked: RLConfig, data: Dataset, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array | None]:

@@ -1,0 +1,154 @@
+"""The world's language model: a small Llama trained on texts of π_ref until it writes them by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from embrm.core.arrays import IntArray
+from embrm.lm.checkpoint import quiet
+from embrm.world.lm.tokenizer import ANSWER, CONTEXT, END, QUESTION, train_tokenizer
+from embrm.world.world import World
+
+BUCKET = 32  # batches whose texts are sorted by length, so that little of a batch is filler
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelTraining:
+    """How the world's language model is trained.
+
+    Attributes:
+        width: of the residual stream.
+        layers: of the transformer.
+        steps: updates of the weights; every text is used once.
+        batch: texts a step.
+        muon: step size of Muon (Jordan et al. 2024) on the weight matrices of the layers.
+        adam: step size of Adam on embeddings and norms.
+        warm_up: steps in which the step sizes grow; afterwards they fall linearly to zero.
+        bfloat16: compute in bfloat16 where the processor has it.
+        save_every: steps between checkpoints.
+    """
+
+    width: int = 160
+    layers: int = 3
+    steps: int = 800
+    batch: int = 32
+    muon: float = 0.02
+    adam: float = 0.006
+    warm_up: int = 30
+    bfloat16: bool = True
+    save_every: int = 100
+
+    def train(
+        self,
+        world: World,
+        folder: Path,
+        *,
+        seed: int,
+        on_step: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Train tokenizer and model on fresh texts of π_ref, and write them to the folder in transformers' form.
+
+        Args:
+            world: writes the texts.
+            folder: gets `model.safetensors` in float16, the configuration and the tokenizer.
+            seed: determines texts and weights.
+            on_step: called after each step with its number and its loss, in nats a token of the responses.
+        """
+        corpus = world.sample(4 * len(world.topics) * 16, seed=seed)
+        tokenizer = train_tokenizer([*corpus.prompts, *corpus.texts])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = _network(tokenizer, width=self.width, layers=self.layers)
+            optimisers = self._optimisers(net)
+            net.train()
+            for step, rows in enumerate(self._batches(world, tokenizer, seed=seed)):
+                loss = self._update(net, optimisers, rows, filler=tokenizer.pad_token_id, step=step)
+                if on_step is not None:
+                    on_step(step, loss)
+                if (step + 1) % self.save_every == 0 or step + 1 == self.steps:
+                    _save(net, tokenizer, folder)
+
+    def _batches(self, world: World, tokenizer: Any, *, seed: int) -> Iterator[list[tuple[IntArray, int]]]:
+        """Yield for each step its texts as tokens, and how many of them are the prompt's."""
+        done, rng = 0, np.random.default_rng([seed, 1])
+        while done < self.steps:
+            written = world.sample(self.batch * BUCKET, seed=int(rng.integers(1 << 62)))
+            asked = [f"{QUESTION}{prompt}{ANSWER}" for prompt in written.prompts]
+            prompts = tokenizer(asked, add_special_tokens=False)["input_ids"]
+            answers = tokenizer([f"{text}{END}" for text in written.texts], add_special_tokens=False)["input_ids"]
+            rows = [(np.array([*p, *a][:CONTEXT]), len(p)) for p, a in zip(prompts, answers, strict=True)]
+            rows.sort(key=lambda row: len(row[0]))
+            for i in rng.permutation(BUCKET)[: self.steps - done].tolist():
+                yield rows[i * self.batch : (i + 1) * self.batch]
+                done += 1
+
+    def _optimisers(self, net: Any) -> list[torch.optim.Optimizer]:
+        inside = [p for name, p in net.named_parameters() if p.ndim == 2 and "embed" not in name]
+        matrices = set(inside)
+        others = [p for p in net.parameters() if p not in matrices]
+        return [
+            torch.optim.Muon(inside, lr=self.muon, weight_decay=0.0),
+            torch.optim.AdamW(others, lr=self.adam, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+
+    def _update(
+        self,
+        net: Any,
+        optimisers: list[torch.optim.Optimizer],
+        rows: list[tuple[IntArray, int]],
+        *,
+        filler: int,
+        step: int,
+    ) -> float:
+        longest = max(len(tokens) for tokens, _ in rows)
+        ids = torch.full((len(rows), longest), filler)
+        counted = torch.zeros((len(rows), longest - 1), dtype=torch.bool)
+        for i, (tokens, prompt) in enumerate(rows):
+            ids[i, : len(tokens)] = torch.from_numpy(tokens)
+            counted[i, prompt - 1 : len(tokens) - 1] = True
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
+            hidden = net.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state  # fillers come last: no mask
+            logits = net.lm_head(hidden[counted])
+        loss = functional.cross_entropy(logits.float(), ids[:, 1:][counted])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        left = min(1.0, (step + 1) / self.warm_up) * (1 - step / self.steps)
+        for optimiser, size in zip(optimisers, (self.muon, self.adam), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = size * left
+            optimiser.step()
+            optimiser.zero_grad()
+        return float(loss.detach())
+
+
+def _network(tokenizer: Any, *, width: int, layers: int) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=width * 8 // 3 // 16 * 16,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        max_position_embeddings=CONTEXT,
+        attn_implementation="eager",  # at these lengths quicker on a processor than the fused ones
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _save(net: Any, tokenizer: Any, folder: Path) -> None:
+    with quiet():
+        tokenizer.save_pretrained(folder)
+        weights = {name: weight.half() for name, weight in net.state_dict().items()}
+        net.save_pretrained(folder, state_dict=weights)
