@@ -1,6 +1,6 @@
 """The site's figures, light and dark, drawn from measured.json; README's is a PNG, which every page of packages shows.
 
-    python docs/figures/draw.py [FOLDER]
+python docs/figures/draw.py [FOLDER]
 """
 
 from __future__ import annotations

@@ -92,7 +92,9 @@ def accuracy(world: World) -> dict[str, Any]:
 
         return _mean(one)
 
-    rows = {(mechanism, head): of(head, mechanism) for mechanism in (FAIR, BIASED) for head in ("linear", "mlp", "inform")}
+    rows = {
+        (mechanism, head): of(head, mechanism) for mechanism in (FAIR, BIASED) for head in ("linear", "mlp", "inform")
+    }
     return {
         "rows": [
             {"annotators": mechanism, "head": head, "pairs": pairs, "accuracy": round(float(value), 3)}
@@ -119,7 +121,7 @@ def best_of_n(world: World) -> dict[str, Any]:
 
 
 def detection(world: World) -> dict[str, Any]:
-    """Measure a two-sample detector's statistic along KL, and whether its p-value is an alarm, of two kinds of annotators."""
+    """Measure a two-sample detector's statistic along KL, and where it is an alarm, under two kinds of annotators."""
     rows = []
     for name in (FAIR, BIASED):
         pairs, model = world.fit("mlp", name, SEEDS[0])

@@ -18,7 +18,7 @@ from embrm.cli import embrm as program
 
 ROOT = Path(__file__).resolve().parents[2]
 LECTURE = ROOT / "examples" / "04_lecture.py"
-# A package's page has the names that it offers, and one more heading for each public module where there is nothing else.
+# A package's page has the names that it offers; one that offers none has its public modules.
 PACKAGES = (
     *("embrm", "embrm.heads", "embrm.selectors", "embrm.detectors", "embrm.embedders", "embrm.bestofn", "embrm.data"),
     *("embrm.metrics", "embrm.monitoring", "embrm.evaluation", "embrm.training", "embrm.policies", "embrm.world"),
