@@ -9,7 +9,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import altair as alt
 import vl_convert
@@ -25,7 +25,7 @@ def turning(found: Measured) -> alt.LayerChart:
     """Draw the proxy and gold along KL, each on its own axis."""
     x = alt.X("kl:Q", title=KL, scale=alt.Scale(domain=[0, 4.6]), axis=alt.Axis(values=[0, 1, 2, 3]))
 
-    def line(name: str, colour: str, title: str, side: str) -> alt.LayerChart:
+    def line(name: str, colour: str, title: str, side: Literal["left", "right"]) -> alt.LayerChart:
         rows = [{"kl": kl, "value": value} for kl, value in zip(found["kl"], found[name], strict=True)]
         axis = alt.Axis(titleColor=colour, labelColor=colour, orient=side, grid=False)
         y = alt.Y("value:Q", title=title, axis=axis, scale=alt.Scale(zero=True))
@@ -33,10 +33,12 @@ def turning(found: Measured) -> alt.LayerChart:
         said = {"proxy": "the learned reward", "gold": "true quality"}[name]
         end = alt.Chart(alt.InlineData(values=[{**rows[-1], "said": said}]))
         label = end.mark_text(align="left", dx=6, color=colour, fontSize=13).encode(x=x, y=y, text="said:N")
-        return drawn + label
+        both: alt.LayerChart = drawn + label
+        return both
 
     left, right = line("proxy", PROXY, "learned reward (sd)", "left"), line("gold", GOLD, GOLD_TITLE, "right")
-    return alt.layer(left, right).resolve_scale(y="independent").properties(width=520, height=240)
+    both: alt.LayerChart = alt.layer(left, right).resolve_scale(y="independent").properties(width=520, height=240)
+    return both
 
 
 def mechanisms(found: Measured) -> alt.LayerChart:
@@ -80,7 +82,8 @@ def detection(found: Measured) -> alt.LayerChart:
     )
     alarms = base.transform_filter("datum.alarm == 'alarm'").mark_point(filled=True, size=70, opacity=1)
     others = base.transform_filter("datum.alarm != 'alarm'").mark_point(size=70)
-    return (base.mark_line(strokeWidth=2.5) + alarms + others).properties(width=520, height=240)
+    lines: alt.LayerChart = (base.mark_line(strokeWidth=2.5) + alarms + others).properties(width=520, height=240)
+    return lines
 
 
 def bottleneck(found: Measured) -> alt.FacetChart:
@@ -111,7 +114,8 @@ def labelled(
     last = [max((row for row in rows if row["line"] == name), key=lambda row: row[x]) for name in colours]
     ends = alt.Chart(alt.InlineData(values=last)).mark_text(align="left", dx=8, fontSize=12)
     names = ends.encode(x=across, y=up, color=colour, text="line:N")
-    return (base.mark_line(strokeWidth=2.5) + names).properties(width=520, height=240)
+    lines: alt.LayerChart = (base.mark_line(strokeWidth=2.5) + names).properties(width=520, height=240)
+    return lines
 
 
 def _rows(x: str, at: Sequence[float], lines: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,6 +58,10 @@ class World:
         kl, proxy, gold = (getattr(path, name).mean(axis=1) for name in ("kl", "proxy", "gold"))
         return np.interp(KL, kl, proxy), np.interp(KL, kl, gold)
 
+    def gold(self, head: str, mechanism: str, beta: float, seed: int) -> Array:
+        """Return gold at `KL` along a head's path."""
+        return self.path(self.fit(head, mechanism, seed, beta)[1])[1]
+
 
 def turning(world: World) -> dict[str, Any]:
     """Measure proxy, in standard deviations of the reference policy, and gold along KL, annotators biased."""
@@ -73,28 +77,28 @@ def turning(world: World) -> dict[str, Any]:
 
 def mechanisms(world: World) -> dict[str, Any]:
     """Measure gold along KL under each mechanism."""
-    means = {name: _mean(lambda seed, name=name: world.path(world.fit("mlp", name, seed)[1])[1]) for name in MECHANISMS}
+    means = {name: _mean(world.gold, "mlp", name, 0.0) for name in MECHANISMS}
     return {"kl": listed(KL), "gold": {name: listed(mean) for name, mean in means.items()}}
 
 
 def accuracy(world: World) -> dict[str, Any]:
     """Measure the share of clean pairs that heads order correctly, near the training texts and away from them."""
-    splits = {"in": "same topics", "topics": "new topics", "counts": "new amounts of style"}
-
-    def of(head: str, mechanism: str) -> Array:
-        def one(seed: int) -> Array:
-            model, found = world.fit(head, mechanism, seed)[1], []
-            for split in splits:
-                test = world.data.test_pairs(split)
-                reward = model.score(test.features).mean
-                found.append((reward[test.chosen] > reward[test.rejected]).mean())
-            return np.array(found)
-
-        return _mean(one)
-
-    rows = {
-        (mechanism, head): of(head, mechanism) for mechanism in (FAIR, BIASED) for head in ("linear", "mlp", "inform")
+    splits: dict[Literal["in", "topics", "counts"], str] = {
+        "in": "same topics",
+        "topics": "new topics",
+        "counts": "new amounts of style",
     }
+
+    def right(head: str, mechanism: str, seed: int) -> Array:
+        model, found = world.fit(head, mechanism, seed)[1], []
+        for split in splits:
+            test = world.data.test_pairs(split)
+            reward = model.score(test.features).mean
+            found.append((reward[test.chosen] > reward[test.rejected]).mean())
+        return np.array(found)
+
+    heads_ = ("linear", "mlp", "inform")
+    rows = {(mechanism, head): _mean(right, head, mechanism) for mechanism in (FAIR, BIASED) for head in heads_}
     return {
         "rows": [
             {"annotators": mechanism, "head": head, "pairs": pairs, "accuracy": round(float(value), 3)}
@@ -107,16 +111,16 @@ def accuracy(world: World) -> dict[str, Any]:
 def best_of_n(world: World) -> dict[str, Any]:
     """Measure the gold of the best of n, exactly, for the standard head under two kinds of annotators."""
     pools = world.data.pools()
-    assert pools.gold is not None
+    gold = pools.gold
+    assert gold is not None
 
     def curve(score: Array) -> Array:
-        return bestofn.curve(score, pools.gold, SIZES, offsets=pools.offsets).gold
+        return bestofn.curve(score, gold, SIZES, offsets=pools.offsets).gold
 
-    lines = {
-        name: _mean(lambda seed, name=name: curve(world.fit("mlp", name, seed)[1].score(pools.features).mean))
-        for name in (FAIR, BIASED)
-    }
-    lines = {"gold itself": curve(pools.gold), **lines}
+    def of_head(mechanism: str, seed: int) -> Array:
+        return curve(world.fit("mlp", mechanism, seed)[1].score(pools.features).mean)
+
+    lines = {"gold itself": curve(gold), **{name: _mean(of_head, name) for name in (FAIR, BIASED)}}
     return {"n": list(SIZES), "gold": {name: listed(line) for name, line in lines.items()}}
 
 
@@ -147,7 +151,7 @@ def bottleneck(world: World) -> dict[str, Any]:
     rows = []
     for mechanism in (BIASED, CONFOUNDED):
         for title, (head, beta) in recipes.items():
-            mean = _mean(lambda seed, h=head, m=mechanism, b=beta: world.path(world.fit(h, m, seed, b)[1])[1])
+            mean = _mean(world.gold, head, mechanism, beta)
             rows += [
                 {"mechanism": mechanism, "head": title, "kl": round(float(kl), 2), "gold": round(float(gold), 3)}
                 for kl, gold in zip(KL, mean, strict=True)
@@ -155,8 +159,8 @@ def bottleneck(world: World) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def _mean(of: Callable[[int], Array]) -> Array:
-    return np.asarray(np.mean([of(seed) for seed in SEEDS], axis=0))
+def _mean(of: Callable[..., Array], *what: str | float) -> Array:
+    return np.asarray(np.mean([of(*what, seed) for seed in SEEDS], axis=0))
 
 
 def listed(values: Array) -> list[float]:
