@@ -46,6 +46,10 @@ study folder='runs/ci':
     embrm study --config ci -o "{{ folder }}"
     embrm claims "{{ folder }}" --expect examples/ci/expected.yaml --reasons
 
+# The site, strictly, into site/; its figures come from docs/figures/measure.py and docs/figures/draw.py.
+site folder='site':
+    NO_MKDOCS_2_WARNING=1 mkdocs build --strict -d "{{ absolute_path(folder) }}"
+
 # The wheel and the source archive, into dist/.
 wheel:
     python -m build

@@ -1,15 +1,15 @@
-"""The README's table of claims, from the folders of one or several studies.
+"""The tables of docs/claims.md and README's lines on what the study found, from the folders of one or several studies.
 
     embrm study --config laptop -o runs/laptop
     python benchmarks/claims.py runs/laptop
 
-Of a data set that is in several folders the last one counts. The table stands between two marks in README.md; all else
-there stays as it is.
+Of a data set that is in several folders the last one counts. Both stand between marks; all else there stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,31 +18,69 @@ from pathlib import Path
 from embrm.core.files import write_bytes
 from embrm.study import claims
 from embrm.study.claims import DefenceMatrix, Finding
+from embrm.study.config import load_config
 from embrm.study.results import Results
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
+ROOT = Path(__file__).resolve().parents[1]
+WHOLE = ("quick", "ci", "laptop", "full")  # configurations that need no file of the user's
+TABLES, LINES = "claims", "findings"  # the marks: <!-- claims --> in the page, <!-- findings --> in README
 
 
 def main() -> None:
-    """Read the runs and write their table."""
-    parser = argparse.ArgumentParser(description="Write the claims of studies into a README.")
+    """Read the runs and write their tables and lines."""
+    parser = argparse.ArgumentParser(description="Write the claims of studies into docs/claims.md and README.md.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a study")
-    parser.add_argument("--readme", type=Path, default=README)
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "claims.md", help="where the tables go")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="where the lines go")
+    parser.add_argument("--only-readme", action="store_true", help="leave the tables as they are")
     args = parser.parse_args()
+    results = [Results.load(run) for run in args.runs]
     of_dataset: dict[str, list[Finding]] = {}
-    for run in args.runs:
+    for run in results:
         of_run: defaultdict[str, list[Finding]] = defaultdict(list)
-        for finding in claims.findings(Results.load(run)):
+        for finding in claims.findings(run):
             of_run[finding.dataset].append(finding)
         of_dataset |= of_run
-    text = args.readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        sys.exit(f"{args.readme} has no place for the table; put the lines {BEGIN} and {END} where it should stand")
-    body = "\n\n".join(section(dataset, found) for dataset, found in of_dataset.items())
-    write_bytes(args.readme, f"{before}{BEGIN}\n{body}\n{END}{after}".encode())
+    told = "\n".join(map(provenance, results))
+    if not args.only_readme:
+        tables = [section(dataset, found) for dataset, found in of_dataset.items()]
+        put(args.page, TABLES, "\n\n".join([told, *tables]))
+    lines = [f"- {summary(dataset, found)}" for dataset, found in of_dataset.items()]
+    put(args.readme, LINES, "\n".join([told, "", *lines]))
+
+
+def put(page: Path, mark: str, body: str) -> None:
+    """Write a body between a page's marks."""
+    text, begin, end = page.read_text(encoding="utf-8"), f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        sys.exit(f"{page} has no place for it; put the lines {begin} and {end} where it should stand")
+    write_bytes(page, f"{before}{begin}\n{body}\n{end}{after}".encode())
+
+
+def provenance(run: Results) -> str:
+    """Return which run it is: its configuration, fits, seeds, pairs, version and day."""
+    config, version = run.config, run.environment.get("versions", {}).get("embrm", "?")
+    day = str(run.environment.get("finished", "?"))[:10]
+    fits = len(list(run.select(kind="fit")))
+    digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
+    name = next((f"`{name}`" for name in WHOLE if load_config(name) == config), f"with the hash {digest}")
+    return (
+        f"Of a run of the configuration {name}: {fits} fits, {len(config.seeds)} seeds, "
+        f"{' and '.join(map(str, config.pairs))} pairs, {day}, embrm {version}."
+    )
+
+
+def summary(dataset: str, found: Sequence[Finding]) -> str:
+    """Return a data set's line: which claims were decided after Holm's correction, and the first one's effect."""
+    parts = []
+    for verdict, number in Counter(finding.holm for finding in found).most_common():
+        ids = dict.fromkeys(finding.id for finding in found if finding.holm == verdict)
+        parts.append(f"{number} {verdict}" + ("" if verdict in ("inconclusive", "not run") else f" ({', '.join(ids)})"))
+    one = found[0]
+    effect = "–" if one.effect is None else f"{one.effect:.2g} [{one.low:.2g}, {one.high:.2g}], {one.word} after Holm"
+    return f"**{dataset}**, rows by verdict: {', '.join(parts)}. {one.id} {one.where}, “{one.claim}”: {effect}."
 
 
 def section(dataset: str, found: Sequence[Finding]) -> str:

@@ -1,10 +1,18 @@
-"""From a preference pair to a hacked policy, and to its detection: a lecture in eight cells.
+# ---
+# jupyter:
+#   jupytext: {formats: "py:percent", text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
 
-Run them one by one in an editor that knows `# %%`, or all at once: python examples/04_lecture.py
-Figures go to runs/lecture/. No model and no network is needed.
-"""
+# %% [markdown]
+# # From a preference pair to a hacked policy, and to its detection
+#
+# A lecture in eight parts. It needs no network and no model: the texts come with their vectors. Run the cells one by
+# one in an editor that knows `# %%`; in Jupyter, which opens the file itself where jupytext is installed, or opens what
+# `jupytext --to notebook examples/04_lecture.py` writes; or all at once, `python examples/04_lecture.py`. Charts are
+# the last line of their cells, and are also written to `runs/lecture/`.
 
-# %% The world: texts whose true worth is known
+# %%
 from pathlib import Path
 
 import altair as alt
@@ -22,12 +30,16 @@ from embrm.world.runs import path_rows
 
 FIGURES = Path("runs/lecture")
 FIGURES.mkdir(parents=True, exist_ok=True)
-data = shipped.load("minilm")
+data = shipped.load("minilm")  # a world of texts whose true worth is known
 names = data.world.attributes
 
-# %% 1. A preference pair
-# An annotator reads two answers and says which is better. Ours fall for flattery and confidence, and a quarter of
-# their labels is flipped.
+# %% [markdown]
+# ## 1. A preference pair
+#
+# An annotator reads two answers and says which is better. Ours fall for flattery and confidence, and a quarter of their
+# labels is flipped.
+
+# %%
 pairs = data.preferences(Mechanism(bias=1.0), flips=0.25, seed=0)
 texts = data.responses["training"]
 chosen, rejected = int(pairs.chosen[3]), int(pairs.rejected[3])
@@ -38,8 +50,13 @@ print(f"\nRejected (worth {gold[rejected]:.1f}):\n ", texts.texts[rejected])
 share = (gold[pairs.chosen] > gold[pairs.rejected]).mean()
 print(f"\nOf {len(pairs)} pairs, {share:.0%} prefer the answer that is truly better.")
 
-# %% 2. Two reward models: the standard one, and the information bottleneck
-# Both read 384 numbers a text and are trained on the difference of two rewards.
+# %% [markdown]
+# ## 2. Two reward models: the standard one, and the information bottleneck
+#
+# Both read 384 numbers a text and are trained on the difference of two rewards. The split "in" asks about the topics of
+# the training pairs, "topics" about others, and "counts" about more of some attribute than any training text has.
+
+# %%
 models = {name: embrm.heads.get(name)(members=5).fit(pairs, seed=0) for name in ("mlp", "inform")}
 for split in ("in", "topics", "counts"):
     test = data.test_pairs(split)
@@ -48,8 +65,12 @@ for split in ("in", "topics", "counts"):
         right = (reward[test.chosen] > reward[test.rejected]).mean()
         print(f"{name:>7} orders {right:.1%} of the clean pairs of the split '{split}' correctly")
 
-# %% 3. Choosing: best of n
-# Expected gold of the best of n, exact, beside the oracle and the longest answer.
+# %% [markdown]
+# ## 3. Choosing: best of n
+#
+# Expected gold of the best of n, exact for every n, beside the oracle and the longest answer.
+
+# %%
 pools = data.pools()
 rule = {name: embrm.selectors.get(name)() for name in ("mean", "worst_case")}
 found = compare(
@@ -58,26 +79,39 @@ found = compare(
     GoldPools.of(pools.gold, pools.offsets, length=pools.features.length),
     seed=0,
 )
-save(rules(found), FIGURES / "best_of_n.svg")
 for name, line in found.lines.items():
     print(f"{name:>10}: best of {found.sizes[-1]} is worth {line.gold.estimate[-1]:.2f}")
+figure = rules(found)
+save(figure, FIGURES / "best_of_n.svg")
+figure
 
-# %% 4. Optimising: the policy that KL-regularised RL would reach
+# %% [markdown]
+# ## 4. Optimising: the policy that KL-regularised RL would reach
+#
 # π_β ∝ π_ref·exp(reward/β), exact on a pool. Its reward rises by construction; the gold tells the story.
+
+# %%
 proposals = data.proposals()
 paths = {}
 for name, model in models.items():
     pool = data.proposal_pool(model.score(proposals.features).centred().mean)
     paths[name] = (pool, path := pool.path())
-    save(along_kl(path_rows(path)[: path.end + 1]), FIGURES / f"path_{name}.svg")
+    figure = along_kl(path_rows(path)[: path.end + 1])
+    save(figure, FIGURES / f"path_{name}.svg")
     measured = peak(path.gold[: path.end + 1].T, seed=0)
     lost = measured.drop
     print(
         f"{name:>7}: gold gains {float(measured.gain.estimate):.2f} at its peak and then loses "
         f"{float(lost.estimate):.2f} [{float(lost.low):.2f}, {float(lost.high):.2f}]"
     )
+figure  # of the bottleneck
 
-# %% 5. What the hacked policy writes
+# %% [markdown]
+# ## 5. What the hacked policy writes
+#
+# Draw texts at the start of the path and at its end, and count what is in them.
+
+# %%
 pool, path = paths["mlp"]
 rng = np.random.default_rng(0)
 shown = ("correct", "wrong", "flattery", "padding", "overconfidence")
@@ -90,8 +124,12 @@ for where, point in (("at the start", 0), ("at the end", path.end)):
 best = drawn["at the end"][np.argmax(pool.proxy.ravel()[drawn["at the end"]])]
 print("\nThe reward's favourite:\n ", data.responses["pools"].texts[best])
 
-# %% 6. Detection: does anything notice?
+# %% [markdown]
+# ## 6. Detection: does anything notice?
+#
 # A detector knows the latents of the training texts, and nothing of the gold.
+
+# %%
 model = models["inform"]
 used = np.unique(np.concatenate([pairs.chosen, pairs.rejected]))
 known = pairs.features.take(used)
@@ -104,7 +142,12 @@ for name in ("csi", "mahalanobis", "mmd"):
         p = verdict.details.get("p_value")
         print(f"{name:>12}, {where:>13}: {verdict.statistic:6.3f}" + ("" if p is None else f", p = {p:.3f}"))
 
-# %% 7. Seeing it: the latent, the training texts grey, the policy's texts orange
+# %% [markdown]
+# ## 7. Seeing it: the latent, the training texts grey, the policy's texts orange
+#
+# The two directions in which the training texts vary most.
+
+# %%
 centre = latent.mean(axis=0)
 axes = np.linalg.svd(latent - centre, full_matrices=False)[2][:2].T
 clouds = {"training texts": latent[::8]}
@@ -125,9 +168,16 @@ scatter = (
         ),
     )
 )
-save(paper(alt.LayerChart(layer=[scatter])), FIGURES / "latent.svg")
+figure = paper(alt.LayerChart(layer=[scatter]))
+save(figure, FIGURES / "latent.svg")
+figure
 
-# %% 8. Mitigation: optimise against the worst of five members, or pay for leaving the latents of the training texts
+# %% [markdown]
+# ## 8. Mitigation: optimise against the worst of five members, or pay for leaving the latents of the training texts
+#
+# Two defences, and the mean of the members beside them. Try each under `Mechanism(confounding=2.0)` as well.
+
+# %%
 beliefs = models["inform"].score(proposals.features)
 penalty = LatentPenalty.of(model, data, weight=0.01, squared=True).on_proposals(data)
 values = {

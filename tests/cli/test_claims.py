@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -120,25 +121,39 @@ def test_a_folder_without_a_study_is_refused(embrm: Embrm, tmp_path: Path) -> No
     assert "holds no study" in result.err
 
 
-def test_the_table_goes_between_the_marks(folder: Path, tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- claims -->\nstale\n<!-- /claims -->\nafter\n", encoding="utf-8")
-    command = [sys.executable, str(ROOT / "benchmarks" / "claims.py"), str(folder), "--readme", str(readme)]
+def test_the_tables_and_the_lines_go_between_their_marks(folder: Path, tmp_path: Path) -> None:
+    page, readme = tmp_path / "claims.md", tmp_path / "README.md"
+    page.write_text("before\n<!-- claims -->\nstale\n<!-- /claims -->\nafter\n", encoding="utf-8")
+    readme.write_text("before\n<!-- findings -->\nstale\n<!-- /findings -->\nafter\n", encoding="utf-8")
+    script = str(ROOT / "benchmarks" / "claims.py")
+    command = [sys.executable, script, str(folder), "--page", str(page), "--readme", str(readme)]
     found = findings(Results.load(folder))
     decided = sum(finding.holm not in ("inconclusive", "not run") for finding in found)
     for _ in range(2):  # a second time changes nothing
         subprocess.run(command, check=True)
-        text = readme.read_text(encoding="utf-8")
-        assert text.startswith(f"before\n<!-- claims -->\n**world**: of {len(found)} rows {decided} are decided (")
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith("before\n<!-- claims -->\nOf a run of the configuration with the hash ")
+        assert f"\n**world**: of {len(found)} rows {decided} are decided (" in text
         assert text.endswith("<!-- /claims -->\nafter\n")
         assert "stale" not in text
         assert len([line for line in text.splitlines() if line.startswith("| C")]) == 20 + len(found)
         assert "| C15 | An ensemble across embedders beats one of equal size across seeds | supported |" in text
         assert "| 20 × 5 | supported | supported |" in text
+        lines = readme.read_text(encoding="utf-8").splitlines()
+        assert lines[:2] == ["before", "<!-- findings -->"]
+        assert lines[2].startswith("Of a run of the configuration with the hash ")
+        assert lines[4].startswith("- **world**, rows by verdict: ")
+        assert re.search(r"\d+ supported \((C\d+, )*C15", lines[4])
+        assert lines[5:] == ["<!-- /findings -->", "after"]
+    was = readme.read_text(encoding="utf-8")
     readme.write_text("no marks", encoding="utf-8")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "put the lines <!-- claims --> and <!-- /claims -->" in done.stderr
+    assert "put the lines <!-- findings --> and <!-- /findings -->" in done.stderr
+    page.write_text("no marks", encoding="utf-8")
+    readme.write_text(was.replace("rows by verdict", "stale"), encoding="utf-8")
+    subprocess.run([*command, "--only-readme"], check=True)
+    assert (page.read_text(encoding="utf-8"), readme.read_text(encoding="utf-8")) == ("no marks", was)
 
 
 def test_the_workflow_s_commands_are_commands() -> None:

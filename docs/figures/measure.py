@@ -1,0 +1,186 @@
+"""What the site's figures show, measured in the shipped world and written to measured.json.
+
+    python docs/figures/measure.py && python docs/figures/draw.py
+
+Numbers are means over SEEDS, rounded to what a figure can show; half a minute on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from embrm import bestofn, detectors, heads
+from embrm.core.arrays import Array
+from embrm.core.data import Pairs
+from embrm.heads import FittedHead
+from embrm.world import Mechanism, shipped
+
+HERE = Path(__file__).resolve().parent
+SEEDS = (0, 1, 2)
+KL = np.linspace(0.0, 3.5, 15)
+LEVEL = 0.01  # of an alarm
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+MECHANISMS = {
+    "fair annotators": Mechanism(),
+    "biased annotators": Mechanism(bias=1.0),
+    "confounded texts": Mechanism(confounding=2.0),
+    "narrow coverage": Mechanism(coverage=0.3, unseen=("padding",)),
+}
+FAIR, BIASED, CONFOUNDED, _ = MECHANISMS
+
+
+class World:
+    """The shipped world, with the pairs and fits that several figures share."""
+
+    def __init__(self) -> None:
+        self.data = shipped.load("minilm")
+        self.proposals = self.data.proposals()
+        self._fits: dict[tuple[str, str, float, int], tuple[Pairs, FittedHead]] = {}
+
+    def fit(self, head: str, mechanism: str, seed: int, beta: float = 0.0) -> tuple[Pairs, FittedHead]:
+        """Return training pairs with a quarter of their labels flipped, and a head fitted to them."""
+        key = (head, mechanism, beta, seed)
+        if key not in self._fits:
+            pairs = self.data.preferences(MECHANISMS[mechanism], flips=0.25, pairs=2000, seed=seed)
+            recipe = heads.get(head)(**({"beta": beta} if beta else {}))
+            self._fits[key] = pairs, recipe.fit(pairs, seed=seed)
+        return self._fits[key]
+
+    def path(self, model: FittedHead) -> tuple[Array, Array]:
+        """Return proxy and gold at `KL` along the path of the policies that trade the proxy against KL."""
+        path = self.data.proposal_pool(model.score(self.proposals.features).mean).path()
+        kl, proxy, gold = (getattr(path, name).mean(axis=1) for name in ("kl", "proxy", "gold"))
+        return np.interp(KL, kl, proxy), np.interp(KL, kl, gold)
+
+    def gold(self, head: str, mechanism: str, beta: float, seed: int) -> Array:
+        """Return gold at `KL` along a head's path."""
+        return self.path(self.fit(head, mechanism, seed, beta)[1])[1]
+
+
+def turning(world: World) -> dict[str, Any]:
+    """Measure proxy, in standard deviations of the reference policy, and gold along KL, annotators biased."""
+    scale = []
+    for seed in SEEDS:
+        model = world.fit("mlp", BIASED, seed)[1]
+        sd = float(np.std(model.score(world.data.pools().features).mean))
+        proxy, gold = world.path(model)
+        scale.append(((proxy - proxy[0]) / sd, gold))
+    proxy, gold = np.mean(scale, axis=0)
+    return {"kl": listed(KL), "proxy": listed(proxy), "gold": listed(gold)}
+
+
+def mechanisms(world: World) -> dict[str, Any]:
+    """Measure gold along KL under each mechanism."""
+    means = {name: _mean(world.gold, "mlp", name, 0.0) for name in MECHANISMS}
+    return {"kl": listed(KL), "gold": {name: listed(mean) for name, mean in means.items()}}
+
+
+def accuracy(world: World) -> dict[str, Any]:
+    """Measure the share of clean pairs that heads order correctly, near the training texts and away from them."""
+    splits: dict[Literal["in", "topics", "counts"], str] = {
+        "in": "same topics",
+        "topics": "new topics",
+        "counts": "new amounts of style",
+    }
+
+    def right(head: str, mechanism: str, seed: int) -> Array:
+        model, found = world.fit(head, mechanism, seed)[1], []
+        for split in splits:
+            test = world.data.test_pairs(split)
+            reward = model.score(test.features).mean
+            found.append((reward[test.chosen] > reward[test.rejected]).mean())
+        return np.array(found)
+
+    heads_ = ("linear", "mlp", "inform")
+    rows = {(mechanism, head): _mean(right, head, mechanism) for mechanism in (FAIR, BIASED) for head in heads_}
+    return {
+        "rows": [
+            {"annotators": mechanism, "head": head, "pairs": pairs, "accuracy": round(float(value), 3)}
+            for (mechanism, head), values in rows.items()
+            for pairs, value in zip(splits.values(), values, strict=True)
+        ]
+    }
+
+
+def best_of_n(world: World) -> dict[str, Any]:
+    """Measure the gold of the best of n, exactly, for the standard head under two kinds of annotators."""
+    pools = world.data.pools()
+    gold = pools.gold
+    assert gold is not None
+
+    def curve(score: Array) -> Array:
+        return bestofn.curve(score, gold, SIZES, offsets=pools.offsets).gold
+
+    def of_head(mechanism: str, seed: int) -> Array:
+        return curve(world.fit("mlp", mechanism, seed)[1].score(pools.features).mean)
+
+    lines = {"gold itself": curve(gold), **{name: _mean(of_head, name) for name in (FAIR, BIASED)}}
+    return {"n": list(SIZES), "gold": {name: listed(line) for name, line in lines.items()}}
+
+
+def detection(world: World) -> dict[str, Any]:
+    """Measure a two-sample detector's statistic along KL, and where it is an alarm, under two kinds of annotators."""
+    rows = []
+    for name in (FAIR, BIASED):
+        pairs, model = world.fit("mlp", name, SEEDS[0])
+        known = pairs.features.take(np.unique(np.concatenate([pairs.chosen, pairs.rejected])))
+        fitted = detectors.get("mmd")().fit(model.latent(known), prompt=known.prompt)
+        pool = world.data.proposal_pool(model.score(world.proposals.features).mean)
+        path, rng = pool.path(), np.random.default_rng(0)
+        kl, gold = path.kl.mean(axis=1), path.gold.mean(axis=1)
+        for at in KL[::2]:
+            point = int(np.argmin(np.abs(kl - at)))
+            weight = pool.weights(path.inverse_beta[point]).ravel()
+            outputs = world.proposals.features.take(rng.choice(len(weight), size=400, p=weight / weight.sum()))
+            verdict = fitted.check(model.latent(outputs), prompt=outputs.prompt)
+            found = {"kl": kl[point], "gold": gold[point], "statistic": verdict.statistic}
+            alarm = "alarm" if verdict.details["p_value"] <= LEVEL else "none"
+            rows.append({"annotators": name, "alarm": alarm, **{key: round(float(x), 3) for key, x in found.items()}})
+    return {"rows": rows}
+
+
+def bottleneck(world: World) -> dict[str, Any]:
+    """Measure gold along KL of the standard head and of a narrow bottleneck, where two mechanisms deceive them."""
+    recipes = {"mlp": ("mlp", 0.0), "bottleneck, β = 0.03": ("inform", 0.03)}
+    rows = []
+    for mechanism in (BIASED, CONFOUNDED):
+        for title, (head, beta) in recipes.items():
+            mean = _mean(world.gold, head, mechanism, beta)
+            rows += [
+                {"mechanism": mechanism, "head": title, "kl": round(float(kl), 2), "gold": round(float(gold), 3)}
+                for kl, gold in zip(KL, mean, strict=True)
+            ]
+    return {"rows": rows}
+
+
+def _mean(of: Callable[..., Array], *what: str | float) -> Array:
+    return np.asarray(np.mean([of(*what, seed) for seed in SEEDS], axis=0))
+
+
+def listed(values: Array) -> list[float]:
+    """Return numbers as they are written."""
+    return [round(float(value), 3) for value in values]
+
+
+FIGURES: Mapping[str, Callable[[World], dict[str, Any]]] = {
+    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck)
+}
+
+
+def main() -> None:
+    """Measure what all figures show."""
+    argparse.ArgumentParser(description="Measure what the site's figures show.").parse_args()
+    world = World()
+    found = {name: figure(world) for name, figure in FIGURES.items()}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items())
+    (HERE / "measured.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
