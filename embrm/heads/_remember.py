@@ -1,0 +1,51 @@
+"""What a head was fitted on is remembered by the model: for every head, whoever wrote it, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from embrm.core.data import Problem
+from embrm.core.seen import Seen
+
+if TYPE_CHECKING:
+    from embrm.heads._head import FittedHead
+
+_FitMany = Callable[[Any, Sequence[Problem]], "list[FittedHead]"]
+_inside: ContextVar[bool] = ContextVar("inside a fit", default=False)
+
+
+def remembering(fit_many: _FitMany) -> _FitMany:
+    """Return a `fit_many` whose models know what they were trained on; those inside them need not."""
+
+    @functools.wraps(fit_many)
+    def wrapped(head: Any, problems: Sequence[Problem]) -> list[FittedHead]:
+        if _inside.get():
+            return fit_many(head, problems)
+        token = _inside.set(True)
+        try:
+            models = fit_many(head, problems)
+        finally:
+            _inside.reset(token)
+        return [with_seen(model, seen_in(problem)) for model, problem in zip(models, problems, strict=True)]
+
+    return wrapped
+
+
+def with_seen(model: FittedHead, seen: Seen | None) -> FittedHead:
+    """Return the model with what it was trained on, or as it is where that is not known."""
+    return model if seen is None else dataclasses.replace(model, seen=seen)
+
+
+def seen_in(problem: Problem) -> Seen | None:
+    """Return the texts of a problem's pairs and pools; None where the texts behind the vectors are not known."""
+    parts = []
+    if problem.pairs.features.hashes is not None:
+        parts.append(problem.pairs.features.hashes.take(problem.pairs.rows))
+    if problem.pools is not None and problem.pools.features.hashes is not None:
+        parts.append(problem.pools.features.hashes)
+    seen = [Seen.of(part) for part in parts]
+    return functools.reduce(Seen.__or__, seen) if seen else None
