@@ -99,6 +99,7 @@ def command(
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
     rule, scorer = alarm.rule(), Scorer(model, load_model(model), source.reading)
     known = read_texts(reference, rules=scorer.rules(reference_rules))
+    data: dict[str, Any]
     how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     if run:
         watched = monitoring.watch_run(recipes, scorer, known, outputs, rule=rule, **how)

@@ -55,7 +55,7 @@ class TextHashes:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class TrainingTexts:
     """What a model was trained on.
 
     Attributes:
@@ -67,12 +67,12 @@ class Seen:
     prompts: HashArray
 
     @classmethod
-    def of(cls, hashes: TextHashes) -> Seen:
+    def of(cls, hashes: TextHashes) -> TrainingTexts:
         """Return the set of these texts."""
         return cls(np.unique(hashes.text), np.unique(hashes.prompt[hashes.prompt != NO_PROMPT]))
 
     @classmethod
-    def read(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Seen | None:
+    def read(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> TrainingTexts | None:
         """Return what `arrays` gave, out of all arrays of a saved model; None where it did not keep it.
 
         Raises:
@@ -89,22 +89,29 @@ class Seen:
         """Return what is saved of it, by name."""
         return dict(zip(SAVED, (self.texts, self.prompts), strict=True))
 
-    def __or__(self, other: Seen) -> Seen:
-        return Seen(np.union1d(self.texts, other.texts), np.union1d(self.prompts, other.prompts))
+    def __or__(self, other: TrainingTexts) -> TrainingTexts:
+        return TrainingTexts(np.union1d(self.texts, other.texts), np.union1d(self.prompts, other.prompts))
 
     def has_text(self, hashes: TextHashes) -> BoolArray:
         """Say of each text whether it was trained on, `(m,)`."""
-        return np.isin(hashes.text, self.texts)
+        return _among(hashes.text, self.texts)
 
     def has_prompt(self, hashes: TextHashes) -> BoolArray:
         """Say of each text whether its prompt was, be it with other responses, `(m,)`; not where it has none."""
-        return np.isin(hashes.prompt, self.prompts)
+        return _among(hashes.prompt, self.prompts)
 
 
 def _hash(*parts: str) -> int:
     """Return eight bytes of BLAKE2b; lengths keep ("a", "bc") apart from ("ab", "c")."""
     data = "\0".join(f"{len(part)} {part}" for part in parts).encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _among(values: HashArray, known: HashArray) -> BoolArray:
+    if not len(known):
+        return np.zeros(len(values), dtype=bool)
+    place = np.searchsorted(known, values)
+    return np.asarray(known[np.minimum(place, len(known) - 1)] == values)
 
 
 def _is_sorted(a: npt.NDArray[Any]) -> bool:

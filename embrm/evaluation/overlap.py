@@ -10,7 +10,7 @@ import numpy as np
 from embrm.core.arrays import BoolArray
 from embrm.core.data import Candidates, Pairs
 from embrm.core.results import RewardModel
-from embrm.core.seen import NO_PROMPT, HashArray, Seen, TextHashes
+from embrm.core.seen import NO_PROMPT, HashArray, TextHashes, TrainingTexts
 from embrm.data.texts import Texts
 
 
@@ -72,9 +72,9 @@ class Overlap:
         warnings.warn(text, TrainedOnWarning, stacklevel=stacklevel + 1)
 
 
-def seen_by(model: RewardModel | None) -> Seen | None:
+def seen_by(model: RewardModel | None) -> TrainingTexts | None:
     """Return what a model was trained on; None where it does not know, as where its vectors came without texts."""
-    seen: Seen | None = getattr(model, "seen", None)
+    seen: TrainingTexts | None = getattr(model, "seen", None)
     return seen
 
 

@@ -15,7 +15,7 @@ from embrm.core.arrays import Array
 from embrm.core.data import Features, Pairs, Problem, Provenance
 from embrm.core.recipe import Recipe
 from embrm.core.results import Kind, Reward, State
-from embrm.core.seen import Seen
+from embrm.core.seen import TrainingTexts
 from embrm.core.threads import Limited
 from embrm.errors import DataError
 from embrm.heads import _hub
@@ -95,7 +95,7 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
     embedder: Provenance
     reference: Array
     record: dict[str, Any]
-    seen: Seen | None = field(default=None, kw_only=True)
+    seen: TrainingTexts | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "embedder", Provenance.of(self.embedder))  # as `restore` finds it, plain
