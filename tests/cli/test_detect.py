@@ -170,9 +170,7 @@ def test_what_makes_no_sense_is_explained(
     assert (result.code, re.search(message, result.err) is not None) == (code, True), result.err
 
 
-def test_outputs_that_the_model_was_trained_on_are_told_and_the_others_checked_apart(
-    embrm: Run, workspace: Path
-) -> None:
+def test_outputs_of_the_training_are_told_and_the_others_checked_apart(embrm: Run, workspace: Path) -> None:
     rows = [json.loads(line) for line in Path("prefs.jsonl").read_text().splitlines()]
     fresh = [{"prompt": f"new {i}", "chosen": f"zzz {i}", "rejected": f"qqq {i}"} for i in range(12)]
     write_lines(workspace / "mixed.jsonl", rows[:20] + fresh)
