@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,9 @@ from embrm.cli._alarm import AlarmOptions, alarm_rule
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
+    from embrm.data.texts import Texts
+    from embrm.detectors import Detector
+    from embrm.evaluation.scorer import Scorer
     from embrm.monitoring.spaces import Space
 
 SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
@@ -71,7 +76,8 @@ def command(
     detector is applied in each space; those that give a p-value for the whole set raise an alarm at the level. In place
     of OUTPUTS, the folder of a run of `embrm rl`, finished or not, is checked step by step by onset rules: ratio for
     csi, p_value for calibrated detectors, cusum for others. Any alarm makes the exit code 3, so that a script can stop
-    a training run. `--set` is for a single `--detector`.
+    a training run. `--set` is for a single `--detector`. Outputs that the model was trained on are told; the others are
+    checked apart, and the exit code is theirs.
 
     Examples:
       embrm detect model prefs.jsonl pools.jsonl --set alpha=0.1 --detector mahalanobis
@@ -81,6 +87,7 @@ def command(
     from embrm import detectors, monitoring
     from embrm.data.texts import read_texts
     from embrm.errors import OptionError
+    from embrm.evaluation.overlap import texts_overlap
     from embrm.evaluation.scorer import Scorer
     from embrm.heads import load_model
 
@@ -92,16 +99,45 @@ def command(
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
     rule, scorer = alarm.rule(), Scorer(model, load_model(model), source.reading)
     known = read_texts(reference, rules=scorer.rules(reference_rules))
-    how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     data: dict[str, Any]
+    how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     if run:
         watched = monitoring.watch_run(recipes, scorer, known, outputs, rule=rule, **how)
-        data, text = {"watched": watched}, _render.trajectory_table(watched)
+        data, text = {"watched": watched, "training": {}}, _render.trajectory_table(watched)
         fired = any(line.alarm is not None for line in watched)
     else:
         new = read_texts(outputs, rules=scorer.rules(rules))
-        found = monitoring.check_outputs(recipes, scorer, known, new, level=rule.level, **how)
-        data, text = {"outputs": len(new), "findings": found}, _render.detector_table(found)
-        fired = any(line.alarm for line in found)
+        data, text, fired = _check(recipes, scorer, known, new, level=rule.level, **how)
+    trained = texts_overlap(scorer.model, known)
+    if trained is not None:
+        data["training"]["reference"] = count = trained.as_dict()
+        text += f"\nreference: {count['trained_on']} of {count['rows']} rows were in the model's training"
     _render.emit({"reference": len(known), "level": rule.level, "alarm": fired, **data}, text, as_json=as_json)
     return 3 if fired else 0
+
+
+def _check(
+    recipes: Mapping[str, Detector], scorer: Scorer, known: Texts, new: Texts, **how: Any
+) -> tuple[dict[str, Any], str, bool]:
+    """Return what detectors say as data and as text, and whether there is an alarm: of outputs not trained on, if any.
+
+    The detectors of all outputs have said what they can where those that were not trained on are too few for one.
+    """
+    from embrm.errors import DataError
+    from embrm.evaluation.overlap import texts_overlap
+    from embrm.monitoring import check_outputs
+
+    found = check_outputs(recipes, scorer, known, new, **how)
+    data: dict[str, Any] = {"outputs": len(new), "findings": found, "training": {}}
+    text = _render.detector_table(found)
+    overlap = texts_overlap(scorer.model, new)
+    if overlap is not None:
+        overlap.warn()
+        data["training"]["outputs"] = overlap.as_dict()
+    if overlap is not None and overlap.mixed:
+        rest = new.take(~overlap.seen)
+        with suppress(DataError):
+            found = check_outputs(recipes, scorer, known, rest, **how)
+            data["unseen"] = {"outputs": len(rest), "findings": found}
+            text += f"\n\n{len(rest)} outputs that were not trained on:\n{_render.detector_table(found)}"
+    return data, text, any(line.alarm for line in found)

@@ -46,7 +46,8 @@ def command(
     FILE has pairs (prompt, chosen, rejected) or pools ({id, prompt, responses[], gold[]} a row), in any layout of
     `embrm data layouts`. Pairs give accuracy,
     negative log-likelihood and calibration error with 95 % intervals over prompts; pools give the exact expected gold
-    of the best of n by the model, beside the oracle and a random choice.
+    of the best of n by the model, beside the oracle and a random choice. Rows that the model was trained on are told,
+    and the others reported apart.
 
     Examples:
       embrm evaluate model prefs.jsonl --figure reliability.svg
@@ -71,6 +72,10 @@ def command(
         data = data.take(long_enough(texts, wanted, pool=pool))
     found = report(fitted, data, sizes=wanted, pool=pool, seed=seed)
     text = _render.pair_table(found) if isinstance(found, PairReport) else _render.pool_table(found)
+    if found.unseen is not None:
+        rest = found.unseen
+        table = _render.pair_table(rest) if isinstance(rest, PairReport) else _render.pool_table(rest)
+        text += f"\n\nnot trained on: {table}"
     if figure:
         figures.save(figures.evaluation(found), figure)
         text += f"\nfigure: {figure}"

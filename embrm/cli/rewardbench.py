@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -28,11 +29,14 @@ def command(file: str, models: tuple[str, ...], source: _options.SourceOptions, 
     lists, in RM-Bench lists of three styles with domain; JudgeBench has question, response_A, response_B, label. The
     reward is the mean over members. Scores are in percent with 95 % intervals over prompts; the line length prefers the
     longest response. Each further model is compared with the first on the same rows, by the bootstrap and by McNemar's
-    exact test.
+    exact test. Rows that a model was trained on are told, and the others reported apart.
 
     Example:
       embrm rewardbench rewardbench.jsonl --model model
     """
+    import numpy as np
+
+    from embrm.errors import DataError
     from embrm.evaluation.scorer import Scorer
     from embrm.integrations.rewardbench import bench_report, read_bench
 
@@ -40,9 +44,21 @@ def command(file: str, models: tuple[str, ...], source: _options.SourceOptions, 
     read = {keep: read_bench(file, keep_system=keep) for keep in {scorer.keep_system for scorer in scorers.values()}}
     rewards = {model: scorer.reward(read[scorer.keep_system].texts).mean for model, scorer in scorers.items()}
     bench = next(iter(read.values()))
-    length = [float(len(response)) for response in bench.texts.responses]
-    found = bench_report(bench, {**rewards, "length": length}, seed=seed)
-    _render.emit({"file": file, "report": found}, _text(found), as_json=as_json)
+    rewards["length"] = np.array([len(response) for response in bench.texts.responses], dtype=np.float64)
+    found = bench_report(bench, rewards, seed=seed)
+    overlaps = {model: read[scorer.keep_system].overlap(scorer.model) for model, scorer in scorers.items()}
+    known = {model: overlap for model, overlap in overlaps.items() if overlap is not None}
+    for model, overlap in known.items():
+        overlap.warn(model)
+    seen = np.logical_or.reduce([overlap.seen for overlap in known.values()]) if known else np.zeros(len(bench), bool)
+    text, rest = _text(found), None
+    if 0 < seen.sum() < len(bench):
+        own = np.repeat(~seen, np.diff(bench.texts.offsets))
+        with suppress(DataError):  # all that are left belong to one prompt
+            rest = bench_report(bench.take(~seen), {name: r[own] for name, r in rewards.items()}, seed=seed)
+            text += f"\n\nrows that no model was trained on:\n{_text(rest)}"
+    training = {model: overlap.as_dict() for model, overlap in known.items()}
+    _render.emit({"file": file, "report": found, "training": training, "unseen": rest}, text, as_json=as_json)
 
 
 def _text(report: BenchReport) -> str:

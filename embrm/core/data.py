@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray, as_matrix, as_vector, check_offsets
 from embrm.core.provenance import UNKNOWN, Provenance
+from embrm.core.seen import TextHashes
 from embrm.errors import DataError, OptionError
 
 __all__ = ["Array", "BoolArray", "Candidates", "Features", "IntArray", "Pairs", "Problem", "Provenance"]
@@ -26,6 +27,7 @@ class Features:
         embedder: what made the vectors; a fitted head keeps it, embeds texts with it, and refuses vectors of another.
         cluster: `(m,)` integers: which prompts are not independent of each other, such as those of one topic, source or
             conversation; all rows of a prompt have one. None where each prompt is its own.
+        hashes: of the texts, by which a model knows those that it was trained on; None where they are not known.
     """
 
     views: Mapping[str, Array]
@@ -33,6 +35,7 @@ class Features:
     length: Array | None = None
     embedder: Provenance = UNKNOWN
     cluster: IntArray | None = None
+    hashes: TextHashes | None = None
 
     def __post_init__(self) -> None:
         if not self.views:
@@ -49,6 +52,8 @@ class Features:
             object.__setattr__(self, "length", as_vector(self.length, "length", m, np.float64))
         if self.cluster is not None:
             object.__setattr__(self, "cluster", as_vector(self.cluster, "cluster", m, np.int64))
+        if self.hashes is not None and len(self.hashes) != m:
+            raise DataError(f"hashes must be of all {m} rows, got those of {len(self.hashes)} texts")
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -80,6 +85,7 @@ class Features:
             length=None if self.length is None else self.length[rows],
             embedder=self.embedder,
             cluster=None if self.cluster is None else self.cluster[rows],
+            hashes=None if self.hashes is None else self.hashes.take(rows),
         )
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Features
 from embrm.core.recipe import changed
+from embrm.core.seen import TextHashes
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
@@ -93,7 +94,8 @@ def encode(
     numbers = prompt_numbers(prompts) if prompt is None else np.asarray(prompt)
     length = np.array([len(response) for response in responses], dtype=np.float64)
     made = replace(provenance_of(embedder), keep_system=keep_system)
-    return Encoded(Features(matrices, numbers, length=length, embedder=made), cut, computed)
+    hashes = TextHashes.of(prompts, responses)
+    return Encoded(Features(matrices, numbers, length=length, embedder=made, hashes=hashes), cut, computed)
 
 
 def embedder_of(model: FittedHead, options: Mapping[str, Any] | None = None) -> Embedder:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray, as_matrix, read_npy
 from embrm.core.data import Candidates, Features, Pairs, Provenance
+from embrm.core.seen import TextHashes
 from embrm.data.clusters import clusters
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
@@ -192,13 +193,15 @@ def _features(
     number = number_prompts(texts)[0]
     cluster = clusters(texts, number)
     number, cluster = number[rows], None if cluster is None else cluster[rows]
+    prompts, responses = [texts.prompts[i] for i in rows], [texts.responses[i] for i in rows]
     if features is not None:
-        length = np.array([len(texts.responses[i]) for i in rows], dtype=np.float64)
+        length = np.array([len(response) for response in responses], dtype=np.float64)
         views_given, made = {view: _given(features, texts) for view in views}, Provenance(keep_system=texts.keep_system)
-        return Features(views_given, number, length=length, embedder=made, cluster=cluster)
+        hashes = TextHashes.of(prompts, responses)
+        return Features(views_given, number, length=length, embedder=made, cluster=cluster, hashes=hashes)
     done = encode(
-        [texts.prompts[i] for i in rows],
-        [texts.responses[i] for i in rows],
+        prompts,
+        responses,
         embedder=Embedder.of(embedder) if isinstance(embedder, str) else embedder,
         views=views,
         prompt=number,

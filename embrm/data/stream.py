@@ -15,6 +15,7 @@ from embrm.core.arrays import Array, IntArray
 from embrm.core.blocks import BLOCK, read_blocks
 from embrm.core.data import Features, Pairs
 from embrm.core.files import Rows
+from embrm.core.seen import TextHashes
 from embrm.data.chat import short
 from embrm.data.encode import Encoded, encode
 from embrm.data.faults import ReadingWarning, RowRules
@@ -192,6 +193,7 @@ class _Gathered:
             length=np.concatenate(lengths),
             embedder=parts[0].embedder,
             cluster=self._clusters(np.concatenate([part.prompt for part in parts])),
+            hashes=TextHashes.joined([part.hashes for part in parts if part.hashes is not None]),
         )
         cut = np.concatenate([part.cut for part in self.parts])
         return replace(self.parts[0], features=features, cut=cut, computed=sum(part.computed for part in self.parts))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray
 from embrm.core.files import Rows, read_rows
@@ -55,6 +56,19 @@ class Texts:
         """Id of each text's row (its number where it has none), and the text's index in that row."""
         sizes = np.diff(self.offsets).tolist()
         return [(self.rows.label(i), index) for i, size in enumerate(sizes) for index in range(size)]
+
+    def take(self, rows: npt.ArrayLike) -> Texts:
+        """Return the texts of the given rows (indices or a mask)."""
+        kept = np.arange(len(self.rows))[np.asarray(rows)].tolist()
+        sizes = np.diff(self.offsets)[kept]
+        places = [j for i in kept for j in range(self.offsets[i], self.offsets[i + 1])]
+        return replace(
+            self,
+            rows=self.rows.replace([self.rows.values[i] for i in kept], kept),
+            prompts=[self.prompts[j] for j in places],
+            responses=[self.responses[j] for j in places],
+            offsets=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]),
+        )
 
 
 def number_prompts(*files: Texts) -> list[IntArray]:

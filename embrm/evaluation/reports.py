@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -14,7 +15,9 @@ from embrm.core.arrays import Array
 from embrm.core.data import Candidates, Pairs
 from embrm.core.results import Reward, RewardModel
 from embrm.errors import DataError, OptionError
+from embrm.evaluation.overlap import Overlap, data_overlap
 from embrm.evaluation.pair_sums import hits, pair_numbers, pair_sums
+from embrm.evaluation.pool_sizes import reward_of, rows_of
 from embrm.metrics.calibration import CalibrationReport, Preferences, calibration_report
 from embrm.metrics.intervals import Interval, bootstrap
 
@@ -32,6 +35,8 @@ class PairReport:
         ece: expected calibration error over ten bins of confidence; 0 is calibrated.
         calibration: the bins of confidence behind the ECE, and the Brier score.
         pairs, prompts: how many there were.
+        overlap: which of them the model was trained on; None where that is not known.
+        unseen: the same of the others, where it was trained on some and enough are left to report on.
     """
 
     accuracy: Interval
@@ -40,11 +45,14 @@ class PairReport:
     calibration: CalibrationReport
     pairs: int
     prompts: int
+    overlap: Overlap | None = None
+    unseen: PairReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         numbers = {name: _plain(getattr(self, name)) for name in ("accuracy", "nll", "ece")}
-        return {"pairs": self.pairs, "prompts": self.prompts, **numbers, "calibration": self.calibration.as_dict()}
+        found = {"pairs": self.pairs, "prompts": self.prompts, **numbers, "calibration": self.calibration.as_dict()}
+        return found | _apart(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +67,7 @@ class PoolReport:
         gain: the same above a random response, in standard deviations of the pool.
         of_oracle: `(k,)` gold's gain as a fraction of the oracle's; NaN where the oracle gains nothing.
         prompts: how many there were.
+        overlap, unseen: see `PairReport`.
     """
 
     sizes: npt.NDArray[np.number]
@@ -67,6 +76,8 @@ class PoolReport:
     gain: Mapping[str, Interval]
     of_oracle: Interval
     prompts: int
+    overlap: Overlap | None = None
+    unseen: PoolReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -77,6 +88,7 @@ class PoolReport:
             "reward": {name: _plain(line) for name, line in self.reward.items()},
             "gain": {name: _plain(line) for name, line in self.gain.items()},
             "of_oracle": _plain(self.of_oracle),
+            **_apart(self),
         }
 
 
@@ -178,11 +190,34 @@ def report(
     pool: bestofn.Convention = "population",
     seed: int,
 ) -> PairReport | PoolReport:
-    """Score the data and report on it; see `pair_report` and `pool_report`."""
-    reward = model.score(data.features)
+    """Score the data and report on it; see `pair_report` and `pool_report`.
+
+    Where the model knows that it was trained on some of the rows, or on their prompts, a `TrainedOnWarning` says so,
+    and the report has one of the other rows beside it.
+    """
+    reward, overlap = model.score(data.features), data_overlap(model, data)
+    if overlap is not None:
+        overlap.warn()
     if isinstance(data, Pairs):
-        return pair_report(reward, data, seed=seed)
-    return pool_report(reward.centred(), data, sizes=sizes, pool=pool, seed=seed)
+        pairs, few = pair_report(reward, data, seed=seed), None
+        if overlap is not None and overlap.mixed:
+            with suppress(DataError):  # too few are left, or all are ties
+                few = pair_report(reward, data.take(~overlap.seen), seed=seed)
+        return replace(pairs, overlap=overlap, unseen=few)
+    reward = reward.centred()
+    pools, rest = pool_report(reward, data, sizes=sizes, pool=pool, seed=seed), None
+    if overlap is not None and overlap.mixed:
+        others = np.flatnonzero(~overlap.seen)
+        own = reward_of(reward, rows_of(data.offsets, others)[0])
+        with suppress(DataError):  # a single pool is left
+            rest = pool_report(own, data.take(others), sizes=pools.sizes, pool=pool, seed=seed)
+    return replace(pools, overlap=overlap, unseen=rest)
+
+
+def _apart(report: PairReport | PoolReport) -> dict[str, Any]:
+    if report.overlap is None:
+        return {}
+    return {"training": report.overlap.as_dict(), "unseen": report.unseen and report.unseen.as_dict()}
 
 
 def fit_and_check(recipe: Fits[M_co], pairs: Pairs, *, seed: int, fraction: float) -> tuple[M_co, PairReport | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,11 +15,13 @@ from embrm.core.arrays import Array
 from embrm.core.data import Features, Pairs, Problem, Provenance
 from embrm.core.recipe import Recipe
 from embrm.core.results import Kind, Reward, State
+from embrm.core.seen import TrainingTexts
 from embrm.core.threads import Limited
 from embrm.errors import DataError
 from embrm.heads import _hub
 from embrm.heads._explain import Explanation, explain
 from embrm.heads._registry import registry
+from embrm.heads._remember import remembering
 from embrm.heads._saved import save
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ class Head(Limited, Recipe, ABC, limited=("fit", "fit_many")):
     family = registry
     distance_aware: ClassVar[bool] = False
     view: str = "joint"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "fit_many" in cls.__dict__:
+            setattr(cls, "fit_many", remembering(cls.__dict__["fit_many"]))  # noqa: B010 - mypy takes no assignment
 
     @abstractmethod
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
@@ -79,6 +86,8 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         embedder: what made the training vectors; one that is not known accepts any.
         reference: `(s,)` mean of each draw on the training texts.
         record: what training saw (epochs, validation loss, counts), JSON-ready.
+        seen: hashes of the texts of its training pairs; None where vectors came without their texts, and in the models
+            that another wraps.
     """
 
     head: Head
@@ -86,6 +95,7 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
     embedder: Provenance
     reference: Array
     record: dict[str, Any]
+    seen: TrainingTexts | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "embedder", Provenance.of(self.embedder))  # as `restore` finds it, plain
@@ -163,6 +173,7 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         """Return the model as plain data, for saving."""
         config = {**self.head.config(), "width": self.width, "embedder": self.embedder.as_json(), "record": self.record}
         arrays = {"reference": np.asarray(self.reference, dtype=np.float64), **self.arrays()}
+        arrays |= {} if self.seen is None else self.seen.arrays()
         return State(config, arrays, {name: child.state() for name, child in self.children().items()})
 
     def save(self, folder: str | Path) -> None:

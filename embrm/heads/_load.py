@@ -13,6 +13,7 @@ from embrm.core.arrays import Array
 from embrm.core.data import Features, Provenance
 from embrm.core.documents import read_json, translated
 from embrm.core.results import State
+from embrm.core.seen import SAVED, TrainingTexts
 from embrm.errors import DataError
 from embrm.heads import _hub
 from embrm.heads._formats import other_format
@@ -102,10 +103,11 @@ def restore(state: State) -> FittedHead:
     missing = set(head.options()) - set(config["options"])
     if missing:
         raise DataError(f"the head '{config['name']}' has further options: {', '.join(sorted(missing))}")
-    model = head.restore(state)
+    own = {name: array for name, array in state.arrays.items() if name not in SAVED}
+    model = head.restore(dataclasses.replace(state, arrays=own))
     # In one place for all heads: one that rebuilds itself out of its children knows no embedder or record of its own.
     embedder = dataclasses.replace(Provenance.of(config["embedder"]), saved=True)
-    return dataclasses.replace(model, embedder=embedder, record=config["record"])
+    return dataclasses.replace(model, embedder=embedder, record=config["record"], seen=TrainingTexts.read(state.arrays))
 
 
 def _unnest(config: dict[str, Any], arrays: dict[str, Array], where: str, prefix: str = "") -> tuple[State, set[str]]:

@@ -13,6 +13,7 @@ from safetensors.numpy import save as save_arrays
 from embrm.core.data import Features
 from embrm.core.files import write_bytes, write_folder
 from embrm.core.results import Reward, State
+from embrm.core.seen import SAVED
 from embrm.core.settings import write_settings
 from embrm.core.version import __version__
 from embrm.errors import DataError
@@ -71,9 +72,18 @@ def _card(state: State) -> str:
     options = "\n".join(f"- `{setting}`" for setting in write_settings(config["options"]))
     recipe = config["embedder"]["recipe"]
     maker = f"`{' '.join([recipe['name'], *write_settings(recipe['options'])])}`" if recipe else "something not named"
+    if SAVED[0] in state.arrays:
+        texts, prompts = (len(state.arrays[name]) for name in SAVED)
+        known = (
+            f"The model keeps hashes of its {texts} training texts and {prompts} prompts, by which `embrm evaluate`, "
+            "`detect` and `rewardbench` report rows that it was not trained on apart.\n\n"
+        )
+    else:
+        known = ""
     read = config["record"].get("data", {})  # what became of the rows of its file, where a command fitted it
     rows = "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in read.items() if value)
-    data = f"## Training data\n\n{rows}\n" if rows else ""
+    rows += "\n" if rows else ""
+    data = f"## Training data\n\n{rows}{known}" if rows or known else ""
     return (
         f"---\nlibrary_name: embrm\ntags:\n- reward-model\n- embrm\n---\n\n# Reward head `{config['name']}`\n\n"
         f"{registry.describe(config['name'])}\n\nIt reads vectors of width {config['width']} made by {maker}.\n\n"

@@ -81,7 +81,7 @@ class Laplace(Head):
         record |= {"prior_precision": precision, "log_evidence": trials[-1]["log_evidence"], "trials": trials}
         root, theta = _evidence.inverse_root(fitted.hessian), fitted.theta
         rng = np.random.default_rng(problem.seed)
-        prior: dict[str, Array] = {}
+        prior: dict[str, Any] = {}
         if basis is not None:
             root, theta = basis @ root, basis @ theta
             prior = {"basis": basis, "prior_sd": 1 / (np.sqrt(precision) * scale)}

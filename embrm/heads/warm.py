@@ -136,7 +136,7 @@ class Warm(Head):
         head = self._gradient_head
         heads = {"average": head, "branches": dataclasses.replace(head, members=self.members)}
         # As plain networks: those of a base with more to it, such as masks, have no more here.
-        children = {name: heads[name].restore_network(child) for name, child in state.children.items()}
+        children: dict[str, Any] = {name: heads[name].restore_network(child) for name, child in state.children.items()}
         return FittedWarm(
             head=self,
             width=state.config["width"],

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.results import RewardModel
+from embrm.core.seen import TextHashes
 from embrm.data.texts import Texts
 from embrm.errors import DataError
+from embrm.evaluation.overlap import Overlap, seen_by
 
 # Subsets of the sections of version 1 and what each weighs there: its number of rows, but for math-prm, whose 447 rows
 # weigh as much as the six of code (2403.13787, Section 4, and the leaderboard).
@@ -92,6 +95,28 @@ class Bench:
         """The names of the subsets, in the order of the file."""
         return list(dict.fromkeys(self.subset))
 
+    def take(self, rows: BoolArray) -> Bench:
+        """Return the rows of a mask `(n,)`."""
+        columns = {name: getattr(self, name)[rows] for name in ("chosen", "question", "reference")}
+        subset = [name for name, kept in zip(self.subset, rows, strict=True) if kept]
+        cluster = np.unique(self.cluster[rows], return_inverse=True)[1]
+        return replace(self, texts=self.texts.take(rows), subset=subset, cluster=cluster, **columns)
+
+    def overlap(self, model: RewardModel | None) -> Overlap | None:
+        """Return which rows a model was trained on: on a chosen response and on a rejected one."""
+        seen = seen_by(model)
+        if seen is None:
+            return None
+        hashes, first = TextHashes.of(self.texts.prompts, self.texts.responses), self.texts.offsets[:-1]
+        parts = np.logical_or.reduceat(seen.has_text(hashes), self.edges)
+        return Overlap("rows", parts[0::2] & parts[1::2], hashes.prompt[first], seen.has_prompt(hashes)[first])
+
+    @property
+    def edges(self) -> IntArray:
+        """Where the chosen responses of each row begin and where the rejected do, `(2 n,)`."""
+        first = self.texts.offsets[:-1]
+        return np.column_stack([first, first + self.chosen]).ravel()
+
 
 @dataclass(frozen=True, eq=False)
 class BenchOutcome:
@@ -131,9 +156,8 @@ def outcome(bench: Bench, reward: npt.ArrayLike) -> BenchOutcome:
     r, bounds = np.asarray(reward, dtype=np.float64), bench.texts.offsets
     if r.shape != (len(bench.texts),) or not np.isfinite(r).all():
         raise DataError(f"rewards must be {len(bench.texts)} finite numbers, one a text, got shape {r.shape}")
-    middle = bounds[:-1] + bench.chosen
-    edges = np.column_stack([bounds[:-1], middle]).ravel()
-    low, high = np.minimum.reduceat(r, edges)[0::2], np.maximum.reduceat(r, edges)
+    middle = bench.edges[1::2]
+    low, high = np.minimum.reduceat(r, bench.edges)[0::2], np.maximum.reduceat(r, bench.edges)
     best, rival = high[0::2], high[1::2]
     gap, spread = low - rival, best - low
     number = {name: j for j, name in enumerate(parts_of(bench))}

@@ -12,6 +12,7 @@ import numpy as np
 from embrm.core.arrays import Array
 from embrm.core.data import Features, Pairs
 from embrm.core.results import Reward, RewardModel
+from embrm.core.seen import TextHashes
 from embrm.errors import DataError, OptionError
 from embrm.heads import Head
 
@@ -248,11 +249,13 @@ def _appended(pairs: Pairs, hits: list[tuple[int, Found]], vectors: list[Mapping
     length = None
     if old.length is not None:
         length = np.concatenate([old.length, [len(found.response) for _, found in hits]])
+    new = TextHashes.of([found.prompt for _, found in hits], [found.response for _, found in hits])
     features = Features(
         {name: np.concatenate([x, [v[name] for v in vectors]]) for name, x in old.views.items()},
         prompt=np.concatenate([old.prompt, old.prompt[chosen]]),
         length=length,
         embedder=old.embedder,
+        hashes=None if old.hashes is None else TextHashes.joined([old.hashes, new]),
     )
     return Pairs(
         features,

@@ -168,3 +168,19 @@ def test_what_makes_no_sense_is_explained(
     (workspace / "empty.jsonl").touch()
     result = embrm("detect", "model", "prefs.jsonl", *words)
     assert (result.code, re.search(message, result.err) is not None) == (code, True), result.err
+
+
+def test_outputs_of_the_training_are_told_and_the_others_checked_apart(embrm: Run, workspace: Path) -> None:
+    rows = [json.loads(line) for line in Path("prefs.jsonl").read_text().splitlines()]
+    fresh = [{"prompt": f"new {i}", "chosen": f"zzz {i}", "rejected": f"qqq {i}"} for i in range(12)]
+    write_lines(workspace / "mixed.jsonl", rows[:20] + fresh)
+    found = embrm("detect", "model", "prefs.jsonl", "mixed.jsonl", "--detector", "mmd", "--space", "joint", "--json")
+    counts = found.json["training"]
+    assert counts["reference"]["trained_on"] == 64  # of 80, as a fifth of the prompts was held out
+    assert counts["outputs"]["rows"] == 32
+    assert found.json["unseen"]["outputs"] == 2 * (32 - counts["outputs"]["trained_on"])
+    assert "reported apart" in found.err
+    assert (found.code == 3) == found.json["alarm"] == found.json["unseen"]["findings"][0]["alarm"]
+    text = embrm("detect", "model", "prefs.jsonl", "mixed.jsonl", "--detector", "mmd")
+    assert "outputs that were not trained on:" in text.out
+    assert "reference: 64 of 80 rows were in the model's training" in text.out

@@ -52,3 +52,21 @@ def test_two_models_on_version_2(embrm: Run, workspace: Path) -> None:
 def test_a_file_of_another_kind(embrm: Run) -> None:
     found = embrm("rewardbench", "pools.jsonl", "--model", "model")
     assert (found.code, "line 1 has no 'chosen'" in found.err) == (1, True)
+
+
+def test_rows_that_the_model_was_trained_on_are_told_and_the_others_reported_apart(embrm: Run) -> None:
+    found = embrm("rewardbench", "rewardbench.jsonl", "--model", "model", "--json")
+    assert found.json["training"]["model"]["trained_on"] == 64
+    assert found.json["unseen"]["rows"] == 16
+    held = embrm("evaluate", "model", "prefs.jsonl", "--json")
+    assert held.json["training"]["trained_on"] == 64
+    assert held.json["unseen"]["pairs"] == 16
+    config = json.loads(Path("model/config.json").read_text())
+    measured = config["record"]["held_out"]["accuracy"]["estimate"]
+    assert held.json["unseen"]["accuracy"]["estimate"] == pytest.approx(measured)
+    overall = found.json["unseen"]["scores"]["model"]["overall"]["estimate"]
+    assert overall == pytest.approx(measured)
+    assert "model was trained on 64 of these 80 rows" in found.err
+    text = embrm("evaluate", "model", "prefs.jsonl")
+    assert "not trained on: 16 pairs of 8 prompts" in text.out
+    assert "rows that no model was trained on:" in embrm("rewardbench", "rewardbench.jsonl", "--model", "model").out

@@ -16,6 +16,7 @@ from embrm.core.data import Candidates, Features, Pairs, Problem
 from embrm.core.results import State
 from embrm.errors import DataError
 from embrm.heads._head import FittedHead, Head
+from embrm.heads._remember import seen_in
 from embrm.heads.gradient import loop
 from embrm.heads.gradient.diversity import Seeds
 from embrm.heads.gradient.flip_rate import estimate_flip_rate
@@ -167,4 +168,7 @@ class FittedNet(FittedHead):
         Pessimistic fine-tuning is `model.refine(pairs, seed=0, pools=pools, pessimism="pools", learning_rate=1e-4)`.
         """
         head = dataclasses.replace(self._network, **options)
-        return head.train([Problem(pairs, seed, validation=validation, pools=pools)], start=[self.params])[0]
+        problem = Problem(pairs, seed, validation=validation, pools=pools)
+        net, seen = head.train([problem], start=[self.params])[0], seen_in(problem)
+        both = seen | self.seen if seen is not None and self.seen is not None else seen or self.seen
+        return dataclasses.replace(net, seen=both)

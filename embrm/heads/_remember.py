@@ -1,0 +1,45 @@
+"""What a head was fitted on is remembered by the model: for every head, whoever wrote it, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+from embrm.core.data import Problem
+from embrm.core.seen import TrainingTexts
+
+_FitMany: TypeAlias = Callable[[Any, Sequence[Problem]], list[Any]]  # of a head, whose module imports this one
+_inside: ContextVar[bool] = ContextVar("inside a fit", default=False)
+
+
+def remembering(fit_many: _FitMany) -> _FitMany:
+    """Return a `fit_many` whose models know what they were trained on; those inside them need not."""
+
+    @functools.wraps(fit_many)
+    def wrapped(head: Any, problems: Sequence[Problem]) -> list[Any]:
+        if _inside.get():
+            return fit_many(head, problems)
+        token = _inside.set(True)
+        try:
+            models = fit_many(head, problems)
+        finally:
+            _inside.reset(token)
+        known = [seen_in(problem) for problem in problems]
+        pairs = zip(models, known, strict=True)
+        return [model if seen is None else dataclasses.replace(model, seen=seen) for model, seen in pairs]
+
+    return wrapped
+
+
+def seen_in(problem: Problem) -> TrainingTexts | None:
+    """Return the texts of a problem's pairs and pools; None where the texts behind the vectors are not known."""
+    parts = []
+    if problem.pairs.features.hashes is not None:
+        parts.append(problem.pairs.features.hashes.take(problem.pairs.rows))
+    if problem.pools is not None and problem.pools.features.hashes is not None:
+        parts.append(problem.pools.features.hashes)
+    seen = [TrainingTexts.of(part) for part in parts]
+    return functools.reduce(TrainingTexts.__or__, seen) if seen else None
