@@ -61,9 +61,10 @@ settings = click.option(
 
 _features = click.option(
     "--features",
-    metavar="FILE.npy",
+    metavar="FILE[:NAME]",
     help="Vectors made elsewhere, one row a text in the order of the file (chosen, rejected of each pair; the "
-    "responses of each pool); nothing is embedded then.",
+    "responses of each pool): .npy, safetensors, or a column of Parquet or Arrow, read as they are needed; nothing is "
+    "embedded then.",
 )
 
 

@@ -48,7 +48,7 @@ class _Posterior(NamedTuple):
         """Return u, `(chains, draws, k)`, each chain from a start of its own."""
         weight, target, margin = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in self.data[1:])
         theta, root = torch.from_numpy(self.theta), torch.from_numpy(self.root)
-        d = torch.from_numpy(self.data.d.astype(np.float64))
+        d = torch.from_numpy(self.data.d[:].astype(np.float64))
         at_map, slope = d @ theta - margin, d @ root
 
         def potential(u: dict[str, Tensor]) -> Tensor:
@@ -118,7 +118,7 @@ class Hmc(Head):
         mean, scale = moments(x, pairs.rows)
         basis = self._basis(x[pairs.rows], mean, scale)
         data = _newton.Data.of(x, pairs, scale=scale)
-        posterior = _Posterior.of(data._replace(d=data.d.astype(np.float64) @ basis), self.prior_precision)
+        posterior = _Posterior.of(data.along(basis), self.prior_precision)
         u = posterior.sample(chains=self.chains, warmup=self.warmup, draws=self.draws, seed=problem.seed)
         r_hat = float(split_gelman_rubin(u, chain_dim=0, sample_dim=1).max())
         if not r_hat <= R_HAT:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, Matrix
 from embrm.core.data import Features, Pairs, Problem
 from embrm.core.registry import register
 from embrm.core.results import Kind, State
@@ -64,7 +64,7 @@ class Laplace(Head):
                 f"base must have one latent, got a head of {base.members} members; give it members=1 and wrap the "
                 "Laplace in an ensemble"
             )
-        z = features.matrix(self.view) if base is None else base.latent(features)
+        z = features.rows(self.view) if base is None else base.latent(features)
         used = problem.pairs.rows
         mean, scale = moments(z, used)
         data, basis = _newton.Data.of(z, problem.pairs, scale=scale).spanned()
@@ -179,7 +179,7 @@ class FittedLaplace(FittedHead):
         mean, sd = self.difference(pairs)
         return np.asarray(expit(mean / np.sqrt(1 + np.pi * sd**2 / 8)))
 
-    def _view(self, features: Features) -> Array:
+    def _view(self, features: Features) -> Matrix:
         return super()._view(features) if self.base is None else self.base._view(features)
 
     def _space(self, x: Array) -> Array:

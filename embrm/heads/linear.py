@@ -49,7 +49,7 @@ class Linear(Head):
         return [self._fit(problem) for problem in problems]
 
     def _fit(self, problem: Problem) -> FittedLinear:
-        x = problem.pairs.features.matrix(self.view)
+        x = problem.pairs.features.rows(self.view)
         mean, scale = moments(x, problem.pairs.rows)
         precision = self.prior_precision
         trials: list[dict[str, float]] = []
@@ -73,8 +73,8 @@ class Linear(Head):
         )
 
     def _tune(self, train: Pairs, validation: Pairs, scale: Array) -> tuple[float, list[dict[str, float]]]:
-        data, basis = _newton.Data.of(train.features.matrix(self.view), train, scale=scale).spanned()
-        held = _newton.Data.of(validation.features.matrix(self.view), validation, scale=scale).along(basis)
+        data, basis = _newton.Data.of(train.features.rows(self.view), train, scale=scale).spanned()
+        held = _newton.Data.of(validation.features.rows(self.view), validation, scale=scale).along(basis)
         trials: list[dict[str, float]] = []
         theta = None
         for precision in GRID:
