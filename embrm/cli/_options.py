@@ -54,6 +54,11 @@ no_seed = click.option(
 to_rows = click.option(
     "-o", "--output", metavar="PATH", default="-", help="The file for the JSON Lines; - is standard output."
 )
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that compute; unless given, as many as pay. No number depends on it.",
+)
 settings = click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE", help="Set an option; base.hidden=[32] that of an option."
 )

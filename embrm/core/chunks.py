@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from embrm.core.machine import threads
 from embrm.core.threads import one_thread
 
 FEW = 4  # chunks a thread, below which another thread does not pay
-
-
-def cores() -> int:
-    """Return how many cores this process may use: those that it is given, or fewer where `OMP_NUM_THREADS` says so."""
-    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(given, max(1, int(asked))) if asked.isdigit() else given
 
 
 def each_chunk(do: Callable[[slice], None], rows: int, *, size: int) -> None:
@@ -25,11 +18,11 @@ def each_chunk(do: Callable[[slice], None], rows: int, *, size: int) -> None:
     write where no other chunk does.
     """
     chunks = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-    threads = min(cores(), len(chunks) // FEW)
-    if threads < 2:
+    count = min(threads(), len(chunks) // FEW)
+    if count < 2:
         for chunk in chunks:
             do(chunk)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(count) as pool:
         for _ in pool.map(one_thread(do), chunks):
             pass

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from embrm.core.arrays import Array
 from embrm.core.data import Problem
+from embrm.core.processes import spread
 from embrm.core.registry import register
 from embrm.core.results import Kind, State
 from embrm.errors import ConvergenceError, OptionError
@@ -110,7 +111,7 @@ class Hmc(Head):
         Raises:
             ConvergenceError: the R-hat of a coordinate is above 1.05.
         """
-        return [self._fit(problem) for problem in problems]
+        return spread(self._fit, problems, names=[f"hmc, seed {problem.seed}" for problem in problems])
 
     def _fit(self, problem: Problem) -> FittedHmc:
         pairs = problem.pairs

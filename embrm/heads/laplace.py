@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from embrm.core.arrays import Array, Matrix
 from embrm.core.data import Features, Pairs, Problem
+from embrm.core.processes import spread
 from embrm.core.registry import register
 from embrm.core.results import Kind, State
 from embrm.errors import OptionError
@@ -55,9 +56,11 @@ class Laplace(Head):
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit the bases together, and each posterior in a few Newton steps."""
         bases = [None] * len(problems) if self.base is None else self.base.fit_many(problems)
-        return [self._fit(problem, base) for problem, base in zip(problems, bases, strict=True)]
+        jobs = list(zip(problems, bases, strict=True))
+        return spread(self._fit, jobs, names=[f"laplace, seed {problem.seed}" for problem in problems])
 
-    def _fit(self, problem: Problem, base: FittedHead | None) -> FittedLaplace:
+    def _fit(self, job: tuple[Problem, FittedHead | None]) -> FittedLaplace:
+        problem, base = job
         features = problem.pairs.features
         if base is not None and base.members != 1:
             raise OptionError(

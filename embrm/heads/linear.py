@@ -10,6 +10,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.data import Pairs, Problem
+from embrm.core.processes import spread
 from embrm.core.registry import register
 from embrm.core.results import State
 from embrm.errors import OptionError
@@ -46,7 +47,7 @@ class Linear(Head):
 
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit the problems one by one: each is a few Newton steps."""
-        return [self._fit(problem) for problem in problems]
+        return spread(self._fit, problems, names=[f"linear, seed {problem.seed}" for problem in problems])
 
     def _fit(self, problem: Problem) -> FittedLinear:
         x = problem.pairs.features.rows(self.view)
