@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embrm import bestofn, detectors, embedders, heads, selectors
     from embrm.core.data import Candidates, Features, Pairs, Problem
     from embrm.core.device import use_device
+    from embrm.core.processes import use_workers
     from embrm.core.results import Choice, Reward, Verdict
     from embrm.data.read import read_candidates, read_pairs
     from embrm.errors import EmbrmError
@@ -41,6 +42,7 @@ _homes = {
     "selectors": "embrm.selectors",
     "tune": "embrm.training.tuning",
     "use_device": "embrm.core.device",
+    "use_workers": "embrm.core.processes",
 }
 
 __getattr__ = lazily(__name__, _homes)
@@ -65,6 +67,7 @@ __all__ = [
     "selectors",
     "tune",
     "use_device",
+    "use_workers",
 ]
 
 

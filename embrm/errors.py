@@ -34,3 +34,7 @@ class ConvergenceError(EmbrmError, RuntimeError):
 
 class CacheError(EmbrmError, OSError):
     """The embedding cache cannot be read or written."""
+
+
+class WorkerError(EmbrmError, RuntimeError):
+    """A process that computed a part of the work died."""

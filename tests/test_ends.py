@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from embrm.core.watchdog import limited
 from embrm.errors import ConvergenceError
-from embrm.study.runner.watchdog import limited
 from tests.small_study import on_pool, write_pool
 
 ROOT = Path(__file__).parent.parent
@@ -238,7 +238,7 @@ def test_workers_end_with_their_study_and_what_was_finished_is_kept(
 
 WATCHED = """
 import os, subprocess, sys, time
-from embrm.study.runner.watchdog import end_with
+from embrm.core.watchdog import end_with
 if len(sys.argv) == 1:
     child = subprocess.Popen([sys.executable, __file__, str(os.getpid())])
     print(child.pid, flush=True)

@@ -54,6 +54,11 @@ no_seed = click.option(
 to_rows = click.option(
     "-o", "--output", metavar="PATH", default="-", help="The file for the JSON Lines; - is standard output."
 )
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that compute; unless given, as many as pay. No number depends on it.",
+)
 settings = click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE", help="Set an option; base.hidden=[32] that of an option."
 )
@@ -61,9 +66,10 @@ settings = click.option(
 
 _features = click.option(
     "--features",
-    metavar="FILE.npy",
+    metavar="FILE[:NAME]",
     help="Vectors made elsewhere, one row a text in the order of the file (chosen, rejected of each pair; the "
-    "responses of each pool); nothing is embedded then.",
+    "responses of each pool): .npy, safetensors, or a column of Parquet or Arrow, read as they are needed; nothing is "
+    "embedded then.",
 )
 
 

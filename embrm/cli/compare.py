@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="Where heads trained by gradient compute; auto: on CUDA if it is there.",
 )
+@_options.workers
 @_rows.options
 @_options.on_texts
 @_options.seed
@@ -74,6 +75,7 @@ def command(
     budget: int,
     output: str | None,
     device: str,
+    workers: int | None,
     source: _options.SourceOptions,
     rules: RowRules,
     seed: int,
@@ -105,7 +107,8 @@ def command(
     texts = read_texts(file, kind="pairs", rules=rules)
     data = as_pairs(texts, views=dict.fromkeys(head.view for head in wanted.values()), **source.reading())
     with _progress() as progress:
-        found = compare_heads(wanted, data, folds=folds, seeds=seeds, budget=budget, seed=seed, progress=progress)
+        how: dict[str, Any] = {"folds": folds, "seeds": seeds, "budget": budget, "workers": workers, "seed": seed}
+        found = compare_heads(wanted, data, progress=progress, **how)
     told, read = _rows.account(texts.account, len(texts.rows), len(data), rules)
     lines = [read, comparison.title(found), _render.table(*comparison.cells(found))]
     if output:

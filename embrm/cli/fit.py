@@ -9,6 +9,7 @@ import click
 
 from embrm.cli import _options, _render, _rows
 from embrm.core.device import DEVICES, VARIABLE, use_device
+from embrm.core.processes import use_workers
 
 if TYPE_CHECKING:
     from embrm.core.data import Pairs
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     show_envvar=True,
     help="Where heads trained by gradient compute; auto: on CUDA if it is there.",
 )
+@_options.workers
 @_rows.options
 @_rows.stream
 @_options.on_texts
@@ -49,6 +51,7 @@ def command(
     output: str,
     holdout: float,
     device: str,
+    workers: int | None,
     source: _options.SourceOptions,
     rules: RowRules,
     stream: bool,
@@ -68,7 +71,9 @@ def command(
     from embrm.core.files import check_writable
     from embrm.evaluation.reports import fit_and_check
 
-    click.get_current_context().with_resource(use_device(device))
+    context = click.get_current_context()
+    context.with_resource(use_device(device))
+    context.with_resource(use_workers(workers))
     recipe = _options.recipe(heads.registry, head, options)
     check_writable(output, folder=True)
     data, account = _pairs(pairs, recipe, source=source, rules=rules, stream=stream)

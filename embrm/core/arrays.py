@@ -10,12 +10,15 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from embrm.core.bounds import BYTES, STREAM
 from embrm.core.documents import open_file, translated
+from embrm.core.mapped import BLOCK, FileMatrix
 from embrm.errors import DataError, OptionError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Matrix: TypeAlias = Array | FileMatrix  # what rows can be taken of
 
 
 def as_matrix(x: npt.ArrayLike, *, name: str = "features") -> Array:
@@ -32,25 +35,53 @@ def as_matrix(x: npt.ArrayLike, *, name: str = "features") -> Array:
         raise DataError(f"{name} must be 2-D (n, d) with d >= 1, got shape {x.shape}")
     with np.errstate(over="ignore"):  # it is told below
         x = np.ascontiguousarray(x, dtype=np.float32)
-    # A row's sum is finite exactly when all its entries are: no boolean matrix of the size of x.
-    bad = np.flatnonzero(~np.isfinite(np.add.reduce(x, axis=1, dtype=np.float64)))
-    if bad.size:
-        raise DataError(f"{name} must be finite: {bad.size} of {len(x)} rows hold NaN or infinity, first row {bad[0]}")
+    _check_finite(_not_finite(x), len(x), name)
     return x
 
 
-def read_npy(path: str | Path, *, of: str) -> npt.NDArray[Any]:
+def as_rows(x: npt.ArrayLike, *, name: str = "features") -> Matrix:
+    """Return what rows `(n, d)` can be taken of: a file's matrix as it is, which `numpy.load(…, mmap_mode="r")` gives
+    too, and else `as_matrix(x)`.
+
+    Raises:
+        DataError: see `as_matrix`.
+    """
+    mapped = x if isinstance(x, FileMatrix) else FileMatrix.of_memmap(np.asanyarray(x))
+    if mapped is None:
+        return as_matrix(np.asarray(x), name=name)
+    if mapped.shape[1] == 0:
+        raise DataError(f"{name} must be 2-D (n, d) with d >= 1, got shape {mapped.shape}")
+    if not mapped.is_finite:
+        starts = range(0, len(mapped), BLOCK)
+        bad = [start + _not_finite(mapped[start : start + BLOCK]) for start in starts]
+        _check_finite(np.concatenate(bad), len(mapped), name)
+        mapped.is_finite = True
+    return mapped
+
+
+def _not_finite(x: Array) -> IntArray:
+    """Return the rows that hold NaN or infinity: their sums do, and no boolean matrix of the size of x is made."""
+    return np.flatnonzero(~np.isfinite(np.add.reduce(x, axis=1, dtype=np.float64)))
+
+
+def _check_finite(bad: IntArray, rows: int, name: str) -> None:
+    if bad.size:
+        raise DataError(f"{name} must be finite: {bad.size} of {rows} rows hold NaN or infinity, first row {bad[0]}")
+
+
+def read_npy(path: str | Path, *, of: str, mapped: bool = False) -> npt.NDArray[Any]:
     """Read a .npy file of numbers.
 
     Args:
         path: the file.
         of: what it should hold, for messages.
+        mapped: whether it may stay in the file, as `numpy.load(…, mmap_mode="r")` has it.
 
     Raises:
         DataError: it is no such file, holds no plain numbers, or fewer of them than it says; archives of arrays and
             files of PyTorch are told how to become one.
     """
-    with open_file(path) as stream:
+    with open_file(path, most=STREAM if mapped else BYTES) as stream:
         magic = stream.read(6)
         if magic.startswith((b"PK", b"\x80")):
             raise DataError(
@@ -58,22 +89,25 @@ def read_npy(path: str | Path, *, of: str) -> npt.NDArray[Any]:
                 "numpy.save('vectors.npy', numpy.load('vectors.npz')['NAME']), or tensor.numpy()"
             )
         stream.seek(0)
-        return translated(lambda: _numbers_of(stream), name=str(path), why=f"cannot be read as a .npy file of {of}")
+        why = f"cannot be read as a .npy file of {of}"
+        return translated(lambda: _numbers_of(stream, path if mapped else None), name=str(path), why=why)
 
 
-def _numbers_of(stream: BinaryIO) -> npt.NDArray[Any]:
+def _numbers_of(stream: BinaryIO, mapped: str | Path | None) -> npt.NDArray[Any]:
     """Return the array of a .npy file, its header compared with the file's size before memory is taken."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):  # a later one is for names of fields
         raise DataError(f"its format is {version}, which plain numbers never need")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(stream)
+    shape, fortran, dtype = header(stream)
     if dtype.kind not in "fiub" or dtype.subdtype is not None:
         raise DataError(f"it holds {str(dtype)[:60]}, and no plain numbers")
     wanted = math.prod(shape) * dtype.itemsize
     there = os.fstat(stream.fileno()).st_size - stream.tell()
     if min(shape, default=0) < 0 or wanted > there:
         raise DataError(f"its header tells of shape {shape}, for which it is {wanted - there} bytes too short")
+    if mapped is not None and wanted and not fortran:
+        return np.memmap(mapped, dtype, "r", stream.tell(), shape)
     stream.seek(0)
     return np.asarray(np.load(stream, allow_pickle=False))
 

@@ -6,7 +6,7 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def _blocks(path: Path, size: int) -> Iterator[Rows]:
             stream.seek(0)
             packed = kind_of(magic)
             if magic.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
-                yield from _tables(path, magic, size)
+                yield from _tables(path, size)
             else:
                 plain = stack.enter_context(unpacking(stream, packed)) if packed else stream
                 yield from _lines(plain, str(path), size)
@@ -119,15 +119,13 @@ def _check_first(lines: list[bytes], name: str) -> None:
         )
 
 
-def _tables(path: Path, magic: bytes, size: int) -> Iterator[Rows]:
+def _tables(path: Path, size: int) -> Iterator[Rows]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     done = 0
     try:
-        for batch in _batches(pa, pq, path, magic, size):
+        for batch in read_batches(path, size=size):
             COLUMNS.check(batch.num_columns, str(path))
-            batch.validate(full=True)  # Arrow trusts the offsets of a file, and reads other memory by wrong ones
             for start in range(0, batch.num_rows, size):
                 rows = Parsed("row", str(path))
                 for value in batch.slice(start, size).to_pylist(maps_as_pydicts="lossy"):
@@ -138,14 +136,27 @@ def _tables(path: Path, magic: bytes, size: int) -> Iterator[Rows]:
         raise DataError(f"{path} is a damaged file: {error}") from error
 
 
-def _batches(pa: Any, pq: Any, path: Path, magic: bytes, size: int) -> Iterator[Any]:
-    if magic.startswith(b"PAR1"):
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=size)
-        return
-    with pa.memory_map(str(path)) as mapped:
-        if magic.startswith(b"ARROW1"):
-            file = pa.ipc.open_file(mapped)
-            yield from (file.get_batch(i) for i in range(file.num_record_batches))
+def read_batches(path: Path, *, size: int, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield the record batches of a Parquet or Arrow file, those of Parquet of at most `size` rows.
+
+    Args:
+        path: the file.
+        size: rows.
+        columns: which to read; None reads all.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_file(path, most=STREAM) as stream, pa.PythonFile(stream, "r") as source:
+        magic = stream.read(8)
+        stream.seek(0)
+        if magic.startswith(b"PAR1"):
+            batches: Iterator[Any] = pq.ParquetFile(source).iter_batches(batch_size=size, columns=columns)
+        elif magic.startswith(b"ARROW1"):
+            file = pa.ipc.open_file(source)
+            batches = (file.get_batch(i) for i in range(file.num_record_batches))
         else:
-            yield from pa.ipc.open_stream(mapped)
+            batches = iter(pa.ipc.open_stream(source))
+        for batch in batches:
+            batch.validate(full=True)  # Arrow trusts the offsets of a file, and reads other memory by wrong ones
+            yield batch if columns is None else batch.select(columns)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, BoolArray, IntArray, as_matrix, as_vector, check_offsets
+from embrm.core.arrays import Array, BoolArray, IntArray, Matrix, as_rows, as_vector, check_offsets
 from embrm.core.provenance import UNKNOWN, Provenance
 from embrm.core.seen import TextHashes
 from embrm.errors import DataError, OptionError
@@ -21,7 +21,8 @@ class Features:
     """Vectors of `m` texts under one or more views, and the prompt that each row belongs to.
 
     Attributes:
-        views: name → matrix `(m, d_v)` float32; `"joint"` is the embedding of prompt and response together.
+        views: name → matrix `(m, d_v)` float32; `"joint"` is the embedding of prompt and response together. One that
+            `numpy.load(…, mmap_mode="r")` gave stays in its file, whatever floats are there: see `rows`.
         prompt: `(m,)` integers; rows of one prompt are never split between training and validation.
         length: `(m,)` characters of the response, for the length controls, or None.
         embedder: what made the vectors; a fitted head keeps it, embeds texts with it, and refuses vectors of another.
@@ -30,7 +31,7 @@ class Features:
         hashes: of the texts, by which a model knows those that it was trained on; None where they are not known.
     """
 
-    views: Mapping[str, Array]
+    views: Mapping[str, Matrix]
     prompt: IntArray
     length: Array | None = None
     embedder: Provenance = UNKNOWN
@@ -40,7 +41,7 @@ class Features:
     def __post_init__(self) -> None:
         if not self.views:
             raise DataError("features need at least one view, got none; pass {'joint': x} with x (m, d)")
-        views = {name: as_matrix(x, name=f"view '{name}'") for name, x in self.views.items()}
+        views = {name: as_rows(x, name=f"view '{name}'") for name, x in self.views.items()}
         sizes = {name: len(x) for name, x in views.items()}
         m = next(iter(sizes.values()))
         if len(set(sizes.values())) != 1:
@@ -63,11 +64,19 @@ class Features:
         """Return `x` itself, or a bare array `(m, d)` as the view "joint" with every row a prompt of its own."""
         if isinstance(x, Features):
             return x
-        matrix = as_matrix(x)
+        matrix = as_rows(x)
         return cls({"joint": matrix}, prompt=np.arange(len(matrix)))
 
     def matrix(self, view: str) -> Array:
-        """Return one view `(m, d)`.
+        """Return one view `(m, d)` in memory.
+
+        Raises:
+            DataError: see `rows`.
+        """
+        return np.asarray(self.rows(view))
+
+    def rows(self, view: str) -> Matrix:
+        """Return one view `(m, d)` to take rows of: those of a matrix in a file are only then read.
 
         Raises:
             DataError: there is no such view; the message lists those that there are.
@@ -165,7 +174,7 @@ class Pairs:
             margin: `(n,)`, see the class.
             tie: `(n,)`, see the class.
         """
-        matrix = as_matrix(x)
+        matrix = as_rows(x)
         w, l = np.atleast_1d(np.asarray(chosen)), np.atleast_1d(np.asarray(rejected))  # noqa: E741
         if prompt is None:
             prompt = _components(len(matrix), w, l)

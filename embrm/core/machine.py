@@ -22,3 +22,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Return how many threads this process may have at work: one a core, or as few as `OMP_NUM_THREADS` says.
+
+    Those that start processes set it, so that these do not share the cores with threads of each other.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(cores(), max(1, int(asked))) if asked.isdigit() else cores()

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, IntArray, as_matrix, read_npy
+from embrm.core.arrays import IntArray, Matrix, as_rows
 from embrm.core.data import Candidates, Features, Pairs, Provenance
 from embrm.core.seen import TextHashes
+from embrm.core.vectors import open_vectors
 from embrm.data.clusters import clusters
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
@@ -43,8 +44,8 @@ def read_pairs(
     Args:
         source: what `embrm.core.files.read_rows` reads.
         embedder: a name or an embedder.
-        features: vectors `(2 n, d)` made elsewhere, or the .npy file that holds them, in the order chosen, rejected
-            of each pair; the texts are then not embedded.
+        features: vectors `(2 n, d)` made elsewhere, or the file that holds them (see `embrm.core.vectors`), in the
+            order chosen, rejected of each pair; the texts are then not embedded.
         views: which texts to embed: "joint" (the prompt, an empty line, the response, unless the embedder joins them
             in a way of its own), "prompt", "response".
         progress: whether to show a progress bar.
@@ -74,7 +75,7 @@ def read_candidates(
     Args:
         source: see `read_pairs`.
         embedder: see `read_pairs`.
-        features: vectors `(m, d)` made elsewhere, or their .npy file, one a response in the order of the file.
+        features: vectors `(m, d)` made elsewhere, or their file, one a response in the order of the file.
         views: see `read_pairs`.
         progress: see `read_pairs`.
         how: see `read_pairs`.
@@ -212,13 +213,13 @@ def _features(
     return replace(done.features, cluster=cluster)
 
 
-def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Array:
+def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Matrix:
     if isinstance(features, str | Path):
         name = str(features)
-        matrix = as_matrix(read_npy(name, of="vectors"), name=name)
+        matrix = open_vectors(name)
     else:
         name = "features"
-        matrix = as_matrix(features, name=name)
+        matrix = as_rows(features, name=name)
     if len(matrix) != len(texts):
         order = "chosen, rejected of each pair" if texts.kind == "pairs" else "the responses of each row"
         raise DataError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
+from embrm.core.processes import use_workers
 from embrm.errors import ConvergenceError, DataError, OptionError
 from embrm.evaluation.cross_validation import CONTROLS, HeldOut, controls, cross_validated, folds_of
 from embrm.evaluation.pair_sums import pair_numbers, pair_sums
@@ -109,6 +110,7 @@ def compare_heads(
     seeds: int = 1,
     budget: int = 3,
     seed: int,
+    workers: int | None = 1,
     progress: FitProgress = lambda done, total, text: None,
 ) -> HeadComparison:
     """Compare heads on preference pairs by cross-validation grouped by prompt.
@@ -132,6 +134,7 @@ def compare_heads(
         seeds: how often the whole is repeated, with other folds and fits; numbers are means over them.
         budget: recipes tried for each head in each fold; 1 takes the recipe as it is.
         seed: of everything random.
+        workers: processes that folds are computed in, see `embrm.use_workers`; no number depends on it.
         progress: told after each fold of a head: how many are done, of how many, and the head's title.
 
     Raises:
@@ -158,7 +161,8 @@ def compare_heads(
     failures: dict[str, str] = {}
     for title, head in heads.items():
         try:
-            judged[title] = cross_validated(head, pairs, fold, budget=budget, seed=seed, done=report.of(title))
+            with use_workers(workers):
+                judged[title] = cross_validated(head, pairs, fold, budget=budget, seed=seed, done=report.of(title))
         except ConvergenceError as error:
             if not judged:
                 raise ConvergenceError(
@@ -178,8 +182,8 @@ class _Steps:
     def __init__(self, progress: FitProgress, *, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
-    def of(self, title: str) -> Callable[[], None]:
-        def step() -> None:
+    def of(self, title: str) -> Callable[[int], None]:
+        def step(_: int) -> None:
             self._done += 1
             self._progress(self._done, self._total, title)
 

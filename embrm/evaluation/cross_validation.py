@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Pairs
+from embrm.core.processes import spread
 from embrm.core.results import Reward
 from embrm.evaluation.pair_sums import hits
-from embrm.heads import Head
+from embrm.heads import Head, settled
 from embrm.metrics.calibration import Preferences, fit_temperature, tempered
 from embrm.training.tuning import tune
 
@@ -54,7 +56,7 @@ def _held(fold: IntArray) -> Iterator[tuple[int, BoolArray]]:
 
 
 def cross_validated(
-    head: Head, pairs: Pairs, fold: IntArray, *, budget: int, seed: int, done: Callable[[], None]
+    head: Head, pairs: Pairs, fold: IntArray, *, budget: int, seed: int, done: Callable[[int], None]
 ) -> HeldOut:
     """Tune and fit a head for each fold of each seed, and keep what it says of the pairs held out.
 
@@ -64,27 +66,41 @@ def cross_validated(
         fold: `(seeds, n)` see `folds_of`.
         budget: see `embrm.tune`.
         seed: of the first row of `fold`; the next has the next.
-        done: called after each fold.
+        done: told the number of each fold that is done.
 
     Raises:
         ConvergenceError: a fold could not be fitted, or none of the recipes tried.
         DataError: the training pairs of a fold are all ties.
     """
-    parts: list[tuple[Preferences, Array]] = []
-    recipes: list[Head] = []
-    seconds: list[float] = []
     fixed = [name for name in head.space() if _is_set(head, name)]
-    for i, held in _held(fold):
-        train = pairs.take(~held)
-        tuned = tune(head, train, budget=budget, seed=seed + i, fixed=fixed)
-        start = time.perf_counter()
-        model = tuned.best.fit(train, seed=seed + i)
-        seconds.append(time.perf_counter() - start)
-        reward = model.score(pairs.features)
-        parts.append((Preferences.of(reward, pairs), hits(reward, pairs)))
-        recipes.append(tuned.best)
-        done()
-    return _joined(parts, fold, seconds=float(np.mean(seconds)), recipes=tuple(recipes))
+    jobs = [(seed + i, held) for i, held in _held(fold)]
+    folds = int(fold.max()) + 1
+    names = [f"fold {j % folds} of {head.config()['name']}, seed {own}" for j, (own, _) in enumerate(jobs)]
+    with settled():
+        found = spread(partial(_judged, head, pairs, budget, fixed), jobs, names=names, done=done)
+    seconds = float(np.mean([fit.seconds for fit in found]))
+    return _joined([(f.seen, f.hit) for f in found], fold, seconds=seconds, recipes=tuple(f.recipe for f in found))
+
+
+class _Fold(NamedTuple):
+    """What the model of one fold says of all pairs, its recipe, and the seconds of its fit."""
+
+    seen: Preferences
+    hit: Array
+    recipe: Head
+    seconds: float
+
+
+def _judged(head: Head, pairs: Pairs, budget: int, fixed: Collection[str], job: tuple[int, BoolArray]) -> _Fold:
+    """Tune and fit on the pairs that are not held out."""
+    seed, held = job
+    train = pairs.take(~held)
+    tuned = tune(head, train, budget=budget, seed=seed, fixed=fixed)
+    start = time.perf_counter()
+    model = tuned.best.fit(train, seed=seed)
+    seconds = time.perf_counter() - start
+    reward = model.score(pairs.features)
+    return _Fold(Preferences.of(reward, pairs), hits(reward, pairs), tuned.best, seconds)
 
 
 def _is_set(recipe: Any, name: str) -> bool:

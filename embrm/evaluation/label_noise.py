@@ -47,7 +47,7 @@ def label_noise(pairs: Pairs, *, folds: int = 5, seed: int = 0, draws: int = 500
     if decided is None or len(np.unique(decided.prompt)) < 2 * folds:
         raise DataError(f"label noise needs pairs, other than ties, of at least {2 * folds} prompts; add pairs")
     fold = folds_of(decided, folds, seed=seed)[None]
-    held = cross_validated(Linear(), decided, fold, budget=1, seed=seed, done=lambda: None)
+    held = cross_validated(Linear(), decided, fold, budget=1, seed=seed, done=lambda _: None)
     z = logit(np.clip(held.seen[0].p, 1e-12, 1 - 1e-12))
     count = _counted(z, decided.prompt)
     n = count.shape[0]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embrm.heads._explain import Explanation, Neighbour
     from embrm.heads._head import FittedHead, Head
     from embrm.heads._load import from_pretrained, load_model, restore
+    from embrm.heads._spread import fit_many, settled
     from embrm.heads.gradient.head import FittedNet, GradientHead
 
 registry: Registry[Head] = _members
@@ -29,9 +30,11 @@ __getattr__ = lazily(
         "GradientHead": "embrm.heads.gradient.head",
         "Head": "embrm.heads._head",
         "Neighbour": "embrm.heads._explain",
+        "fit_many": "embrm.heads._spread",
         "from_pretrained": "embrm.heads._load",
         "load_model": "embrm.heads._load",
         "restore": "embrm.heads._load",
+        "settled": "embrm.heads._spread",
     },
 )
 
@@ -43,10 +46,12 @@ __all__ = [
     "Head",
     "Neighbour",
     "describe",
+    "fit_many",
     "from_pretrained",
     "get",
     "load_model",
     "names",
     "registry",
     "restore",
+    "settled",
 ]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, Matrix
+from embrm.core.chunks import each_chunk
 from embrm.core.data import Features, Pairs, Problem, Provenance
 from embrm.core.recipe import Recipe
 from embrm.core.results import Kind, Reward, State
@@ -132,18 +133,21 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         return {}
 
     def score(self, features: Features | npt.ArrayLike, *, chunk: int = 4096) -> Reward:
-        """Return the reward of each row; `chunk` rows are in memory at once.
+        """Return the reward of each row; each core that is used has `chunk` rows in memory at once.
 
         Raises:
             DataError: the width or the embedder is not the one the head was trained on, or draws are missing.
         """
         x = self._matrix(features)
         draws = np.empty((self.members, len(x)))
-        for start in range(0, len(x), chunk):
-            part = self._draws(x[start : start + chunk])
-            if part.shape != (self.members, min(chunk, len(x) - start)):  # NumPy would repeat the draws of one member
+
+        def write(rows: slice) -> None:
+            part = self._draws(x[rows])
+            if part.shape != (self.members, rows.stop - rows.start):  # NumPy would repeat the draws of one member
                 raise DataError(f"the model has {self.members} draws of each row, and gave an array {part.shape}")
-            draws[:, start : start + chunk] = part
+            draws[:, rows] = part
+
+        each_chunk(write, len(x), size=chunk)
         return Reward(draws, kind=self.kind, reference=self.reference)
 
     def latent(self, features: Features | npt.ArrayLike, *, member: int = 0, chunk: int = 4096) -> Array:
@@ -209,11 +213,11 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         if not 0 <= member < self.members:
             raise DataError(f"member must be inside 0..{self.members - 1}, got {member}")
 
-    def _view(self, features: Features) -> Array:
+    def _view(self, features: Features) -> Matrix:
         """Return what the model reads of the features, `(n, d)`; `_draws` and `_latent` take rows of it."""
-        return features.matrix(self.head.view)
+        return features.rows(self.head.view)
 
-    def _matrix(self, features: Features | npt.ArrayLike) -> Array:
+    def _matrix(self, features: Features | npt.ArrayLike) -> Matrix:
         features = Features.of(features)
         if not self.embedder.agrees(features.embedder):
             raise DataError(

@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 from scipy.special import expit
 
-from embrm.core.arrays import Array, IntArray
+from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Pairs
 from embrm.errors import ConvergenceError
 from embrm.heads.gradient.split import targets
 
 CHUNK = 8192
+BYTES = 512 << 20  # of differences that are kept; more are made anew for each pass, from features that may be in a file
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Rows chosen − rejected in units of `scale`, `(n, p)`, made when they are asked for."""
+
+    x: Matrix
+    chosen: IntArray
+    rejected: IntArray
+    scale: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return `(n, p)`."""
+        return len(self.chosen), self.x.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return the precision of the features."""
+        return self.x.dtype
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, rows: slice) -> Array:
+        d = self.x[self.chosen[rows]]
+        d -= self.x[self.rejected[rows]]
+        d /= self.scale.astype(d.dtype)
+        return d
+
+    def take(self, index: IntArray) -> Differences:
+        """Return the given pairs."""
+        return replace(self, chosen=self.chosen[index], rejected=self.rejected[index])
 
 
 class Data(NamedTuple):
     """Pairs as a linear reward sees them: differences chosen − rejected `(n, p)`, and `(n,)` numbers of `targets`."""
 
-    d: Array
+    d: Array | Differences
     weight: Array
     target: Array
     margin: Array
 
     @classmethod
-    def of(cls, x: Array, pairs: Pairs, *, scale: Array) -> Data:
+    def of(cls, x: Matrix, pairs: Pairs, *, scale: Array) -> Data:
         """Gather the differences of features `x (m, p)` in units of `scale (p,)`, in the precision of `x`."""
-        d = x[pairs.chosen]
-        d -= x[pairs.rejected]
-        d /= scale.astype(d.dtype)
-        return cls(d, *targets(pairs))
+        d = Differences(x, pairs.chosen, pairs.rejected, scale)
+        few = d.dtype.itemsize * len(pairs) * d.shape[1] <= BYTES
+        return cls(d[:] if few else d, *targets(pairs))
 
     def take(self, index: IntArray) -> Data:
         """Return the given pairs."""
-        return Data(*(a[index] for a in self))
+        numbers = (self.weight[index], self.target[index], self.margin[index])
+        return Data(self.d.take(index) if isinstance(self.d, Differences) else self.d[index], *numbers)
 
     def spanned(self) -> tuple[Data, Array | None]:
         """Return the same pairs in the span of their differences, and its orthonormal basis `(p, n)`.
@@ -44,12 +79,12 @@ class Data(NamedTuple):
         """
         if self.d.shape[1] <= len(self.d):
             return self, None
-        basis = np.asarray(scipy.linalg.qr(self.d.T.astype(np.float64), mode="economic", check_finite=False)[0])
+        basis = np.asarray(scipy.linalg.qr(self.d[:].T.astype(np.float64), mode="economic", check_finite=False)[0])
         return self.along(basis), basis
 
     def along(self, basis: Array | None) -> Data:
         """Return the differences' coordinates in a basis `(p, r)`; None leaves them as they are."""
-        return self if basis is None else self._replace(d=self.d.astype(np.float64) @ basis)
+        return self if basis is None else self._replace(d=self.d[:].astype(np.float64) @ basis)
 
     def loss(self, z: Array) -> Array:
         """Return the negative log likelihood `(n,)` of margins `z (n,)`: −t log σ(z) − (1 − t) log σ(−z)."""
@@ -57,18 +92,31 @@ class Data(NamedTuple):
 
     def margins(self, theta: Array) -> Array:
         """Return θᵀd − m, `(n,)` float64."""
+        return self.products(theta) - self.margin
+
+    def products(self, theta: Array) -> Array:
+        """Return θᵀd, `(n,)` float64."""
         parts = [self.d[s : s + CHUNK].astype(np.float64) @ theta for s in range(0, len(self.d), CHUNK)]
-        return np.asarray(np.concatenate(parts) - self.margin)
+        return np.concatenate(parts)
 
 
-def hessian(d: Array, curvature: Array, precision: float) -> Array:
-    """Return `λI + Σ c dᵀd`, `(p, p)` float64, of differences `d (n, p)` with curvature `c (n,)`."""
-    out = np.eye(d.shape[1]) * precision
+def derivatives(d: Array | Differences, slope: Array, curvature: Array, precision: float) -> tuple[Array, Array]:
+    """Return `Σ g d`, `(p,)`, and `λI + Σ c dᵀd`, `(p, p)`, in float64 and one pass over differences `d (n, p)`.
+
+    Args:
+        d: chosen − rejected.
+        slope: g `(n,)`.
+        curvature: c `(n,)`.
+        precision: λ.
+    """
+    gradient, hessian = np.zeros(d.shape[1]), np.eye(d.shape[1]) * precision
     root = np.sqrt(curvature)
     for start in range(0, len(d), CHUNK):
-        part = d[start : start + CHUNK] * root[start : start + CHUNK, None].astype(d.dtype)
-        out += part.T @ part
-    return out
+        part = d[start : start + CHUNK]
+        gradient += slope[start : start + CHUNK] @ part.astype(np.float64)
+        part = part * root[start : start + CHUNK, None].astype(part.dtype)
+        hessian += part.T @ part
+    return gradient, hessian
 
 
 class Fitted(NamedTuple):
@@ -93,23 +141,24 @@ def fit(data: Data, *, precision: float, start: Array | None = None, steps: int 
     """
     theta = np.zeros(data.d.shape[1]) if start is None else np.asarray(start, dtype=np.float64)
 
-    def objective(t: Array) -> tuple[float, Array]:
-        z = data.margins(t)
-        return float(data.weight @ data.loss(z) + 0.5 * precision * t @ t), z
+    def objective(t: Array, z: Array) -> float:
+        return float(data.weight @ data.loss(z) + 0.5 * precision * t @ t)
 
-    value, z = objective(theta)
+    z = data.margins(theta)
+    value = objective(theta, z)
     for _ in range(steps):
         p = expit(z)
-        gradient = _transposed(data.d, data.weight * (p - data.target)) + precision * theta
-        curvature = hessian(data.d, data.weight * p * (1 - p), precision)
-        step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(curvature), gradient)
+        slope, curvature = data.weight * (p - data.target), data.weight * p * (1 - p)
+        gradient, hessian = derivatives(data.d, slope, curvature, precision)
+        gradient += precision * theta
+        step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(hessian), gradient)
         decrement = float(gradient @ step)
         if decrement <= 1e-10 * max(1.0, abs(value)):
-            return Fitted(theta, curvature, value)
-        size = 1.0
+            return Fitted(theta, hessian, value)
+        size, moved = 1.0, data.products(step)
         while True:  # the objective is convex and the step a descent direction: halving ends
-            trial = theta - size * step
-            trial_value, trial_z = objective(trial)
+            trial, trial_z = theta - size * step, z - size * moved
+            trial_value = objective(trial, trial_z)
             if trial_value <= value - 0.1 * size * decrement or size < 1e-8:
                 break
             size /= 2
@@ -118,10 +167,3 @@ def fit(data: Data, *, precision: float, start: Array | None = None, steps: int 
         f"the linear fit has not converged after {steps} Newton steps (decrement {decrement:.2g}); "
         "raise the prior precision"
     )
-
-
-def _transposed(d: Array, v: Array) -> Array:
-    out = np.zeros(d.shape[1])
-    for s in range(0, len(d), CHUNK):
-        out += v[s : s + CHUNK] @ d[s : s + CHUNK].astype(np.float64)
-    return out

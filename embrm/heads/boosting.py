@@ -10,6 +10,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs, Problem
+from embrm.core.processes import spread
 from embrm.core.registry import register
 from embrm.core.results import State
 from embrm.errors import OptionError
@@ -72,7 +73,7 @@ class Boosting(Head):
 
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit the problems one by one; scikit-learn's trees use the cores inside each fit."""
-        return [self._fit(problem) for problem in problems]
+        return spread(self._fit, problems, names=[f"boosting, seed {problem.seed}" for problem in problems])
 
     def _fit(self, problem: Problem) -> FittedBoosting:
         train, validation = hold_out(problem, fraction=self.validation_fraction, view=self.view)

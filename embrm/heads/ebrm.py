@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, Matrix
 from embrm.core.data import Features, Pairs, Problem
 from embrm.core.registry import register
 from embrm.core.results import Reward, State
@@ -243,7 +243,7 @@ class FittedEbrm(FittedHead):
         assert isinstance(self.head, Ebrm)
         return density.mean if self.head.point == "mean" else density.mode
 
-    def _view(self, features: Features) -> Array:
+    def _view(self, features: Features) -> Matrix:
         return self.base._view(features)
 
     def _draws(self, x: Array) -> Array:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from embrm.core.arrays import Array
 from embrm.core.data import Problem
+from embrm.core.processes import spread
 from embrm.core.registry import register
 from embrm.core.results import Kind, State
 from embrm.errors import ConvergenceError, OptionError
@@ -48,7 +49,7 @@ class _Posterior(NamedTuple):
         """Return u, `(chains, draws, k)`, each chain from a start of its own."""
         weight, target, margin = (torch.from_numpy(np.asarray(a, dtype=np.float64)) for a in self.data[1:])
         theta, root = torch.from_numpy(self.theta), torch.from_numpy(self.root)
-        d = torch.from_numpy(self.data.d.astype(np.float64))
+        d = torch.from_numpy(self.data.d[:].astype(np.float64))
         at_map, slope = d @ theta - margin, d @ root
 
         def potential(u: dict[str, Tensor]) -> Tensor:
@@ -110,7 +111,7 @@ class Hmc(Head):
         Raises:
             ConvergenceError: the R-hat of a coordinate is above 1.05.
         """
-        return [self._fit(problem) for problem in problems]
+        return spread(self._fit, problems, names=[f"hmc, seed {problem.seed}" for problem in problems])
 
     def _fit(self, problem: Problem) -> FittedHmc:
         pairs = problem.pairs
@@ -118,7 +119,7 @@ class Hmc(Head):
         mean, scale = moments(x, pairs.rows)
         basis = self._basis(x[pairs.rows], mean, scale)
         data = _newton.Data.of(x, pairs, scale=scale)
-        posterior = _Posterior.of(data._replace(d=data.d.astype(np.float64) @ basis), self.prior_precision)
+        posterior = _Posterior.of(data.along(basis), self.prior_precision)
         u = posterior.sample(chains=self.chains, warmup=self.warmup, draws=self.draws, seed=problem.seed)
         r_hat = float(split_gelman_rubin(u, chain_dim=0, sample_dim=1).max())
         if not r_hat <= R_HAT:

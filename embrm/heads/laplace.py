@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, Matrix
 from embrm.core.data import Features, Pairs, Problem
+from embrm.core.processes import spread
 from embrm.core.registry import register
 from embrm.core.results import Kind, State
 from embrm.errors import OptionError
@@ -55,16 +56,18 @@ class Laplace(Head):
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit the bases together, and each posterior in a few Newton steps."""
         bases = [None] * len(problems) if self.base is None else self.base.fit_many(problems)
-        return [self._fit(problem, base) for problem, base in zip(problems, bases, strict=True)]
+        jobs = list(zip(problems, bases, strict=True))
+        return spread(self._fit, jobs, names=[f"laplace, seed {problem.seed}" for problem in problems])
 
-    def _fit(self, problem: Problem, base: FittedHead | None) -> FittedLaplace:
+    def _fit(self, job: tuple[Problem, FittedHead | None]) -> FittedLaplace:
+        problem, base = job
         features = problem.pairs.features
         if base is not None and base.members != 1:
             raise OptionError(
                 f"base must have one latent, got a head of {base.members} members; give it members=1 and wrap the "
                 "Laplace in an ensemble"
             )
-        z = features.matrix(self.view) if base is None else base.latent(features)
+        z = features.rows(self.view) if base is None else base.latent(features)
         used = problem.pairs.rows
         mean, scale = moments(z, used)
         data, basis = _newton.Data.of(z, problem.pairs, scale=scale).spanned()
@@ -179,7 +182,7 @@ class FittedLaplace(FittedHead):
         mean, sd = self.difference(pairs)
         return np.asarray(expit(mean / np.sqrt(1 + np.pi * sd**2 / 8)))
 
-    def _view(self, features: Features) -> Array:
+    def _view(self, features: Features) -> Matrix:
         return super()._view(features) if self.base is None else self.base._view(features)
 
     def _space(self, x: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.core.data import Pairs, Problem
+from embrm.core.processes import spread
 from embrm.core.registry import register
 from embrm.core.results import State
 from embrm.errors import OptionError
@@ -46,10 +47,10 @@ class Linear(Head):
 
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit the problems one by one: each is a few Newton steps."""
-        return [self._fit(problem) for problem in problems]
+        return spread(self._fit, problems, names=[f"linear, seed {problem.seed}" for problem in problems])
 
     def _fit(self, problem: Problem) -> FittedLinear:
-        x = problem.pairs.features.matrix(self.view)
+        x = problem.pairs.features.rows(self.view)
         mean, scale = moments(x, problem.pairs.rows)
         precision = self.prior_precision
         trials: list[dict[str, float]] = []
@@ -73,8 +74,8 @@ class Linear(Head):
         )
 
     def _tune(self, train: Pairs, validation: Pairs, scale: Array) -> tuple[float, list[dict[str, float]]]:
-        data, basis = _newton.Data.of(train.features.matrix(self.view), train, scale=scale).spanned()
-        held = _newton.Data.of(validation.features.matrix(self.view), validation, scale=scale).along(basis)
+        data, basis = _newton.Data.of(train.features.rows(self.view), train, scale=scale).spanned()
+        held = _newton.Data.of(validation.features.rows(self.view), validation, scale=scale).along(basis)
         trials: list[dict[str, float]] = []
         theta = None
         for precision in GRID:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, Matrix
 from embrm.core.data import Features, Problem
 from embrm.core.registry import register
 from embrm.core.results import State
@@ -159,7 +159,7 @@ class FittedWarm(FittedHead):
     average: FittedHead
     branches: FittedHead
 
-    def _view(self, features: Features) -> Array:
+    def _view(self, features: Features) -> Matrix:
         return self.average._view(features)
 
     def _draws(self, x: Array) -> Array:

@@ -6,17 +6,18 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from embrm.core.data import Pairs, Problem
+from embrm.core.processes import spread, use_workers
 from embrm.core.recipe import as_json, changed
 from embrm.core.results import RewardModel
 from embrm.core.threads import one_thread
 from embrm.errors import ConvergenceError, OptionError
-from embrm.heads import Head
+from embrm.heads import Head, settled
 from embrm.metrics.calibration import Preferences, fit_temperature, tempered
 
 
@@ -81,6 +82,7 @@ def tune(
     splits: int = 2,
     fraction: float = 0.2,
     fixed: Collection[str] = (),
+    workers: int | None = 1,
 ) -> Tuning:
     """Try recipes on validation prompts and return the best; fit it on all pairs afterwards.
 
@@ -97,6 +99,7 @@ def tune(
         splits: how many times the prompts are split, every recipe with the same splits.
         fraction: share of the pairs in validation.
         fixed: options that stay as the recipe has them, by their names in its search space.
+        workers: processes that recipes are tried in, see `embrm.use_workers`; what is chosen does not depend on it.
 
     Raises:
         OptionError: `budget` or `splits` is below 1.
@@ -109,7 +112,10 @@ def tune(
     held = [pairs.split(fraction, seed=seed + i) for i in range(splits)]
     problems = [Problem(train, seed + i) for i, (train, _) in enumerate(held)]
     validation = [part.compact() for _, part in held]
-    trials = [_try(changed(recipe, o), o, problems, validation) for o in _draw(recipe, budget, fixed, seed=seed)]
+    drawn = _draw(recipe, budget, fixed, seed=seed)
+    names = [f"recipe {o or 'as given'} of {recipe.config()['name']}, seed {seed}" for o in drawn]
+    with use_workers(workers), settled():
+        trials = spread(partial(_try, recipe, problems, validation), drawn, names=names)
     best = min(trials, key=lambda trial: trial.nll)
     if best.error:
         raise ConvergenceError(f"none of the {len(trials)} recipes could be fitted, the first because {best.error}")
@@ -132,7 +138,8 @@ def _draw(recipe: Head, budget: int, fixed: Collection[str], *, seed: int) -> li
     return list(out.values())
 
 
-def _try(recipe: Head, options: Mapping[str, Any], problems: Sequence[Problem], validation: Sequence[Pairs]) -> Trial:
+def _try(head: Head, problems: Sequence[Problem], validation: Sequence[Pairs], options: Mapping[str, Any]) -> Trial:
+    recipe = changed(head, options)
     start = time.perf_counter()
     try:
         models: Sequence[RewardModel] = recipe.fit_many(problems)

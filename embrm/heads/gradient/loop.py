@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,13 @@ import torch
 from embrm.core.arrays import Array
 from embrm.core.data import Problem, Provenance
 from embrm.core.device import torch_device
+from embrm.core.processes import is_spread, spread
+from embrm.core.threads import one_thread
 from embrm.heads.gradient.block import Block
 from embrm.heads.gradient.early_stopping import Trained, bytes_per_text, encode_rows
 from embrm.heads.gradient.losses import FlipAware
 from embrm.heads.gradient.network import Network
+from embrm.heads.gradient.precision import settled
 from embrm.heads.gradient.replicates import Prepared, Replicate
 from embrm.heads.gradient.rows import Matrices
 
@@ -71,26 +74,78 @@ def train(
         Prepared.of(head, problem, matrices=matrices, flip=flip, start=params)
         for problem, flip, params in zip(problems, flips, starts, strict=True)
     ]
+    runs = list(_runs(head, prepared))
+    if len(runs) == 1 or not is_spread():
+        parts = [_fit(head, [prepared[i] for i in run]) for run in runs]
+    else:
+        jobs = [
+            BlockJob(head, tuple(problems[i] for i in run), tuple(flips[i] for i in run), tuple(starts[i] for i in run))
+            for run in runs
+        ]
+        seeds = [", ".join(str(problems[i].seed) for i in run) for run in runs]
+        with settled():
+            parts = spread(BlockJob.fit, jobs, names=[f"{type(head).__name__.lower()}, seed {seed}" for seed in seeds])
+    fitted = {i: learnt for run, part in zip(runs, parts, strict=True) for i, learnt in zip(run, part, strict=True)}
+    return [fitted[i] for i in range(len(problems))]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockJob:
+    """Problems that are trained in one block, or one problem in several, as another process gets them."""
+
+    head: Network
+    problems: tuple[Problem, ...]
+    flips: tuple[float, ...]
+    starts: tuple[Mapping[str, Array] | None, ...]
+
+    def fit(self) -> list[Learnt]:
+        """Train them as `train` does in its own process."""
+        matrices = Matrices(torch_device())
+        several = zip(self.problems, self.flips, self.starts, strict=True)
+        with one_thread:
+            return _fit(
+                self.head, [Prepared.of(self.head, p, matrices=matrices, flip=f, start=s) for p, f, s in several]
+            )
+
+
+def _runs(head: Network, prepared: Sequence[Prepared]) -> Iterator[list[int]]:
+    """Yield the problems that are trained in one block, as many as fit, or one that needs several."""
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for i, p in enumerate(prepared):
-        # Few pairs get a batch of the next power of two, so that problems of nearly equal size share a shape.
-        batch = min(head.batch_size, 1 << (len(p) - 1).bit_length())
-        groups[p.source.key, math.ceil(len(p) / batch), batch, id(p.problem.pools)].append(i)
-    fitted: dict[int, Learnt] = {}
-    bytes_of_block = BLOCK_BYTES if matrices.device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
-    for (_, steps, batch, _), members in groups.items():
-        replicates = [Replicate.of(head, prepared[i], k) for i in members for k in range(head.members)]
-        size = max(1, bytes_of_block // (2 * batch * bytes_per_text(head, prepared[members[0]].source.shape[1])))
-        if head.diversity.together:
-            size = math.ceil(size / head.members) * head.members
-        trained: list[Trained] = []
-        for first in range(0, len(replicates), size):
-            block = Block(head, replicates[first : first + size], steps=steps, batch=batch)
-            trained += block.run()
-        for j, i in enumerate(members):
-            own = trained[j * head.members : (j + 1) * head.members]
-            fitted[i] = _collect(head, prepared[i], own, precision=str(block.dtype).removeprefix("torch."))
-    return [fitted[i] for i in range(len(problems))]
+        groups[p.source.key, *_shape(head, p), id(p.problem.pools)].append(i)
+    for members in groups.values():
+        whole = max(1, _size(head, prepared[members[0]]) // head.members)
+        yield from (members[first : first + whole] for first in range(0, len(members), whole))
+
+
+def _shape(head: Network, p: Prepared) -> tuple[int, int]:
+    """Return the steps of an epoch and the pairs of a step.
+
+    Few pairs get a batch of the next power of two, so that problems of nearly equal size share a shape.
+    """
+    batch = min(head.batch_size, 1 << (len(p) - 1).bit_length())
+    return math.ceil(len(p) / batch), batch
+
+
+def _size(head: Network, p: Prepared) -> int:
+    """Return how many replicates are a block."""
+    bytes_of_block = BLOCK_BYTES if p.source.device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
+    size = max(1, bytes_of_block // (2 * _shape(head, p)[1] * bytes_per_text(head, p.source.shape[1])))
+    return math.ceil(size / head.members) * head.members if head.diversity.together else size
+
+
+def _fit(head: Network, prepared: Sequence[Prepared]) -> list[Learnt]:
+    """Train the problems of a run."""
+    replicates = [Replicate.of(head, p, k) for p in prepared for k in range(head.members)]
+    steps, batch = _shape(head, prepared[0])
+    size = _size(head, prepared[0])
+    trained: list[Trained] = []
+    for first in range(0, len(replicates), size):
+        block = Block(head, replicates[first : first + size], steps=steps, batch=batch)
+        trained += block.run()
+    precision = str(block.dtype).removeprefix("torch.")
+    parts = [trained[first : first + head.members] for first in range(0, len(trained), head.members)]
+    return [_collect(head, p, own, precision=precision) for p, own in zip(prepared, parts, strict=True)]
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +37,20 @@ def input_dtype(device: torch.device, *, width: int, hidden: int) -> torch.dtype
     if choice == "float32" or device.type != "cpu" or width * hidden < SMALLEST:
         return torch.float32
     return torch.bfloat16 if choice == "bfloat16" or _pays() else torch.float32
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Measure here what "auto" stands for, and let processes that are started in a `with` block keep to it."""
+    before = os.environ.get(VARIABLE)
+    if (before or "auto") == "auto":
+        os.environ[VARIABLE] = "bfloat16" if _pays() else "float32"
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 @functools.cache

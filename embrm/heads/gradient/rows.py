@@ -8,32 +8,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embrm.core.arrays import Array, IntArray
+from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Features
+from embrm.core.mapped import FileMatrix
 from embrm.errors import DataError
 
 CROSSED = "crossed"
 
 
 class Matrices:
-    """Feature matrices on a device, each there once, however many problems read it."""
+    """Feature matrices on a device, each there once, however many problems read it; those in files stay there."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._known: dict[int, tuple[Array, Tensor]] = {}
 
-    def __call__(self, x: Array) -> Tensor:
-        """Return the matrix as a tensor on the device."""
+    def take(self, x: Matrix, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return rows of a matrix as a tensor on the device, written into `out` where it is given."""
+        if isinstance(x, FileMatrix):
+            read = torch.from_numpy(x[rows.cpu().numpy()]).to(self.device)
+            return read if out is None else out.copy_(read)
         if id(x) not in self._known:
             self._known[id(x)] = x, torch.from_numpy(x).to(self.device)  # holding x keeps its id from being used again
-        return self._known[id(x)][1]
+        return torch.index_select(self._known[id(x)][1], 0, rows, out=out)
 
 
 class RowSource:
     """Rows of one view."""
 
     def __init__(self, features: Features, view: str, matrices: Matrices) -> None:
-        self.x, self.matrices = features.matrix(view), matrices
+        self.x, self.matrices = features.rows(view), matrices
         self.shape: tuple[int, int] = self.x.shape
         self.key: tuple[int, ...] = (id(self.x),)
 
@@ -59,7 +63,7 @@ class RowSource:
 
     def gather(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """Return rows as a tensor, written into `out` where it is given."""
-        return torch.index_select(self.matrices(self.x), 0, rows, out=out)
+        return self.matrices.take(self.x, rows, out)
 
 
 class Crossed(RowSource):
@@ -75,7 +79,7 @@ class Crossed(RowSource):
                 f"the view 'crossed' needs the views 'prompt' and 'response', and these features have "
                 f"{', '.join(sorted(features.views))}; read the texts with views=('prompt', 'response')"
             )
-        self.prompt, self.response = features.matrix("prompt"), features.matrix("response")
+        self.prompt, self.response = features.rows("prompt"), features.rows("response")
         if self.prompt.shape != self.response.shape:
             raise DataError(
                 f"the views 'prompt' and 'response' must have one shape, got {self.prompt.shape} and "
@@ -105,7 +109,7 @@ class Crossed(RowSource):
         if out is None:
             out = torch.empty(len(rows), 3 * d, device=self.device)
         response = rows % m
-        out[:, :d] = self.matrices(self.prompt)[(rows // m + response) % m]
-        out[:, d : 2 * d] = self.matrices(self.response)[response]
+        out[:, :d] = self.matrices.take(self.prompt, (rows // m + response) % m)
+        out[:, d : 2 * d] = self.matrices.take(self.response, response)
         torch.mul(out[:, :d], out[:, d : 2 * d], out=out[:, 2 * d :])
         return out

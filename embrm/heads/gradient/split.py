@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import numpy.typing as npt
 
-from embrm.core.arrays import Array, IntArray
+from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Pairs, Problem
 from embrm.errors import DataError
 from embrm.heads.gradient.rows import RowSource
@@ -38,8 +39,14 @@ def hold_out(problem: Problem, *, fraction: float, view: str) -> tuple[Pairs, Pa
 
 def _shared_texts(train: Pairs, validation: Pairs, view: str) -> int:
     x, y = RowSource.of(train.features, view), RowSource.of(validation.features, view)
-    seen = {hash(x[i].tobytes()) for i in train.rows}  # hashes: the vectors themselves would be a second copy
-    return sum(hash(y[i].tobytes()) in seen for i in validation.rows)
+    return int(np.isin(_hashes(y, validation.rows), _hashes(x, train.rows)).sum())
+
+
+def _hashes(x: RowSource, rows: IntArray, *, chunk: int = 8192) -> npt.NDArray[np.uint64]:
+    """Return a hash of each row's bytes: the vectors themselves would be a second copy."""
+    odd = np.random.default_rng(0).integers(1 << 63, size=x.shape[1], dtype=np.uint64) * 2 + 1
+    starts = range(0, len(rows), chunk)
+    return np.concatenate([x[rows[s : s + chunk]].view(np.uint32).astype(np.uint64) @ odd for s in starts])
 
 
 def targets(pairs: Pairs) -> tuple[Array, Array, Array]:
@@ -53,7 +60,7 @@ def targets(pairs: Pairs) -> tuple[Array, Array, Array]:
     return weight, target, margin
 
 
-def moments(x: Array | RowSource, rows: IntArray, *, chunk: int = 8192) -> tuple[Array, Array]:
+def moments(x: Matrix | RowSource, rows: IntArray, *, chunk: int = 8192) -> tuple[Array, Array]:
     """Return mean and standard deviation `(d,)` of the given rows in float64; constant columns get sd 1."""
     total = np.zeros(x.shape[1])
     square = np.zeros(x.shape[1])

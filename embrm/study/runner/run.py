@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from embrm.core.arrays import positive
+from embrm.core.engine import TRIES, EngineName, Lost, compute
 from embrm.core.files import check_writable
 from embrm.errors import DataError, OptionError
 from embrm.study.config import StudyConfig
 from embrm.study.results import NAME, Labelling, Results, Row
 from embrm.study.runner.costs import Costs
-from embrm.study.runner.engine import TRIES, EngineName, Lost, compute
 from embrm.study.runner.journal import Journal, writing
 from embrm.study.runner.lock import held
 from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan

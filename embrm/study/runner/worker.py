@@ -15,13 +15,13 @@ from embrm.core.data import Pairs, Problem
 from embrm.core.device import use_device
 from embrm.core.files import fingerprint
 from embrm.core.threads import strictly_one_thread
+from embrm.core.watchdog import limited
 from embrm.errors import EmbrmError
 from embrm.heads import FittedHead, Head
 from embrm.study.config import StudyConfig
 from embrm.study.datasets import Dataset
 from embrm.study.results import Cell, Labelling, Row
 from embrm.study.runner.plan import CellBatch, opened, tuning_seed
-from embrm.study.runner.watchdog import limited
 
 TunedRecipe: TypeAlias = Mapping[str, Any]  # what the row of tuning says: `recipe` and `temperature`
 

@@ -1,4 +1,4 @@
-"""Where batches are computed: in this process, in processes of this machine, or on a Ray cluster."""
+"""Where jobs are computed: in this process, in processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from embrm.core.watchdog import end_with, marking
 from embrm.errors import MissingExtraError
-from embrm.study.runner.watchdog import end_with, marking
 
 EngineName: TypeAlias = Literal["local", "ray"]
 Death: TypeAlias = tuple[type[Exception], ...]  # what is raised where a worker died
@@ -35,7 +35,7 @@ def compute(
     """Yield each job with its answer as soon as it is there, or with what became of its worker.
 
     When a worker dies, the jobs that were under way are handed out again, up to `TRIES` times, and no answer that has
-    come is lost. One that was ended because it hung (`embrm.study.runner.watchdog`) is not tried again. Workers of this
+    come is lost. One that was ended because it hung (`embrm.core.watchdog`) is not tried again. Workers of this
     machine end within seconds of this process, however it ends.
 
     Args:
@@ -112,6 +112,7 @@ def _backend(engine: EngineName, workers: int | None) -> Iterator[tuple[Callable
             "loky",
             n_jobs=workers or joblib.cpu_count(),
             inner_max_num_threads=1,
+            mmap_mode="c",  # copies on writing: torch takes no array that nobody may write to
             initializer=end_with,
             initargs=(os.getpid(), lasting),
         )
