@@ -31,6 +31,7 @@ ORDER = (  # a module imports only from rooms further left; rooms of one group n
     ("training", "world"),
     ("evaluation",),
     ("monitoring",),
+    ("serving",),
     ("integrations",),
     ("study",),
     ("report",),

@@ -32,6 +32,7 @@ from embrm.cli import _options, _render
     metavar="NAME",
     help="A further name that requests may call this server by, such as a node's.",
 )
+@click.option("--audit-log", metavar="FILE", help="A line for each request: when, who, what, its end; no texts.")
 @_options.embedding
 @_options.no_seed
 @_options.json_output
@@ -46,6 +47,7 @@ def command(
     max_texts: int,
     max_bytes: int,
     hosts: tuple[str, ...],
+    audit_log: str | None,
     source: _options.SourceOptions,
     as_json: bool,
 ) -> None:
@@ -63,6 +65,9 @@ def command(
     from embrm import selectors
     from embrm.heads import load_model
     from embrm.integrations.openrlhf import ServerLimits, reward_server
+    from embrm.serving import check_extra
+
+    check_extra("embrm serve")
 
     rule = _options.recipe(selectors.registry, selector, options)
     fitted = load_model(model)
@@ -71,7 +76,7 @@ def command(
         host=host,
         port=port,
         token=_token(token_file),
-        limits=ServerLimits(max_texts, max_bytes, hosts),
+        limits=ServerLimits(max_texts, max_bytes, hosts, audit_log),
         embedder=source.embedder_of(fitted),
         rule=rule,
         keep_system=keep_system_turns,
