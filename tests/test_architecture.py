@@ -35,6 +35,7 @@ ORDER = (  # a module imports only from rooms further left; rooms of one group n
     ("integrations",),
     ("study",),
     ("report",),
+    ("demo",),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}

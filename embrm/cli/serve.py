@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from embrm.cli import _options, _render
+from embrm.cli._token import read_token
 
 
 @click.command()
@@ -75,7 +76,7 @@ def command(
         model,
         host=host,
         port=port,
-        token=_token(token_file),
+        token=read_token(token_file),
         limits=ServerLimits(max_texts, max_bytes, hosts, audit_log),
         embedder=source.embedder_of(fitted),
         rule=rule,
@@ -84,7 +85,3 @@ def command(
     with server.running() as address:
         _render.emit({"address": address, "model": model}, f"rewards of {model} at {address}", as_json=as_json)
         threading.Event().wait()  # until a signal interrupts it
-
-
-def _token(path: str | None) -> str | None:
-    return os.environ.get("EMBRM_TOKEN") if path is None else Path(path).read_text(encoding="utf-8").strip()

@@ -68,6 +68,7 @@ class Guard:
         probes: paths that need no token.
         headers: of every answer.
         told: is called with each exchange when it is over.
+        scheme: by which a browser is asked for the token; "Basic" makes it ask its user.
     """
 
     def __init__(
@@ -79,10 +80,11 @@ class Guard:
         probes: frozenset[str] = frozenset(),
         headers: Mapping[str, str] | None = None,
         told: Callable[[Exchange], None] = lambda exchange: None,
+        scheme: str = "Bearer",
     ) -> None:
         self.app, self.access, self.paths, self.probes, self.told = app, access, paths, probes, told
         self.headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **(headers or {})}
-        self.under_way = 0
+        self.scheme, self.under_way = scheme, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the request, let the application answer, and close what was refused without destroying the answer."""
@@ -133,7 +135,7 @@ class Guard:
             raise refusal(
                 HTTPStatus.UNAUTHORIZED,
                 "wrong token or none; send the header 'Authorization: Bearer TOKEN', or http://user:TOKEN@host:port",
-                header=("WWW-Authenticate", 'Bearer realm="embrm"'),
+                header=("WWW-Authenticate", f'{self.scheme} realm="embrm"'),
             )
 
 
