@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from embrm.demo.page_files import page_part, page_script
-from embrm.demo.setting import Setting, pressure_of, seats_of, setting_of, texts_of
+from embrm.demo.setting import FitSetting, pressure_of, seats_of, setting_of, texts_of
 from embrm.demo.stage import Stage, WorldStage
 from embrm.errors import EmbrmError
 from embrm.serving.access import Access
-from embrm.serving.body import read_body, refusal
+from embrm.serving.body import RefusedError, read_body, refusal
 from embrm.serving.guard import Guard, JsonAnswer
 
 BODY = 256 << 10  # bytes of a request
@@ -71,14 +71,21 @@ class DemoApp:
             body = await read_body(request, BODY)
             try:
                 told = await asyncio.get_running_loop().run_in_executor(self._thread, function, body)
+            except RefusedError:
+                raise
             except EmbrmError as error:
                 raise refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
             return JsonAnswer(told)
 
         return answer
 
-    def _setting(self, body: Mapping[str, Any]) -> Setting:
-        return setting_of(body, self.stage.most_pairs) if isinstance(self.stage, WorldStage) else Setting()
+    def _setting(self, body: Mapping[str, Any]) -> FitSetting:
+        stage = self.stage
+        return (
+            setting_of(body, usual=stage.usual, most=stage.most_pairs)
+            if isinstance(stage, WorldStage)
+            else FitSetting()
+        )
 
     def _score(self, body: dict[str, Any]) -> Any:
         setting, texts = self._setting(body), texts_of(body)

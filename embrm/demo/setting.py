@@ -21,7 +21,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class FitSetting:
     """How the training pairs came to be.
 
     Attributes:
@@ -48,11 +48,12 @@ class Seat:
     rule: str = "mean"
 
 
-def setting_of(body: Mapping[str, Any], most: int) -> Setting:
+def setting_of(body: Mapping[str, Any], *, usual: FitSetting, most: int) -> FitSetting:
     """Read a setting.
 
     Args:
-        body: a request; what is absent is as usual.
+        body: a request.
+        usual: what is taken where the request says nothing.
         most: pairs that there can be.
 
     Raises:
@@ -61,7 +62,7 @@ def setting_of(body: Mapping[str, Any], most: int) -> Setting:
     given = body.get("setting", {})
     if not isinstance(given, dict) or not set(given) <= {"mechanism", "flips", "pairs"}:
         raise DataError("setting must have mechanism, flips and pairs, and nothing else")
-    made = Setting(**{**vars(Setting()), **given})
+    made = FitSetting(**{**vars(usual), **given})
     if made.mechanism not in MECHANISMS:
         raise DataError(f"no annotators called {ascii(made.mechanism)[:40]}. There are: {', '.join(MECHANISMS)}.")
     if not _number(made.flips) or not 0 <= made.flips <= 0.5:

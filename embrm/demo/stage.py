@@ -17,7 +17,7 @@ from embrm.data.texts import Texts, number_prompts
 from embrm.demo.judge import RULES, Judge
 from embrm.demo.live import LiveEmbedder
 from embrm.demo.path import PathView
-from embrm.demo.setting import MECHANISMS, Seat, Setting
+from embrm.demo.setting import MECHANISMS, FitSetting, Seat
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
@@ -43,7 +43,7 @@ class Stage(ABC):
     embedder: LiveEmbedder
 
     @abstractmethod
-    def judge(self, setting: Setting, head: str) -> Judge:
+    def judge(self, setting: FitSetting, head: str) -> Judge:
         """Return a fitted head; it is fitted now where it is new.
 
         Raises:
@@ -59,7 +59,7 @@ class Stage(ABC):
         prompts, responses = zip(*texts, strict=True)
         return encode(prompts, responses, embedder=self.embedder, views=views).features
 
-    def say(self, setting: Setting, seat: Seat, texts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    def say(self, setting: FitSetting, seat: Seat, texts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """Return what a head says of each text; see `Judge.say`."""
         judge = self.judge(setting, seat.head)
         return judge.say(self.features(texts, list(judge.model.widths)), rule=seat.rule)
@@ -83,8 +83,8 @@ class WorldStage(Stage):
 
     def __post_init__(self) -> None:
         self.embedder = LiveEmbedder(self.inner)
-        self._judges: OrderedDict[tuple[Setting, str], Judge] = OrderedDict()
-        self._views: dict[tuple[Setting, Seat], PathView] = {}
+        self._judges: OrderedDict[tuple[FitSetting, str], Judge] = OrderedDict()
+        self._views: dict[tuple[FitSetting, Seat], PathView] = {}
         self._fitting = threading.Lock()
 
     @property
@@ -92,7 +92,12 @@ class WorldStage(Stage):
         """How many training pairs every mechanism has texts for."""
         return len(self.sample.responses["training"]) // 4
 
-    def judge(self, setting: Setting, head: str) -> Judge:
+    @property
+    def usual(self) -> FitSetting:
+        """The setting that the page begins with."""
+        return FitSetting(pairs=min(FitSetting().pairs, self.most_pairs))
+
+    def judge(self, setting: FitSetting, head: str) -> Judge:
         """Return a fitted head; see `Stage.judge`.
 
         Raises:
@@ -110,7 +115,7 @@ class WorldStage(Stage):
             self._judges.move_to_end(key)
             return self._judges[key]
 
-    def _fit(self, setting: Setting, head: str) -> Judge:
+    def _fit(self, setting: FitSetting, head: str) -> Judge:
         name, options = HEADS[head]
         pairs = self.sample.preferences(
             MECHANISMS[setting.mechanism], flips=setting.flips, pairs=setting.pairs, seed=SEED
@@ -120,7 +125,7 @@ class WorldStage(Stage):
         features = self.sample.features["pools"].take(own)
         return Judge(model, features, features.prompt)
 
-    def path(self, setting: Setting, seat: Seat) -> PathView:
+    def path(self, setting: FitSetting, seat: Seat) -> PathView:
         """Return what optimising against a head leads to.
 
         Raises:
@@ -163,7 +168,7 @@ class WorldStage(Stage):
             "embedder": self.inner.identity.split(" ")[0],
             "heads": {name: list(RULES) for name, (_, options) in HEADS.items()},
             "mechanisms": list(MECHANISMS),
-            "setting": vars(Setting()),
+            "setting": vars(self.usual),
             "most_pairs": self.most_pairs,
             "attributes": list(self.sample.world.attributes),
             "most": [len(p) - 1 for p in self.sample.world.reference],
@@ -201,9 +206,9 @@ class ModelStage(Stage):
     def __post_init__(self) -> None:
         self.embedder = LiveEmbedder(self.inner)
         self._judge = Judge(self.model, self.reference, number_prompts(self.texts)[0])
-        self.say(Setting(), Seat(self.name), [("x", "")])  # refuses vectors that do not fit, and loads the embedder
+        self.say(FitSetting(), Seat(self.name), [("x", "")])  # refuses vectors that do not fit, and loads the embedder
 
-    def judge(self, setting: Setting, head: str) -> Judge:
+    def judge(self, setting: FitSetting, head: str) -> Judge:
         """Return the model; see `Stage.judge`.
 
         Raises:

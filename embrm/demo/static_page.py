@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from embrm.core.arrays import Array
 from embrm.core.files import write_file
 from embrm.demo.judge import Judge
 from embrm.demo.page_files import page_part, page_script
-from embrm.demo.setting import Seat, Setting
+from embrm.demo.setting import FitSetting, Seat
 from embrm.demo.stage import WorldStage
 from embrm.detectors import FittedCalibrated
 from embrm.embedders import registry as embedders
@@ -65,12 +66,12 @@ def page_data(stage: WorldStage) -> dict[str, Any]:
         "dimension": DIMENSION,
         "empty": spec.reference.empty,
         "worth": {name: [effect.first, effect.beyond] for name, effect in spec.gold.items()},
-        "judges": {name: _judge(stage, Setting(mechanism=name), texts) for name in MECHANISMS},
+        "judges": {name: _judge(stage, replace(stage.usual, mechanism=name), texts) for name in MECHANISMS},
         "texts": list(texts),
     }
 
 
-def _judge(stage: WorldStage, setting: Setting, texts: dict[str, int]) -> dict[str, Any]:
+def _judge(stage: WorldStage, setting: FitSetting, texts: dict[str, int]) -> dict[str, Any]:
     judge = stage.judge(setting, HEAD)
     arrays = judge.model.arrays()
     # Where a vector lies on the map is linear in it.
@@ -100,7 +101,7 @@ def _calibration(judge: Judge, name: str) -> dict[str, Any]:
     return told
 
 
-def _path(stage: WorldStage, setting: Setting, rule: str, texts: dict[str, int]) -> dict[str, Any]:
+def _path(stage: WorldStage, setting: FitSetting, rule: str, texts: dict[str, int]) -> dict[str, Any]:
     view = stage.path(setting, Seat(HEAD, rule))
     prompts = [prompt["text"] for prompt in stage.state()["prompts"][:PROMPTS]]
     points = []
