@@ -36,7 +36,7 @@ const spread = (ys, gap) => {
 const join = (points) => points.map(([x, y], i) => (i ? "L" : "M") + x.toFixed(1) + " " + y.toFixed(1)).join("");
 
 // Panels one below the other over one x axis; each line: {points: [[x, y, sure]], seat, name}.
-function panels(root, {x, xs, parts, cursor, hatched, legend}) {
+function panels(root, {x, xs, parts, cursor, hatched, legend, whole}) {
   const width = Math.max(280, root.clientWidth), phone = width < 520;
   const left = 46, right = phone ? 66 : 118, inner = width - left - right;
   const at = scale(xs[0], xs[1], left, left + inner);
@@ -85,7 +85,7 @@ function panels(root, {x, xs, parts, cursor, hatched, legend}) {
     if (cursor != null) image.append(svg("line", {x1: at(cursor), x2: at(cursor), y1: top, y2: top + height, class: "cursor"}));
     top += height + 12;
   }
-  for (const t of ticks(xs[0], xs[1], phone ? 4 : 8)) image.append(svg("text", {x: at(t), y: top + 6, "text-anchor": "middle"}, String(t)));
+  for (const t of ticks(xs[0], xs[1], phone ? 4 : 8).filter((t) => !whole || Number.isInteger(t))) image.append(svg("text", {x: at(t), y: top + 6, "text-anchor": "middle"}, String(t)));
   image.append(svg("text", {x: left + inner / 2, y: top + 26, "text-anchor": "middle"}, x));
   image.setAttribute("viewBox", `0 0 ${width} ${top + 34}`);
   root.replaceChildren(image);

@@ -305,7 +305,7 @@ async function reveal() {
   const points = (value) => steps.map((s, i) => [i, value(s), true]).filter((p) => p[1] != null);
   const parts = [{title: "Reward", height: 110, lines: [{seat: 0, name: head(at.seats[0]), points: points((s) => s.seats[0].reward)}]}];
   if (points((s) => s.gold.gold).length > 1) parts.push({title: "True quality", gold: true, height: 110, lines: [{seat: "g", name: "gold", points: points((s) => s.gold.gold)}]});
-  panels(chart, {x: "edit", xs: [0, Math.max(1, steps.length - 1)], parts, cursor: alarm, legend: "Reward and true quality after each edit"});
+  panels(chart, {x: "edit", whole: true, xs: [0, Math.max(1, steps.length - 1)], parts, cursor: alarm, legend: "Reward and true quality after each edit"});
   showTurn();
   showVerdicts(last, null);
   showResults((await engine.result(null)).rows);
@@ -332,6 +332,7 @@ function showResults(rows) {
 function goTo(tab) {
   if (!world.world && tab !== "write") return;
   at.tab = tab;
+  status("");
   showTab();
   writeAddress();
 }
