@@ -27,7 +27,7 @@ from embrm.world.runs import path_rows, scored_pool
 from tests.small_demo import running, small_stage
 
 SEATS = [{"head": "linear", "rule": "mean"}, {"head": "linear", "rule": "worst_case"}]
-SETTING = {"mechanism": "biased", "flips": 0.1, "pairs": 200}
+SETTING: dict[str, Any] = {"mechanism": "biased", "flips": 0.1, "pairs": 200}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_rewards_are_those_of_score_and_distances_those_of_detect(stage: WorldSt
     usual = model.score(own).centred()
     share = (usual.mean[:, None] < reward.mean).mean(axis=0)
     np.testing.assert_allclose([said["percentile"] for said in told["seats"][0]], 100 * share, atol=0.01)
-    sides = {
+    sides: dict[str, tuple[str, Any, Any]] = {
         "latent distance": ("mahalanobis", model.latent(own), model.latent(features)),
         "nearest neighbours": ("neighbours", model.latent(own), model.latent(features)),
         "disagreement": ("conformal", usual.sd, reward.sd),
@@ -87,6 +87,8 @@ def test_rewards_are_those_of_score_and_distances_those_of_detect(stage: WorldSt
     }
     for name, (detector, x, y) in sides.items():
         verdict = detectors.get(detector)().fit(x, prompt=own.prompt, seed=0).check(y)
+        assert verdict.p_values is not None
+        assert verdict.flagged is not None
         for i, said in enumerate(told["seats"][0]):
             found = said["detectors"][name]
             assert (found["score"], found["p"]) == pytest.approx((verdict.scores[i], verdict.p_values[i]), abs=1e-6)
