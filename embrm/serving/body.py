@@ -57,6 +57,15 @@ async def read_body(request: Request, most: int) -> dict[str, Any]:
         raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the body stopped coming; send it without a pause") from None
     if length is not None and len(raw) < int(length):
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"the body ended after {len(raw)} of {length} bytes")
+    return parse_body(raw)
+
+
+def parse_body(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body.
+
+    Raises:
+        RefusedError: it is none.
+    """
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:

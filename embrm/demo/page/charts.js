@@ -73,7 +73,7 @@ function panels(root, {x, xs, parts, cursor, hatched, legend, whole}) {
       for (const [n, px, py] of part.best && line.best ? line.best : []) {
         if (n === 1 || px > xs[1]) continue;
         group.append(svg("circle", {cx: at(px), cy: up(py), r: 4, class: "hollow"}, svg("title", {}, `best of ${n}`)));
-        if (!i) group.append(svg("text", {x: at(px), y: up(py) - 9, "text-anchor": "middle"}, n === 2 ? "n = 2" : String(n)));
+        if (!i) group.append(svg("text", {x: at(px), y: up(py) - 9, "text-anchor": n === 2 ? "start" : "middle"}, n === 2 ? "n = 2" : String(n)));
       }
       if (part.peak && !i && sure > 2) {
         const peak = line.points.slice(0, sure).reduce((a, b) => (b[1] > a[1] ? b : a));
