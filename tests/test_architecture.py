@@ -31,9 +31,11 @@ ORDER = (  # a module imports only from rooms further left; rooms of one group n
     ("training", "world"),
     ("evaluation",),
     ("monitoring",),
+    ("serving",),
     ("integrations",),
     ("study",),
     ("report",),
+    ("demo",),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from pathlib import Path
 
 import click
 
 from embrm.cli import _options, _render
+from embrm.cli._token import read_token
 
 
 @click.command()
@@ -32,6 +31,7 @@ from embrm.cli import _options, _render
     metavar="NAME",
     help="A further name that requests may call this server by, such as a node's.",
 )
+@click.option("--audit-log", metavar="FILE", help="A line for each request: when, who, what, its end; no texts.")
 @_options.embedding
 @_options.no_seed
 @_options.json_output
@@ -46,6 +46,7 @@ def command(
     max_texts: int,
     max_bytes: int,
     hosts: tuple[str, ...],
+    audit_log: str | None,
     source: _options.SourceOptions,
     as_json: bool,
 ) -> None:
@@ -63,6 +64,9 @@ def command(
     from embrm import selectors
     from embrm.heads import load_model
     from embrm.integrations.openrlhf import ServerLimits, reward_server
+    from embrm.serving import check_extra
+
+    check_extra("embrm serve")
 
     rule = _options.recipe(selectors.registry, selector, options)
     fitted = load_model(model)
@@ -70,8 +74,8 @@ def command(
         model,
         host=host,
         port=port,
-        token=_token(token_file),
-        limits=ServerLimits(max_texts, max_bytes, hosts),
+        token=read_token(token_file),
+        limits=ServerLimits(max_texts, max_bytes, hosts, audit_log),
         embedder=source.embedder_of(fitted),
         rule=rule,
         keep_system=keep_system_turns,
@@ -79,7 +83,3 @@ def command(
     with server.running() as address:
         _render.emit({"address": address, "model": model}, f"rewards of {model} at {address}", as_json=as_json)
         threading.Event().wait()  # until a signal interrupts it
-
-
-def _token(path: str | None) -> str | None:
-    return os.environ.get("EMBRM_TOKEN") if path is None else Path(path).read_text(encoding="utf-8").strip()

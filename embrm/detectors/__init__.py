@@ -14,7 +14,7 @@ from embrm.detectors._registry import registry as _members
 
 if TYPE_CHECKING:
     from embrm.detectors._by_class import ByClass, ClassWarning, fit_by_class
-    from embrm.detectors._calibrated import CalibratedDetector, LearntScore
+    from embrm.detectors._calibrated import CalibratedDetector, FittedCalibrated, LearntScore
     from embrm.detectors._detector import Detector, FittedDetector, check_rows, one_per_prompt
     from embrm.detectors._permutation import PermutationDetector, SetStatistic
 
@@ -28,6 +28,7 @@ __getattr__ = lazily(
         "CalibratedDetector": "embrm.detectors._calibrated",
         "ClassWarning": "embrm.detectors._by_class",
         "Detector": "embrm.detectors._detector",
+        "FittedCalibrated": "embrm.detectors._calibrated",
         "FittedDetector": "embrm.detectors._detector",
         "LearntScore": "embrm.detectors._calibrated",
         "PermutationDetector": "embrm.detectors._permutation",
@@ -43,6 +44,7 @@ __all__ = [
     "CalibratedDetector",
     "ClassWarning",
     "Detector",
+    "FittedCalibrated",
     "FittedDetector",
     "LearntScore",
     "PermutationDetector",

@@ -10,10 +10,27 @@ from embrm.data.chat import prompt_text
 from embrm.embedders import check_texts
 from embrm.errors import DataError
 from embrm.integrations._chat import split
-from embrm.integrations._scorer import TextScorer
+from embrm.integrations._scorer import Scored, TextScorer
 
 FORMS = 'OpenRLHF sends {"query": [text], "prompts": [text]}, slime {"prompt": text, "response": text, "label": …}'
 TOLD = 3  # reasons that a message lists
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """What a reward server lets one request ask.
+
+    Attributes:
+        texts: queries of a request.
+        size: bytes of a request's body.
+        hosts: names that requests may call the server by, further to this machine's own (the header Host).
+        audit: a file that gets a line for each request, without its texts; None writes none.
+    """
+
+    texts: int = 1024
+    size: int = 16 << 20
+    hosts: tuple[str, ...] = ()
+    audit: str | None = None
 
 
 @dataclass
@@ -88,7 +105,11 @@ def sample_of(body: Mapping[str, Any], *, keep_system: bool) -> Samples:
 
 def rewards_of(scorer: TextScorer, samples: Samples) -> dict[str, list[float | None]]:
     """Return rewards, scores, uncertainty and truncated: a number for each sample of the request, or None."""
-    scored = scorer(samples.responses, samples.prompts)
+    return columns_of(scorer(samples.responses, samples.prompts), samples)
+
+
+def columns_of(scored: Scored, samples: Samples) -> dict[str, list[float | None]]:
+    """Return what `rewards_of` does of samples that are scored already, in their order."""
     columns = {
         "rewards": scored.reward,
         "scores": scored.score,

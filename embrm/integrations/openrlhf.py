@@ -21,16 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 from embrm.core.version import __version__
 from embrm.errors import OptionError
-from embrm.integrations._body import too_large
 from embrm.integrations._naming import model_name
-from embrm.integrations._samples import rewards_of, sample_of, samples_of, texts_of
+from embrm.integrations._samples import ServerLimits, rewards_of, samples_of, texts_of
 from embrm.integrations._scorer import TextScorer
-from embrm.integrations._server import RewardAnswer, RewardServer, ServerLimits
+from embrm.serving import check_extra
 
 if TYPE_CHECKING:
     from embrm.embedders import Embedder
     from embrm.heads import FittedHead
     from embrm.selectors import Selector
+    from embrm.serving.server import HttpServer
+
+PATH = "/get_reward"
 
 __all__ = ["ServerLimits", "make_reward_func", "reward_func", "reward_server"]
 
@@ -106,7 +108,7 @@ def reward_server(
     embedder: Embedder | None = None,
     rule: Selector | None = None,
     keep_system: bool | None = None,
-) -> RewardServer:
+) -> HttpServer:
     """Return a server that answers POST /get_reward inside `with server.running() as address`.
 
     A request is OpenRLHF's `{"query": [...], "prompts": [...] or null, "labels": anything}`, the answer
@@ -115,16 +117,16 @@ def reward_server(
     `"errors": [...]` has a reason or null for each. Or it is slime's
     `{"prompt": text or messages, "response": text, "label": anything}`, and the answer is the reward, a bare number.
 
-    A refusal is `{"error": text}` with 400 (not JSON, not such a request, or nothing in it can be scored), 401 (token),
-    403 (a foreign host or origin), 404, 405, 408 (the client fell silent), 411 (no length), 413 (too many bytes or
-    texts), 415 (not declared as JSON) or 500 (scoring failed). GET / says where rewards are, /health the model's name
-    with the version of embrm, /metrics counts for Prometheus.
+    A refusal is `{"error": text}` with 400 (no HTTP, not JSON, not such a request, or nothing in it can be scored), 401
+    (token), 403 (a foreign host or origin), 404, 405, 408 (the client fell silent), 411 (neither a length nor chunks),
+    413 (too many bytes or texts), 415 (not declared as JSON), 431 (headers too long) or 500 (scoring failed). GET /
+    says where rewards are, /health the model's name with the version of embrm, /metrics counts for Prometheus.
 
     Args:
         model: the folder of a saved model, or a fitted head.
         host: where to listen; where other machines can reach it, a token is required.
         port: 0 lets the system choose.
-        token: what requests must bring, see `RewardServer`.
+        token: what requests must bring, see `HttpServer`.
         limits: of a request, and the names it may call the server by; None is `ServerLimits()`.
         embedder: see `make_reward_func`.
         rule: see `make_reward_func`.
@@ -132,28 +134,17 @@ def reward_server(
 
     Raises:
         OptionError: the address cannot be listened at, or needs a token; else see `TextScorer`.
+        MissingExtraError: the extra `serve` is not installed.
     """
-    most = limits or ServerLimits()
+    check_extra("embrm serve")
+    from embrm.integrations._rewards import RewardApp
+    from embrm.serving.server import HttpServer
 
-    def answer(body: dict[str, Any]) -> RewardAnswer:
-        if "query" not in body and "response" in body:
-            asked = sample_of(body, keep_system=keep)
-            found = rewards_of(scorer, asked)
-            return RewardAnswer(found["rewards"][0], 1, cut=round(found["truncated"][0] or 0))
-        queries = texts_of(body.get("query"), "query", found=body)
-        if len(queries) > most.texts:
-            raise too_large(f"query has {len(queries)} texts, and at most {most.texts} are scored; split the request")
-        asked = samples_of(queries, body.get("prompts"), keep_system=keep)
-        found = rewards_of(scorer, asked)
-        logs = {name: found.pop(name) for name in ("uncertainty", "truncated")}
-        told = {**found, "extra_logs": logs} | ({"errors": asked.errors} if asked.failed else {})
-        return RewardAnswer(told, len(queries), errors=asked.failed, cut=sum(bool(cut) for cut in logs["truncated"]))
-
-    about = {"model": model_name(model), "version": __version__}
-    server = RewardServer(answer, host=host, port=port, token=token, limits=most, about=about)
+    app = RewardApp(limits or ServerLimits(), {"model": model_name(model), "version": __version__})
+    server = HttpServer(app.guarded, host=host, port=port, token=token, hosts=app.limits.hosts, path=PATH)
     try:  # a missing token or a taken port shows before a large embedder is loaded
-        scorer = TextScorer(model, embedder=embedder, rule=rule)
-        keep = scorer.keep_system if keep_system is None else keep_system
+        app.scorer = TextScorer(model, embedder=embedder, rule=rule)
+        app.keep_system = app.scorer.keep_system if keep_system is None else keep_system
     except BaseException:
         server.server_close()
         raise

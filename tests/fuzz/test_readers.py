@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from collections.abc import Callable
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,9 @@ from embrm.data.prompts import read_prompts
 from embrm.data.texts import read_texts
 from embrm.data.write import common_rows, write_any
 from embrm.errors import DataError, EmbrmError, OptionError, UnknownNameError
-from embrm.integrations._body import read_body
 from embrm.integrations._samples import samples_of
 from embrm.integrations.rewardbench import read_bench
+from embrm.serving.body import parse_body
 from embrm.study.claims.expected import read_expected
 from embrm.study.config import load_config
 from embrm.world.schema import load_spec
@@ -172,9 +170,7 @@ def test_worlds(draw: st.DataObject, room: Path) -> None:
 @files
 @given(body=st.binary(max_size=80), value=strategies.anything)
 def test_requests(body: bytes, value: Any) -> None:
-    headers = Message()
-    headers["Content-Length"] = str(len(body))
-    outcome("requests", lambda: read_body(io.BytesIO(body), headers, 1 << 20))
+    outcome("requests", lambda: parse_body(body))
     queries = value if isinstance(value, list) and value else [value]
     outcome("requests", lambda: samples_of(queries, None, keep_system=False))
 

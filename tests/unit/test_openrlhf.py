@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ from embrm.core.data import Provenance
 from embrm.data.faults import RowRules
 from embrm.data.texts import read_texts
 from embrm.embedders import Embedded, Embedder
-from embrm.errors import DataError, OptionError
+from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.heads import FittedHead
-from embrm.integrations import _server, openrlhf
-from embrm.integrations._access import Access
+from embrm.integrations import openrlhf
 from embrm.integrations._chat import split
-from embrm.integrations._counters import Counters
 from embrm.integrations._scorer import TextScorer
+from embrm.serving import body as bodies
+from embrm.serving import protocol
+from embrm.serving.access import Access
+from embrm.serving.counters import Counters
 
 CHATML = "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
 
@@ -376,16 +379,38 @@ def test_other_methods_and_paths(method: str, path: str, status: int, message: s
 
 def test_a_body_must_be_declared_as_json_with_its_length(address: str) -> None:
     assert send(address, {"query": ["a"]}, **{"Content-Type": "text/plain"})[0] == 415
-    assert raw(address, b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\n\r\n")[0] == 411
-    chunked = (
-        b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-    )
-    assert raw(address, chunked)[0] == 411
-    for length in (b"-5", b"1e3", b"x", b"\xb2"):
-        head = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %b\r\n\r\n" % length
-        assert raw(address, head)[0] == 411
-    huge = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %b\r\n\r\n" % (b"9" * 5000)
-    assert raw(address, huge)[0] == 413
+    assert raw(address, HEAD.replace(b"Content-Length: %b\r\n", b""))[0] == 411
+    for length in (b"-5", b"1e3", b"x", b"\xb2", b"9" * 5000, b"1\r\nContent-Length: 2"):
+        assert raw(address, HEAD % length)[0] == 400
+    assert raw(address, HEAD % (b"9" * 20))[0] == 413
+
+
+HEAD = b"POST /get_reward HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %b\r\n\r\n"
+CHUNKED = HEAD.replace(b"Content-Length: %b", b"Transfer-Encoding: chunked")
+
+
+def test_bodies_in_chunks_are_read_up_to_the_limit(address: str) -> None:
+    whole = b'{"query": ["answer"]}'
+    pieces = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (whole[:5], whole[5:]))
+    status, found = raw(address, CHUNKED + pieces + b"0\r\n\r\n")
+    assert (status, len(found["rewards"])) == (200, 1)
+    status, found = raw(address, CHUNKED + (b"1000\r\n" + b" " * 4096 + b"\r\n") * 50)
+    assert (status, "more than 4096 bytes" in found["error"]) == (413, True)
+    assert raw(address, CHUNKED + b"0\r\n\r\n")[0] == 400
+    assert raw(address, CHUNKED + b"nonsense\r\n")[0] == 400
+
+
+def test_requests_one_behind_another_are_answered_in_their_order(address: str) -> None:
+    bodies = [json.dumps({"query": [f"How? answer {i}"], "prompts": ["How?"]}).encode() for i in range(5)]
+    sent = b"".join(HEAD % str(len(body)).encode() + body for body in bodies)
+    host, port = address.split("/")[2].split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    rewards = [json.loads(part.partition(b"\r\n\r\n")[2])["rewards"][0] for part in answers.split(b"HTTP/1.1 200")[1:]]
+    alone = [send(address, body)[1]["rewards"][0] for body in bodies]
+    assert rewards == pytest.approx(alone, rel=1e-6)
 
 
 def raw(address: str, sent: bytes, *, close: bool = True) -> tuple[int, dict[str, Any]]:
@@ -403,22 +428,33 @@ def raw(address: str, sent: bytes, *, close: bool = True) -> tuple[int, dict[str
 
 def test_what_is_no_request_is_answered_too(address: str) -> None:
     assert raw(address, b"\x16\x03\x01 this is TLS\r\n\r\n")[0] == 400
-    assert raw(address, b"POST /get_reward HTTP/9.9\r\n\r\n")[0] == 505
-    assert raw(address, b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n")[0] == 414
-    assert raw(address, b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 200 + b"\r\n")[0] == 431
-    head = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{}"
-    assert "ended after 2 of 9 bytes" in raw(address, head)[1]["error"]
+    assert raw(address, b"POST /get_reward HTTP/x\r\n\r\n")[0] == 400
+    assert raw(address, b"GET / HTTP/1.1\r\n\r\n")[0] == 400  # no Host
+    assert raw(address, b"GET /" + b"a" * 70000)[0] == 431
+    assert raw(address, b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 20000)[0] == 431
+    assert raw(address, b"a" * (1 << 20))[0] == 431
+    assert "ended after 2 of 9 bytes" in raw(address, HEAD % b"9" + b"{}")[1]["error"]
     assert send(address, {"query": ["a"]})[0] == 200
 
 
 def test_a_silent_client_is_let_go(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_server._Handler, "timeout", 0.2)
-    head = b"POST /get_reward HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{}"
-    assert raw(address, head, close=False)[0] == 408
-    # One that never asks gets no answer, and the connection ends.
+    monkeypatch.setattr(bodies, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("embrm.serving.guard.LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.3)
+    assert raw(address, HEAD % b"9" + b"{}", close=False)[0] == 408
+    # One that never asks gets no answer, and the connection ends; so does that of one who says a byte now and then.
     host, port = address.split("/")[2].split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        assert connection.recv(100) == b""
+    for said in (b"", b"POST /get_reward HTTP/1.1\r\nHost: lo"):
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            began = time.monotonic()
+            with suppress(ConnectionResetError, BrokenPipeError):
+                for byte in said:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.05)
+                    if time.monotonic() - began > 2:
+                        break
+                assert connection.recv(100) == b""
+            assert time.monotonic() - began < 2
 
 
 def test_a_token_is_asked_for(model: FittedHead) -> None:
@@ -548,6 +584,49 @@ def test_the_token_is_in_no_log(model: FittedHead, caplog: pytest.LogCaptureFixt
     assert base64.b64encode(b"user:s3cret").decode() not in caplog.text
 
 
+def test_the_audit_log_has_no_texts(model: FittedHead, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = openrlhf.ServerLimits(audit=str(tmp_path / "audit"))
+    with openrlhf.reward_server(model, port=0, token="s3cret", limits=limits).running() as address:
+        assert send(address, {"query": ["private words"]}, Authorization="Bearer s3cret")[0] == 200
+        send(address, b"{private", path="/get_reward?private=1", Authorization="Bearer s3cret")
+        send(address, {}, path="/private", Authorization="Bearer private")
+        (tmp_path / "audit").rename(tmp_path / "audit.1")
+        send(address, {}, method="BREW")
+    lines = [json.loads(line) for name in ("audit.1", "audit") for line in (tmp_path / name).read_text().splitlines()]
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("POST", "/get_reward", 200),
+        ("POST", "/get_reward", 400),
+        ("POST", "other", 401),
+        ("BREW", "/get_reward", 401),
+    ]
+    for line in lines:
+        assert set(line) == {"time", "client", "method", "path", "status", "seconds", "read"}
+        assert line["client"] == "127.0.0.1"
+    assert lines[0]["read"] == len(json.dumps({"query": ["private words"]}))
+    assert "private" not in json.dumps(lines)
+    with pytest.raises(OptionError, match="cannot write the audit log"):
+        openrlhf.reward_server(model, port=0, limits=openrlhf.ServerLimits(audit=str(tmp_path)))
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(
+    model: FittedHead, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = openrlhf.ServerLimits(audit=str(tmp_path / "logs"))
+    with openrlhf.reward_server(model, port=0, limits=limits).running() as address:
+        (tmp_path / "logs").unlink()
+        (tmp_path / "logs").mkdir()
+        assert send(address, {"query": ["a"]})[0] == 200
+    assert "the audit log cannot be written" in caplog.text
+
+
+def test_without_the_extra_the_command_that_installs_it_is_told(
+    model: FittedHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embrm.serving.find_spec", lambda name: None if name == "uvicorn" else object())
+    with pytest.raises(MissingExtraError, match=r"embrm serve needs uvicorn: pip install 'embrm\[serve\]'"):
+        openrlhf.reward_server(model, port=0)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
 def test_an_address_that_others_reach_needs_a_token(host: str, model: FittedHead) -> None:
     with pytest.raises(OptionError, match="can be reached from other machines; give a token"):
@@ -626,7 +705,7 @@ def test_requests_under_way_are_answered_when_the_server_stops(model: FittedHead
     with ThreadPoolExecutor(4) as pool:
         with server.running() as address:
             calls = [pool.submit(send, address, {"query": [f"answer {i}"]}) for i in range(4)]
-            while server._under_way < 4:
+            while server.guard.under_way < 4:
                 time.sleep(0.01)
         assert [call.result()[0] for call in calls] == [200] * 4
     with pytest.raises(ConnectionRefusedError):
