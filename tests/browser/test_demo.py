@@ -13,7 +13,7 @@ import pytest
 from embrm.demo.setting import Seat
 from embrm.demo.stage import WorldStage
 from embrm.demo.static_page import DIMENSION, write_page
-from tests.browser.test_report import BROWSER, DRIVER, FLAGS, WIDTHS, element, webdriver
+from tests.browser.test_report import BROWSER, DRIVER, FLAGS, SCREENS, element, webdriver
 from tests.small_demo import SIZE, running, small_stage
 
 pytestmark = [
@@ -80,7 +80,7 @@ def address(stage: WorldStage) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=WIDTHS)
+@pytest.fixture(params=SCREENS)
 def browser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Browser]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)

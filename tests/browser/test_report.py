@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,13 +208,17 @@ def test_chart_and_answers_are_on_the_first_screen(folded: Browser) -> None:
     assert overlaps(folded, least=40) == []
 
 
+def _has_lines(browser: Browser, *, count: int) -> bool:
+    return bool(drawn(browser, "hero", "mark-line") == count)
+
+
 def test_the_switch_changes_the_title_and_more_lines_replace_each_other(folded: Browser) -> None:
     choose(folded, "#head", "inform")
     assert "reward: inform" in element(folded, "#under").text
     element(folded, "#more-lines summary").click()
     for count in (3, 4, 5, 5):  # proxy, gold, and three at most
         element(folded, "#added button[aria-pressed=false]").click()
-        wait(folded, lambda n=count: drawn(folded, "hero", "mark-line") == n)
+        wait(folded, partial(_has_lines, folded, count=count))
     folded.execute_script("document.querySelector('#switch button').click()")  # fair annotators
     wait(folded, lambda: "fair annotators" in element(folded, "#under").text)
     assert element(folded, "#title").text == "The reward rises, and the true quality with it."

@@ -249,7 +249,7 @@ def test_crossed_rows_are_prompt_response_and_product(tmp_path: Any) -> None:
     pairs, features = crossed()
     source = RowSource.of(features, "crossed")
     assert isinstance(source, Crossed)
-    p, r = features.views["prompt"], features.views["response"]
+    p, r = features.matrix("prompt"), features.matrix("response")
     rows = source.crossed_row(np.array([5, 300, 7]), np.array([5, 2, 319]))
     expected = np.concatenate([p[[5, 300, 7]], r[[5, 2, 319]], p[[5, 300, 7]] * r[[5, 2, 319]]], axis=1)
     np.testing.assert_array_equal(source[rows], expected)
