@@ -20,7 +20,8 @@ class MeasuringTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         done = super()._generate_and_score_completions(inputs)
-        if self.model.training and self.ref_model is not None:
+        net: Any = self.model
+        if net.training and self.ref_model is not None:
             found = self._kl(done)
             self._metrics["train"][KL].append(float(self.accelerator.gather(found).mean()))
         return done
@@ -31,13 +32,12 @@ class MeasuringTrainer(GRPOTrainer):
         ids = torch.cat([done["prompt_ids"], done["completion_ids"]], dim=1)
         mask = torch.cat([done["prompt_mask"], done["completion_mask"]], dim=1)
         length = done["completion_ids"].shape[1]
-        size = max(1, AT_ONCE // (length * self.model.config.get_text_config().vocab_size))
+        net: Any = self.model
+        size = max(1, AT_ONCE // (length * net.config.get_text_config().vocab_size))
         parts: list[torch.Tensor] = []
         batches: Any = zip(ids.split(size), mask.split(size), strict=True)
         for rows, kept in batches:
-            own, other = (
-                self._log_probabilities(net, rows, kept, length=length) for net in (self.model, self.ref_model)
-            )
+            own, other = (self._log_probabilities(one, rows, kept, length=length) for one in (net, self.ref_model))
             each: torch.Tensor = (own.exp() * (own - other)).sum(dim=-1)
             parts.append((each * kept[:, -length:]).sum(dim=1))
         return torch.cat(parts)

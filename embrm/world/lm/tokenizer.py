@@ -26,9 +26,9 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     blank = decoders.Strip(" ", left=1, right=0)
-    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), blank])  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), blank])
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[PAD, QUESTION, ANSWER, END],
@@ -36,7 +36,8 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    made: Any = PreTrainedTokenizerFast  # without types
+    return made(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
