@@ -37,9 +37,7 @@ class MeasuringTrainer(GRPOTrainer):
         parts: list[torch.Tensor] = []
         batches: Any = zip(ids.split(size), mask.split(size), strict=True)
         for rows, kept in batches:
-            own, other = (
-                self._log_probabilities(net, rows, kept, length=length) for net in (self.model, self.ref_model)
-            )
+            own, other = (self._log_probabilities(one, rows, kept, length=length) for one in (net, self.ref_model))
             each: torch.Tensor = (own.exp() * (own - other)).sum(dim=-1)
             parts.append((each * kept[:, -length:]).sum(dim=1))
         return torch.cat(parts)

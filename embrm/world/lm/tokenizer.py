@@ -36,7 +36,8 @@ def train_tokenizer(texts: Iterable[str]) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    made: Any = PreTrainedTokenizerFast  # without types
+    return made(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,

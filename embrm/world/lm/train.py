@@ -131,7 +131,8 @@ class LanguageModelTraining:
 def _network(tokenizer: Any, *, width: int, layers: int) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(
+    shape: Any = LlamaConfig  # its types leave out what every configuration takes
+    config = shape(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=width * 8 // 3 // 16 * 16,
