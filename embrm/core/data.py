@@ -45,7 +45,7 @@ class Features:
             raise DataError("features need at least one view, got none; pass {'joint': x} with x (m, d)")
         views = {name: as_rows(x, name=f"view '{name}'") for name, x in self.views.items()}
         sizes = {name: len(x) for name, x in views.items()}
-        m = next(iter(sizes.values()), np.size(self.length))
+        m = next(iter(sizes.values()), np.size(self.prompt))
         if len(set(sizes.values())) > 1:
             raise DataError(f"all views must have the same number of rows, got {sizes}")
         object.__setattr__(self, "views", views)
