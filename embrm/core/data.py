@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, BoolArray, IntArray, Matrix, as_rows, as_vector, check_offsets
+from embrm.core.arrays import Array, BoolArray, IntArray, Matrix, as_rows, as_vector, check_offsets, components
 from embrm.core.provenance import UNKNOWN, Provenance
 from embrm.core.seen import TextHashes
-from embrm.core.views import LENGTH, parts
+from embrm.core.views import made
 from embrm.errors import DataError, OptionError
 
 __all__ = ["Array", "BoolArray", "Candidates", "Features", "IntArray", "Pairs", "Problem", "Provenance"]
@@ -91,13 +91,7 @@ class Features:
         """
         if view in self.views:
             return self.views[view]
-        if len(names := parts(view)) > 1:
-            return np.concatenate([self.matrix(name) for name in names], axis=1)
-        if view != LENGTH:
-            raise DataError(f"no view '{view}' in these features; they have {', '.join(sorted(self.views))}")
-        if self.length is None:
-            raise DataError("the view 'length' needs the responses' lengths; pass Features(..., length=characters)")
-        return np.log1p(self.length).astype(np.float32)[:, None]
+        return made(view, self.views, length=self.length, matrix=self.matrix)
 
     def take(self, rows: npt.ArrayLike) -> Features:
         """Return the given rows (indices `(r,)` or a mask `(m,)`) as new features (a copy)."""
@@ -191,7 +185,7 @@ class Pairs:
         matrix = as_rows(x)
         w, l = np.atleast_1d(np.asarray(chosen)), np.atleast_1d(np.asarray(rejected))  # noqa: E741
         if prompt is None:
-            prompt = _components(len(matrix), w, l)
+            prompt = components(len(matrix), w, l)
         features = Features({"joint": matrix}, prompt=np.asarray(prompt))
         extra = {"weight": weight, "margin": margin, "tie": tie}
         return cls(features, w, l, **{k: np.asarray(v) for k, v in extra.items() if v is not None})
@@ -240,15 +234,6 @@ class Pairs:
         held = np.zeros(len(prompts), dtype=bool)
         held[order[:take]] = True
         return self.take(~held[inverse]), self.take(held[inverse])
-
-
-def _components(m: int, chosen: IntArray, rejected: IntArray) -> IntArray:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    inside = (chosen >= 0) & (chosen < m) & (rejected >= 0) & (rejected < m)  # Pairs reports the others
-    edges = coo_array((np.ones(inside.sum()), (chosen[inside], rejected[inside])), shape=(m, m))
-    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

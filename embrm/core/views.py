@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from embrm.errors import OptionError
+import numpy as np
+
+from embrm.core.arrays import Array
+from embrm.errors import DataError, OptionError
 
 CROSSED = "crossed"  # of the views "prompt" and "response", see `embrm.heads.gradient.rows`
 LENGTH = "length"  # log(1 + characters) of the response, one column
@@ -30,3 +33,25 @@ def needed(views: Iterable[str]) -> tuple[str, ...]:
     """
     vectors = {LENGTH: (), CROSSED: ("prompt", "response")}
     return tuple(dict.fromkeys(name for view in views for part in parts(view) for name in vectors.get(part, (part,))))
+
+
+def made(view: str, known: Iterable[str], *, length: Array | None, matrix: Callable[[str], Array]) -> Array:
+    """Return a view `(m, d)` that is made of others or of the lengths.
+
+    Args:
+        view: what is asked for.
+        known: the views that there are.
+        length: `(m,)` characters of the responses, or None.
+        matrix: what gives a part.
+
+    Raises:
+        DataError: it is made of nothing that there is.
+        OptionError: see `parts`.
+    """
+    if len(names := parts(view)) > 1:
+        return np.concatenate([matrix(name) for name in names], axis=1)
+    if view != LENGTH:
+        raise DataError(f"no view '{view}' in these features; they have {', '.join(sorted(known))}")
+    if length is None:
+        raise DataError("the view 'length' needs the responses' lengths; pass Features(..., length=characters)")
+    return np.log1p(length).astype(np.float32)[:, None]
