@@ -60,12 +60,14 @@ def alpacaeval(folder: Path) -> Candidates:
     with gzip.open(folder / "candidates.jsonl.gz", "rt") as file:
         rows = [json.loads(line) for line in file]
     keep = np.array([name != "NullModel" for name in rows[0]["policy"]])
-    x = np.load(folder / "minilm.f16.npy").astype(np.float32)[:, keep]
+    files = {"joint": "minilm.f16.npy", "response": "minilm.responses.f16.npy"}
+    views = {name: np.load(folder / file).astype(np.float32)[:, keep] for name, file in files.items()}
     gold = np.array([row["gold"] for row in rows])[:, keep]
-    prompts, size, width = x.shape
+    prompts, size, width = views["joint"].shape
     length = np.array([[len(r) for r in row["responses"]] for row in rows])[:, keep]
     prompt = np.repeat(np.arange(prompts), size)
-    features = Features({"joint": x.reshape(-1, width)}, prompt=prompt, length=length.ravel().astype(float))
+    flat = {name: x.reshape(-1, width) for name, x in views.items()}
+    features = Features(flat, prompt=prompt, length=length.ravel().astype(float))
     return Candidates(features, np.arange(prompts + 1) * size, gold=gold.ravel())
 
 

@@ -105,7 +105,7 @@ def command(
     if output:
         comparison.check(output)
     texts = read_texts(file, kind="pairs", rules=rules)
-    data = as_pairs(texts, views=dict.fromkeys(head.view for head in wanted.values()), **source.reading())
+    data = as_pairs(texts, views={view for head in wanted.values() for view in head.reads}, **source.reading())
     with _progress() as progress:
         how: dict[str, Any] = {"folds": folds, "seeds": seeds, "budget": budget, "workers": workers, "seed": seed}
         found = compare_heads(wanted, data, progress=progress, **how)

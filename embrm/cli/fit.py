@@ -102,8 +102,8 @@ def _pairs(
 
     if not stream:
         texts = read_texts(file, kind="pairs", rules=rules)
-        data = as_pairs(texts, views=(head.view,), **source.reading())
+        data = as_pairs(texts, views=head.reads, **source.reading())
         return data, {**texts.account, "read": len(texts.rows)}
     if source.features is not None:
         raise OptionError("--stream embeds a file in blocks, and --features are of a whole file; give one of both")
-    return stream_pairs(file, embedder=source.embedder_of(), views=(head.view,), rules=rules)
+    return stream_pairs(file, embedder=source.embedder_of(), views=head.reads, rules=rules)

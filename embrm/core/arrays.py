@@ -168,3 +168,13 @@ def step_vector(x: npt.ArrayLike) -> Array:
     if out.ndim != 1 or len(out) == 0:
         raise DataError(f"a trajectory must be a vector with one number a step, got shape {out.shape}")
     return as_vector(out, "trajectory", len(out), np.float64)
+
+
+def components(m: int, chosen: IntArray, rejected: IntArray) -> IntArray:
+    """Return which of the connected parts of the graph of pairs each of `m` rows belongs to, `(m,)`."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    inside = (chosen >= 0) & (chosen < m) & (rejected >= 0) & (rejected < m)  # Pairs reports the others
+    edges = coo_array((np.ones(inside.sum()), (chosen[inside], rejected[inside])), shape=(m, m))
+    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, BoolArray, IntArray, Matrix, as_rows, as_vector, check_offsets
+from embrm.core.arrays import Array, BoolArray, IntArray, Matrix, as_rows, as_vector, check_offsets, components
 from embrm.core.provenance import UNKNOWN, Provenance
 from embrm.core.seen import TextHashes
+from embrm.core.views import made
 from embrm.errors import DataError, OptionError
 
 __all__ = ["Array", "BoolArray", "Candidates", "Features", "IntArray", "Pairs", "Problem", "Provenance"]
@@ -22,7 +23,8 @@ class Features:
 
     Attributes:
         views: name → matrix `(m, d_v)` float32; `"joint"` is the embedding of prompt and response together. One that
-            `numpy.load(…, mmap_mode="r")` gave stays in its file, whatever floats are there: see `rows`.
+            `numpy.load(…, mmap_mode="r")` gave stays in its file, whatever floats are there: see `rows`. There may be
+            no view where the lengths are given.
         prompt: `(m,)` integers; rows of one prompt are never split between training and validation.
         length: `(m,)` characters of the response, for the length controls, or None.
         embedder: what made the vectors; a fitted head keeps it, embeds texts with it, and refuses vectors of another.
@@ -39,12 +41,12 @@ class Features:
     hashes: TextHashes | None = None
 
     def __post_init__(self) -> None:
-        if not self.views:
+        if not self.views and self.length is None:
             raise DataError("features need at least one view, got none; pass {'joint': x} with x (m, d)")
         views = {name: as_rows(x, name=f"view '{name}'") for name, x in self.views.items()}
         sizes = {name: len(x) for name, x in views.items()}
-        m = next(iter(sizes.values()))
-        if len(set(sizes.values())) != 1:
+        m = next(iter(sizes.values()), np.size(self.prompt))
+        if len(set(sizes.values())) > 1:
             raise DataError(f"all views must have the same number of rows, got {sizes}")
         object.__setattr__(self, "views", views)
         object.__setattr__(self, "prompt", as_vector(self.prompt, "prompt", m, np.int64))
@@ -72,18 +74,24 @@ class Features:
 
         Raises:
             DataError: see `rows`.
+            OptionError: see `rows`.
         """
         return np.asarray(self.rows(view))
 
     def rows(self, view: str) -> Matrix:
         """Return one view `(m, d)` to take rows of: those of a matrix in a file are only then read.
 
+        It may be several side by side, in memory: "joint+response+length", in that order. "length" is one column,
+        log(1 + characters) of the response. The columns stay in units of their own: heads bring every column to unit
+        variance over their training texts.
+
         Raises:
-            DataError: there is no such view; the message lists those that there are.
+            DataError: there is no such view (the message lists those that there are), or no lengths.
+            OptionError: a part of the view has no name, or stands there twice.
         """
-        if view not in self.views:
-            raise DataError(f"no view '{view}' in these features; they have {', '.join(sorted(self.views))}")
-        return self.views[view]
+        if view in self.views:
+            return self.views[view]
+        return made(view, self.views, length=self.length, matrix=self.matrix)
 
     def take(self, rows: npt.ArrayLike) -> Features:
         """Return the given rows (indices `(r,)` or a mask `(m,)`) as new features (a copy)."""
@@ -177,7 +185,7 @@ class Pairs:
         matrix = as_rows(x)
         w, l = np.atleast_1d(np.asarray(chosen)), np.atleast_1d(np.asarray(rejected))  # noqa: E741
         if prompt is None:
-            prompt = _components(len(matrix), w, l)
+            prompt = components(len(matrix), w, l)
         features = Features({"joint": matrix}, prompt=np.asarray(prompt))
         extra = {"weight": weight, "margin": margin, "tie": tie}
         return cls(features, w, l, **{k: np.asarray(v) for k, v in extra.items() if v is not None})
@@ -226,15 +234,6 @@ class Pairs:
         held = np.zeros(len(prompts), dtype=bool)
         held[order[:take]] = True
         return self.take(~held[inverse]), self.take(held[inverse])
-
-
-def _components(m: int, chosen: IntArray, rejected: IntArray) -> IntArray:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    inside = (chosen >= 0) & (chosen < m) & (rejected >= 0) & (rejected < m)  # Pairs reports the others
-    edges = coo_array((np.ones(inside.sum()), (chosen[inside], rejected[inside])), shape=(m, m))
-    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,6 +150,10 @@ class State:
 class RewardModel(Protocol):
     """A fitted head."""
 
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """The views that the model reads, and their columns."""
+
     def score(self, features: Features | npt.ArrayLike, *, chunk: int = 4096) -> Reward:
         """Return the reward of each row."""
 

@@ -14,6 +14,7 @@ from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Features
 from embrm.core.recipe import changed
 from embrm.core.seen import TextHashes
+from embrm.core.views import needed
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
@@ -70,8 +71,9 @@ def encode(
         prompts: `n` texts, `""` where there is none.
         responses: `n` texts.
         embedder: what embeds them.
-        views: "joint" (the prompt, an empty line, the response, unless the embedder joins them in a way of its own),
-            "prompt", "response".
+        views: what will be read: "joint" (the prompt, an empty line, the response, unless the embedder joins them in a
+            way of its own), "prompt", "response", "crossed" (the latter two), or several side by side with the length,
+            as in "joint+response+length". The vectors that they are made of are made, each once, and no others.
         prompt: `(n,)` the number of each text's prompt; None numbers them, see `prompt_numbers`.
         keep_system: whether system turns stayed in the prompts, for the head to remember.
         progress: whether to show a progress bar.
@@ -84,7 +86,7 @@ def encode(
         raise DataError(f"every response needs its prompt, got {len(prompts)} prompts for {len(responses)} responses")
     matrices: dict[str, Array] = {}
     cut, computed = np.zeros(len(responses), dtype=bool), 0
-    for view in views:
+    for view in needed(views):
         write = view_text(view, embedder=embedder)
         texts = [write(asked, said) for asked, said in zip(prompts, responses, strict=True)]
         done = embedder.embed(texts, progress=progress)
@@ -148,6 +150,9 @@ def view_text(view: str, *, embedder: Embedder) -> Callable[[str, str], str]:
 
 def check_views(views: Iterable[str]) -> None:
     """Raise OptionError, naming the views that texts have, where one of these is none of them."""
-    for view in views:
+    for view in needed(views):
         if view not in VIEWS:
-            raise OptionError(f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}")
+            raise OptionError(
+                f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}, and read side by side with their "
+                "length, as joint+response+length"
+            )

@@ -15,12 +15,13 @@ from embrm.core.arrays import IntArray, Matrix, as_rows
 from embrm.core.data import Candidates, Features, Pairs, Provenance
 from embrm.core.seen import TextHashes
 from embrm.core.vectors import open_vectors
+from embrm.core.views import needed
 from embrm.data.clusters import clusters
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
 from embrm.data.texts import Texts, gold, number_prompts, numbers, read_texts
 from embrm.embedders import Embedder
-from embrm.errors import DataError
+from embrm.errors import DataError, OptionError
 
 
 def read_pairs(
@@ -46,8 +47,8 @@ def read_pairs(
         embedder: a name or an embedder.
         features: vectors `(2 n, d)` made elsewhere, or the file that holds them (see `embrm.core.vectors`), in the
             order chosen, rejected of each pair; the texts are then not embedded.
-        views: which texts to embed: "joint" (the prompt, an empty line, the response, unless the embedder joins them
-            in a way of its own), "prompt", "response".
+        views: what will be read of the texts, as `embrm.data.encode` takes it: "joint", "joint+response+length" and so
+            on; the vectors that it takes are made.
         progress: whether to show a progress bar.
         how: fields of `embrm.data.RowRules`, such as `columns={"chosen": "winner"}`, `layout="shp"`,
             `on_bad_row="skip"`.
@@ -197,9 +198,10 @@ def _features(
     prompts, responses = [texts.prompts[i] for i in rows], [texts.responses[i] for i in rows]
     if features is not None:
         length = np.array([len(response) for response in responses], dtype=np.float64)
-        views_given, made = {view: _given(features, texts) for view in views}, Provenance(keep_system=texts.keep_system)
+        made = Provenance(keep_system=texts.keep_system)
+        given = _given(features, texts, needed(views))
         hashes = TextHashes.of(prompts, responses)
-        return Features(views_given, number, length=length, embedder=made, cluster=cluster, hashes=hashes)
+        return Features(given, number, length=length, embedder=made, cluster=cluster, hashes=hashes)
     done = encode(
         prompts,
         responses,
@@ -213,7 +215,12 @@ def _features(
     return replace(done.features, cluster=cluster)
 
 
-def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Matrix:
+def _given(features: npt.ArrayLike | str | Path, texts: Texts, views: Sequence[str]) -> dict[str, Matrix]:
+    if len(views) > 1:
+        raise OptionError(
+            f"vectors made elsewhere are those of one view, and {', '.join(views)} are to be read; let the texts be "
+            "embedded, or in Python give Features(views={...})"
+        )
     if isinstance(features, str | Path):
         name = str(features)
         matrix = open_vectors(name)
@@ -226,4 +233,4 @@ def _given(features: npt.ArrayLike | str | Path, texts: Texts) -> Matrix:
             f"{name} must have one row a text of {texts.rows.name}, in its order ({order}): "
             f"expected {len(texts)} rows, got {len(matrix)}"
         )
-    return matrix
+    return dict.fromkeys(views, matrix)

@@ -16,6 +16,7 @@ from embrm.core.blocks import BLOCK, read_blocks
 from embrm.core.data import Features, Pairs
 from embrm.core.files import Rows
 from embrm.core.seen import TextHashes
+from embrm.core.views import needed
 from embrm.data.chat import short
 from embrm.data.encode import Encoded, encode
 from embrm.data.faults import ReadingWarning, RowRules
@@ -110,7 +111,7 @@ def stream_pairs(
         DataError: see `stream_texts` and `embrm.read_pairs`.
     """
     made = Embedder.of(embedder) if isinstance(embedder, str) else embedder
-    under_way = _Gathered(made, tuple(views))
+    under_way = _Gathered(made, needed(views))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReadingWarning)  # what was lost is said once, of the whole file
         for texts in stream_texts(source, kind="pairs", rules=rules, size=size):

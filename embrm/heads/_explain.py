@@ -10,6 +10,7 @@ from scipy.special import expit
 from embrm.core.arrays import Array
 from embrm.core.data import Pairs
 from embrm.core.results import RewardModel
+from embrm.core.views import parts
 from embrm.errors import OptionError
 
 
@@ -51,7 +52,8 @@ def explain(model: RewardModel, pairs: Pairs, *, training: Pairs, neighbours: in
         raise OptionError(f"neighbours must be >= 1, got {neighbours}")
     margins = _margins(model, pairs)
     learnt = _margins(model, training).mean(axis=0)
-    similarity = _directions(model, pairs, view) @ _directions(model, training, view).T
+    scale = None if model.latent(training.features.take([0])).shape[1] > 1 else _scale(training, view)
+    similarity = _directions(model, pairs, view, scale) @ _directions(model, training, view, scale).T
     nearest = np.argsort(-np.abs(similarity), axis=1, kind="stable")[:, :neighbours]
     return [
         Explanation(
@@ -70,12 +72,18 @@ def _margins(model: RewardModel, pairs: Pairs) -> Array:
     return np.asarray(draws[:, used.chosen] - draws[:, used.rejected])
 
 
-def _directions(model: RewardModel, pairs: Pairs, view: str) -> Array:
-    """Return unit differences `(n, k)`, 0 where both texts are the same there."""
+def _scale(training: Pairs, view: str) -> Array:
+    """Return the sd of each column over the training texts where views with units of their own stand side by side."""
+    if len(parts(view)) == 1:
+        return np.ones(1)
+    sd = training.features.matrix(view)[training.rows].std(axis=0)
+    return np.where(sd > 0, sd, 1.0)
+
+
+def _directions(model: RewardModel, pairs: Pairs, view: str, scale: Array | None) -> Array:
+    """Return unit differences `(n, k)` in the latent, or with a scale in the view; 0 where both texts are the same."""
     used = pairs.compact()
-    x = model.latent(used.features)
-    if x.shape[1] == 1:
-        x = used.features.matrix(view)
+    x = model.latent(used.features) if scale is None else used.features.matrix(view) / scale
     d = x[used.chosen].astype(np.float64) - x[used.rejected]
     norm = np.linalg.norm(d, axis=1, keepdims=True)
     return np.asarray(np.divide(d, norm, out=np.zeros_like(d), where=norm > 0))

@@ -34,7 +34,8 @@ class Head(Limited, Recipe, ABC, limited=("fit", "fit_many")):
     """A recipe for a reward model over frozen embeddings.
 
     Attributes:
-        view: which view of the features the head reads.
+        view: which view of the features the head reads, or which ones side by side, as "joint+response+length": every
+            column is brought to unit variance over the training texts, and "length" is log(1 + characters).
         distance_aware: whether its draws spread out away from the training texts.
     """
 
@@ -67,6 +68,12 @@ class Head(Limited, Recipe, ABC, limited=("fit", "fit_many")):
             ConvergenceError: the loss stopped being finite.
         """
         return self.fit_many([Problem(pairs, seed, validation=validation)])[0]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The views that the head and those that it wraps read, each once."""
+        inner = [value for value in vars(self).values() if isinstance(value, Head)]
+        return tuple(dict.fromkeys([self.view, *(view for head in inner for view in head.reads)]))
 
     def space(self) -> Mapping[str, Sequence[Any]]:
         """Return the values that `embrm.tune` may try for each option ("base.beta" is an option of a wrapped head)."""

@@ -80,6 +80,11 @@ class Ensemble(Head):
             fitted.update(zip(mine, models, strict=True))
         return [self._collect([fitted[p, k] for k in range(self.members)]) for p in range(len(problems))]
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The views that the members read."""
+        return self.views or self.base.reads
+
     def _view_of(self, member: int) -> str:
         return self.views[member % len(self.views)] if self.views else self.view
 

@@ -33,6 +33,8 @@ class DatasetConfig(_Part):
             reward model judge it. `embrm list datasets` lists those of other packages as well.
         embedder: whose vectors: of the world "minilm" or "hashing", else any embedder's name.
         embedder_options: fields of its recipe.
+        views: which texts of a pool or a pair file are embedded, "joint", "response" or "prompt", for heads that read
+            them, also side by side; the length needs no vectors. Of the world there is "joint".
         second: of the world, the embedder of a second view, for ensembles across embedders; "" for none.
         pool, pairs: paths of the pool file (or a folder with candidates.jsonl.gz and its vectors) and the pair file.
         columns: what embrm calls a column → what the pair file, or without one the pool, calls it; see `embrm.data`.
@@ -52,6 +54,7 @@ class DatasetConfig(_Part):
     kind: str = "world"
     embedder: str = "minilm"
     embedder_options: dict[str, Any] = {}
+    views: list[str] = ["joint"]
     second: str = ""
     pool: str = ""
     pairs: str = ""

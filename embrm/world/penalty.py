@@ -69,7 +69,7 @@ class LatentPenalty:
         """Return the reward of texts minus the penalty."""
 
         def penalised(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-            latents = self.model.latent(encode(prompts, texts, embedder=embedder).features)
+            latents = self.model.latent(encode(prompts, texts, embedder=embedder, views=self.model.widths).features)
             return np.asarray(reward(prompts, texts)) - self.rows(latents, prompts)
 
         return penalised

@@ -22,7 +22,7 @@ def rewarded_by(model: RewardModel, embedder: Embedder) -> TextFunction:
     """Return `(prompts, texts) -> (n,)`: the model's mean reward, zero on its training texts on average."""
 
     def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        return model.score(encode(prompts, texts, embedder=embedder).features).centred().mean
+        return model.score(encode(prompts, texts, embedder=embedder, views=model.widths).features).centred().mean
 
     return reward
 
@@ -31,7 +31,7 @@ def latents_of(model: RewardModel, embedder: Embedder) -> TextFunction:
     """Return `(prompts, texts) -> (n, k)`: the latents of the model's first member."""
 
     def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        return model.latent(encode(prompts, texts, embedder=embedder).features)
+        return model.latent(encode(prompts, texts, embedder=embedder, views=model.widths).features)
 
     return latent
 

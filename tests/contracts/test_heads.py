@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from embrm import Pairs, Problem, heads, load_model
-from embrm.errors import ConvergenceError, EmbrmError
+from embrm.errors import ConvergenceError, DataError, EmbrmError
 from embrm.heads.brme import GaussianNll
 from tests.planted import planted
 
@@ -106,6 +106,45 @@ def test_a_loaded_model_gives_the_scores_of_the_saved_one(name: str, tmp_path: A
     np.testing.assert_allclose(first.draws, second.draws, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(first.centred().draws, second.centred().draws, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(model.latent(pairs.features), loaded.latent(pairs.features), rtol=1e-5, atol=1e-6)
+
+
+def reading(name: str, view: str) -> heads.Head:
+    """Return a head with little training that reads a view, itself or by what it wraps."""
+    few: dict[str, Any] = {
+        "boosting": {"iterations": 5},
+        "brme": {"trunk": heads.get("mlp")(epochs=2), "stage2": GaussianNll(refits=8), "members": 2},
+        "ebrm": {"steps": 5},
+        "hmc": {"draws": 20, "warmup": 10, "chains": 2, "components": 2},
+    }
+    made = recipe(name) if name not in few else heads.get(name)(**few[name])
+    changes: dict[str, Any] = {"epochs": 2} if "epochs" in made.options() else {}
+    if (base := getattr(made, "base", None)) is not None:
+        return replace(made, base=replace(base, view=view, **({"epochs": 2} if "epochs" in base.options() else {})))
+    return replace(made, view=view, **changes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_views_side_by_side_are_read_as_one_view_of_all_their_columns(name: str, tmp_path: Any) -> None:
+    pairs, _ = planted(pairs=160)
+    x, length = pairs.features.matrix("joint"), pairs.features.length
+    assert length is not None
+    apart = replace(pairs.features, views={"joint": x[:, :8], "response": x[:, 8:]})
+    column = np.log(1 + length)[:, None].astype(np.float32)
+    whole = replace(pairs.features, views={"joint": np.concatenate([x[:, :8], x[:, 8:], column], axis=1)})
+    view = "joint+response+length"
+    model = reading(name, view).fit(replace(pairs, features=apart), seed=0)
+    expected = reading(name, "joint").fit(replace(pairs, features=whole), seed=0)
+    assert model.widths == {view: 13}
+    assert model.head.reads == (view,)
+    model.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.head == model.head
+    for found in (model, loaded):
+        scores, truth = found.score(apart).draws, expected.score(whole).draws
+        np.testing.assert_allclose(scores, truth, rtol=1e-4, atol=1e-4 * truth.std())
+        np.testing.assert_allclose(found.latent(apart), expected.latent(whole), rtol=1e-4, atol=1e-4)
+    with pytest.raises(DataError, match="no view 'response' in these features; they have joint"):
+        model.score(replace(apart, views={"joint": x}))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,7 +1,8 @@
-"""Where a gradient head's rows come from: one view, or prompts and responses crossed."""
+"""Where a gradient head's rows come from: one view, several side by side, or prompts and responses crossed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,8 @@ from torch import Tensor
 from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Features
 from embrm.core.mapped import FileMatrix
+from embrm.core.views import CROSSED, LENGTH, parts
 from embrm.errors import DataError
-
-CROSSED = "crossed"
 
 
 class Matrices:
@@ -39,15 +39,18 @@ class RowSource:
     def __init__(self, features: Features, view: str, matrices: Matrices) -> None:
         self.x, self.matrices = features.rows(view), matrices
         self.shape: tuple[int, int] = self.x.shape
-        self.key: tuple[int, ...] = (id(self.x),)
+        self.features = features  # held, so that its ids are not used again
+        self.key: tuple[int, ...] = (id(features.length if view == LENGTH else self.x),)
 
     @staticmethod
     def of(features: Features, view: str, matrices: Matrices | None = None) -> RowSource:
-        """Return the rows of a view; "crossed" is made of the views "prompt" and "response" unless it is given."""
+        """Return the rows of a view; one that is made of others, as "crossed" is, is made unless it is given."""
         matrices = matrices or Matrices(torch.device("cpu"))
-        if view == CROSSED and CROSSED not in features.views:
-            return Crossed(features, matrices)
-        return RowSource(features, view, matrices)
+        if view in features.views:
+            return RowSource(features, view, matrices)
+        if len(names := parts(view)) > 1:
+            return SideBySide([RowSource.of(features, name, matrices) for name in names], matrices)
+        return Crossed(features, matrices) if view == CROSSED else RowSource(features, view, matrices)
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +67,23 @@ class RowSource:
     def gather(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """Return rows as a tensor, written into `out` where it is given."""
         return self.matrices.take(self.x, rows, out)
+
+
+class SideBySide(RowSource):
+    """Rows of several views, put side by side when they are read: no second copy of the features is kept."""
+
+    def __init__(self, sources: Sequence[RowSource], matrices: Matrices) -> None:
+        self.sources, self.matrices = sources, matrices
+        self.shape = (len(sources[0]), sum(source.shape[1] for source in sources))
+        self.key = tuple(part for source in sources for part in source.key)
+
+    def __getitem__(self, rows: Any) -> Array:
+        """Return rows as numpy."""
+        return np.concatenate([source[rows] for source in self.sources], axis=-1)
+
+    def gather(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return rows as a tensor, written into `out` where it is given."""
+        return torch.cat([source.gather(rows) for source in self.sources], dim=1, out=out)
 
 
 class Crossed(RowSource):

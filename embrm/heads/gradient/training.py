@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from embrm.core.views import CROSSED
 from embrm.errors import OptionError
 from embrm.heads.gradient.diversity import Diversity, Seeds
 from embrm.heads.gradient.losses import BradleyTerry, Loss, Weighting
 from embrm.heads.gradient.pools import Pessimism
-from embrm.heads.gradient.rows import CROSSED
 
 JOINT = "joint"  # the view that is read where nothing else is said
 
@@ -21,7 +21,7 @@ class Training:
     Where an option comes in kinds, the name of a kind (`loss="rdpo"`) stands for its defaults.
 
     Attributes:
-        view: which view of the features is read.
+        view: which view of the features is read, or which ones side by side; see `Head`.
         members: how many reward models to train; each has its own initialisation, order and noise.
         diversity: what members differ in beside that: "seed" nothing, "bootstrap" the pairs, `Rank` is a bonus for
             differing.

@@ -45,7 +45,8 @@ def pool_identity(config: DatasetConfig) -> str:
 
 def reading(config: DatasetConfig) -> list[Any]:
     """Return how rows are read, of which the hash of a data set has to know."""
-    return [config.columns, config.layout]
+    how: list[Any] = [config.columns, config.layout]
+    return how if config.views == ["joint"] else [*how, config.views]
 
 
 def file_hash(path: str | Path) -> str:
@@ -81,7 +82,7 @@ def read_pool(config: DatasetConfig, *, embed: bool = True) -> ReadPool:
         given = read_npy(vectors, of="vectors")
         given = given.reshape(-1, given.shape[-1] if given.size else 1)
     recipe = embedder_of(config)
-    candidates = as_candidates(texts, embedder=recipe, features=given)
+    candidates = as_candidates(texts, embedder=recipe, features=given, views=config.views if embed else ("joint",))
     if not config.omit:
         return ReadPool(recipe, texts, candidates, np.arange(len(candidates.features)))
     kept = _kept(candidates, config)

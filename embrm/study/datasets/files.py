@@ -78,7 +78,8 @@ class FileData(Dataset):
         recipe = embedder_of(config)
         rules = RowRules(columns=config.columns, layout=config.layout or None)
         texts = read_texts(config.pairs, kind="pairs", rules=rules)
-        pairs = as_pairs(texts, embedder=recipe, features=None if embed else np.zeros((len(texts), 1)))
+        given, views = (None, config.views) if embed else (np.zeros((len(texts), 1)), ["joint"])
+        pairs = as_pairs(texts, embedder=recipe, features=given, views=views)
         pool = read_pool(config, embed=embed) if config.pool else None
         if pool is not None:  # a prompt has one number in both files
             alone, both = number_prompts(texts)[0], number_prompts(pool.texts, texts)[1]

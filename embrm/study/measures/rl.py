@@ -83,12 +83,11 @@ def _in_the_world(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: 
     embedder, vectors = data.embedder(), list[Array]()
 
     def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        return model.score(encode(prompts, texts, embedder=embedder).features).centred().mean
+        return model.score(encode(prompts, texts, embedder=embedder, views=model.widths).features).centred().mean
 
     def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        features = encode(
-            prompts, texts, embedder=embedder
-        ).features  # embedded for the reward a moment ago: from the cache
+        # Embedded for the reward a moment ago: from the cache.
+        features = encode(prompts, texts, embedder=embedder, views=(*model.widths, "joint")).features
         vectors.append(features.matrix("joint"))
         return model.latent(features)
 

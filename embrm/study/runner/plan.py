@@ -248,10 +248,5 @@ def _tiny(recipe: Head) -> Pairs:
     x = rng.normal(size=(80, 6))
     better = np.where(x[::2, 0] > x[1::2, 0], 0, 1)
     rows = np.arange(0, 80, 2)
-    features = Features(dict.fromkeys(_views(recipe), x), prompt=np.repeat(np.arange(20), 4))
+    features = Features(dict.fromkeys(recipe.reads, x), prompt=np.repeat(np.arange(20), 4))
     return Pairs(features, rows + better, rows + 1 - better)
-
-
-def _views(recipe: Head) -> set[str]:
-    inner = [value for value in vars(recipe).values() if isinstance(value, Head)]
-    return {recipe.view, *getattr(recipe, "views", ())}.union(*map(_views, inner))
