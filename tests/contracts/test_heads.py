@@ -119,7 +119,8 @@ def reading(name: str, view: str) -> heads.Head:
     made = recipe(name) if name not in few else heads.get(name)(**few[name])
     changes: dict[str, Any] = {"epochs": 2} if "epochs" in made.options() else {}
     if (base := getattr(made, "base", None)) is not None:
-        return replace(made, base=replace(base, view=view, **({"epochs": 2} if "epochs" in base.options() else {})))
+        changes = {"base": replace(base, view=view, **({"epochs": 2} if "epochs" in base.options() else {}))}
+        return replace(made, **changes)
     return replace(made, view=view, **changes)
 
 

@@ -14,12 +14,13 @@ from embrm.study.config_files import CONFIGS, read_values
 
 # What each shipped configuration comes to; one that is changed is changed in the open.
 WHOLE = {
-    "ci": "8630dcb4eb547a7c767018d43d07d540041a6a9bca26ff0440b7f093d63bfe76",
-    "full": "c4a6a57ef353146f5ea4b3f2098afca7bdca369b6ecc0d31baae620c5ac93424",
+    "quick": "a611735665d272beaa29eaf07ba468bdb88718d50df5351d2dd15284754a006f",
+    "ci": "c5c890195422c99c29f080402f6fe3c6bdd99377c523f758663950741d67ac2c",
+    "full": "c6202872d41f1617d2091c3c9cdc45d42097e0e031752f5608af4c6fa9f47359",
     "gpu": "0e9baacb8f430905b247ce81dcfb3457c83b988b192d622140d15018468d572e",
     "gpu-tiny": "f4a0d99144156b563dff9bafd29d74a2970f0feb929336609e16568c84d9656d",
-    "laptop": "80c0b20977d45ae77f8e0bce464a11a668a7be7e60e852b1a621964b98b1d942",
-    "pool": "0c407a4a675f3384b8b570d2fe8fd4e87efdce41a6ed118e1e58deb079a9eea5",
+    "laptop": "1a790e90d77722deb09b373f21fa0e85930bb8a7eef250daefbcafefff2a7205",
+    "pool": "a2695c9724bbfdf990782166e5deeb0a8b0e86c0de5143ba1f7f6de273f2b156",
 }
 
 

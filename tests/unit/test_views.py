@@ -99,7 +99,8 @@ def test_an_ensemble_reads_the_views_of_its_members() -> None:
 
 def test_an_explanation_weighs_columns_of_several_views_by_their_spread() -> None:
     pairs, _ = planted(pairs=60)
-    features = replace(pairs.features, length=pairs.features.length * 1e9 + 1)  # type: ignore[operator]
+    assert pairs.features.length is not None
+    features = replace(pairs.features, length=pairs.features.length * 1e9 + 1)
     pairs = replace(pairs, features=features)
     model = Linear(view="joint+length", prior_precision=1.0).fit(pairs, seed=0)
     x = features.matrix("joint+length").astype(np.float64)

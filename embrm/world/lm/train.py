@@ -139,7 +139,7 @@ def _network(tokenizer: Any, *, width: int, layers: int) -> Any:
         num_hidden_layers=layers,
         num_attention_heads=width // 32,
         max_position_embeddings=CONTEXT,
-        attn_implementation="eager",  # type: ignore[call-arg]  # at these lengths quicker on a processor than the fused ones
+        attn_implementation="eager",  # at these lengths quicker on a processor than the fused ones
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
