@@ -163,7 +163,11 @@ def test_what_was_lost_is_said_once_of_the_whole_file(tmp_path: Path) -> None:
         (b'[{"prompt": "p"}]', DataError, "its first line is no JSON object; only JSON Lines"),
         (b"prompt,chosen,rejected\np,a,b\n", DataError, "cannot be read in blocks"),
         (b"", DataError, "is empty; expected at least one row"),
-        (gzip.compress(b'{"prompt": "p", "chosen": "a", "rejected": "b"}\n')[:-9], DataError, "damaged or cut off"),
+        (
+            gzip.compress(b'{"prompt": "p", "chosen": "a", "rejected": "b"}\n', mtime=0)[:-9],
+            DataError,
+            "damaged or cut off",
+        ),
         (b"PAR1 and no more", DataError, "is a damaged file"),
         (
             lines([{"prompt": "p", "chosen": "a", "rejected": "b"}, {"question": "p", "chosen": "a", "rejected": "b"}]),
