@@ -73,12 +73,13 @@ def provenance(run: Results) -> str:
 
 
 def summary(dataset: str, found: Sequence[Finding]) -> str:
-    """Return a data set's line: which claims were decided after Holm's correction, and the first one's effect."""
+    """Return a data set's line: which claims were decided after Holm, and the first one's effect by biased labels."""
     parts = []
     for verdict, number in Counter(finding.holm for finding in found).most_common():
         ids = dict.fromkeys(finding.id for finding in found if finding.holm == verdict)
         parts.append(f"{number} {verdict}" + ("" if verdict in ("inconclusive", "not run") else f" ({', '.join(ids)})"))
-    one = found[0]
+    hacked = [f for f in found if f.id == found[0].id and f.mechanism == "biased"]
+    one = (hacked or found)[0]
     effect = "–" if one.effect is None else f"{one.effect:.2g} [{one.low:.2g}, {one.high:.2g}], {one.word} after Holm"
     return f"**{dataset}**, rows by verdict: {', '.join(parts)}. {one.id} {one.where}, “{one.claim}”: {effect}."
 
