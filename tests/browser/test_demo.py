@@ -13,13 +13,14 @@ import pytest
 from embrm.demo.setting import Seat
 from embrm.demo.stage import WorldStage
 from embrm.demo.static_page import DIMENSION, write_page
-from tests.browser.test_report import BROWSER, DRIVER, FLAGS, SCREENS, element, webdriver
+from tests.browser.test_report import BROWSER, DRIVER, FLAGS, element, webdriver
 from tests.small_demo import SIZE, running, small_stage
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not (BROWSER.exists() and DRIVER.exists()), reason="chromium and chromium-driver are absent"),
 ]
+WIDTHS = (390, 1440)
 Browser = Any
 
 # Texts whose contrast to the nearest opaque background is below AA: 4.5, or 3 for large ones.
@@ -80,7 +81,7 @@ def address(stage: WorldStage) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=WIDTHS)
 def browser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Browser]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(BROWSER)
