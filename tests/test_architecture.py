@@ -9,8 +9,8 @@ import ast
 import importlib
 import inspect
 import re
-import textwrap
 import statistics
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
