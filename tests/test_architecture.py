@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 import statistics
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -162,7 +163,7 @@ def code_outside() -> Iterator[tuple[str, ast.AST]]:
             text = file.read_text(encoding="utf-8") if file.suffix in (".py", ".md") else ""
             blocks = [text] if file.suffix == ".py" else re.findall(r"```python\n(.*?)```", text, re.DOTALL)
             for block in blocks:
-                yield file.relative_to(ROOT).as_posix(), ast.parse(block)
+                yield file.relative_to(ROOT).as_posix(), ast.parse(textwrap.dedent(block))  # a folded one is indented
 
 
 def classes(trees: Mapping[str, ast.Module]) -> dict[str, list[str]]:
