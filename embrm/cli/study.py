@@ -236,7 +236,7 @@ def _lines() -> Progress:
         now = time.monotonic()
         if done > 0.999 * total or now - last >= PAUSE:
             last = now
-            left = (now - begin) * (total / done - 1)
+            left = max(0.0, (now - begin) * (total / done - 1))  # a sum of many parts may pass the whole by a rounding
             click.echo(f"· {text}, {now - begin:.0f} s, about {left:.0f} s to go", err=True)
 
     return show

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -253,8 +254,10 @@ def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
 
 
 def times(needed: float) -> str:
-    """Return how many times as much data in words: "1.4", "23", "over 100"."""
-    return "over 100" if needed > 100 else f"{needed:.0f}" if needed > 10 else f"{needed:.1f}"
+    """Return how many times as much data in words, rounded up: "1.4", "23", "over 100"."""
+    return (
+        "over 100" if needed > 100 else f"{math.ceil(needed)}" if needed > 10 else f"{math.ceil(10 * needed) / 10:.1f}"
+    )
 
 
 def holm(findings: Sequence[Finding]) -> list[Finding]:
