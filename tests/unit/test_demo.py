@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,15 @@ def test_the_path_is_that_of_tilt(stage: WorldStage, address: str) -> None:
         assert said[0]["reward"] == pytest.approx(sample["proxy"], abs=1e-6)
     status, start = ask(address, "/point", {"setting": SETTING, "seats": SEATS[:1], "inverse_beta": 0})
     assert (status, start["kl"]) == (200, pytest.approx(0, abs=1e-9))
+
+
+def test_a_keystroke_costs_little(stage: WorldStage) -> None:
+    prompt, seconds = stage.state()["prompts"][0], []
+    for i in range(40):
+        began = time.process_time()  # of this process alone: what a reader waits for where nothing else runs
+        stage.say(stage.usual, Seat("linear"), [(prompt["text"], f"{prompt['start']} {i}")])
+        seconds.append(time.process_time() - began)
+    assert np.quantile(seconds[2:], 0.95) < 0.06
 
 
 def test_gold_is_known_where_every_sentence_is_the_worlds(stage: WorldStage) -> None:
