@@ -232,7 +232,7 @@ def test_a_head_from_elsewhere_is_limited_too() -> None:
 
     probe: Any = Probe()
     assert probe.fit(pairs(), seed=0) == {1}
-    assert probe.fit_many([1, 2]) == [{1}, {1}]
+    assert probe.fit_many([Problem(pairs(), 0), Problem(pairs(), 1)]) == [{1}, {1}]
 
 
 def test_curves_are_computed_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
