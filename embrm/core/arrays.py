@@ -46,9 +46,9 @@ def as_rows(x: npt.ArrayLike, *, name: str = "features") -> Matrix:
     Raises:
         DataError: see `as_matrix`.
     """
-    mapped = x if isinstance(x, FileMatrix) else FileMatrix.of_memmap(np.asanyarray(x))
+    mapped = x if isinstance(x, FileMatrix) else FileMatrix.of_memmap(x) if isinstance(x, np.ndarray) else None
     if mapped is None:
-        return as_matrix(np.asarray(x), name=name)
+        return as_matrix(x, name=name)
     if mapped.shape[1] == 0:
         raise DataError(f"{name} must be 2-D (n, d) with d >= 1, got shape {mapped.shape}")
     if not mapped.is_finite:

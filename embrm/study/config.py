@@ -59,17 +59,23 @@ def load_config(source: str = "laptop", overrides: Sequence[str] = ()) -> StudyC
         OptionError: an unknown key (the nearest is suggested), or a value that cannot be; see also `read_values`.
     """
     values, path = read_values(source)
-    config = _read(values, str(path))
-    for extended in extended_by(path):
-        config, _ = without_absent(config, _read(*extended))
+    bases = [_read(*extended) for extended in extended_by(path)]
+    config = _without(_read(values, str(path)), bases)
     if overrides:
-        before = config
         for item in overrides:
             _set(values, item)
-        config, left = without_absent(_read(values, str(path)), before)
+        changed, left = without_absent(_read(values, str(path)), config)
         if left:
             warnings.warn(f"left out, as what they are about was taken out by an override: {left}", AbsentWarning, 2)
+        config = _without(changed, bases)
     _check(config, str(path))
+    return config
+
+
+def _without(config: StudyConfig, bases: Sequence[StudyConfig]) -> StudyConfig:
+    """Return a configuration without what names parts that it takes out of those that it extends."""
+    for base in bases:
+        config, _ = without_absent(config, base)
     return config
 
 
