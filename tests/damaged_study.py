@@ -69,7 +69,7 @@ def foreign(path: Path, rng: random.Random) -> None:
         place.mkdir()
         (place / "thesis.tex").write_text("years of work", encoding="utf-8")
     elif kind == "link":
-        place.symlink_to("/nowhere")
+        place.symlink_to(path.parent / "nowhere")
     else:
         os.mkfifo(place)
 
@@ -81,7 +81,7 @@ def replaced(path: Path, rng: random.Random) -> None:
     if kind == "folder":
         path.mkdir()
     elif kind == "link":
-        path.symlink_to("/nowhere")
+        path.symlink_to(path.parent / "nowhere")
     elif kind == "pipe":
         os.mkfifo(path)
     elif kind == "device":

@@ -79,7 +79,8 @@ def test_rewards_are_those_of_score_and_distances_those_of_detect(stage: WorldSt
     own = stage.sample.features["pools"].take(stage.sample.reference_rows.ravel())
     usual = model.score(own).centred()
     share = (usual.mean[:, None] < reward.mean).mean(axis=0)
-    np.testing.assert_allclose([said["percentile"] for said in told["seats"][0]], 100 * share, atol=0.05)  # a tie, within the last bit
+    share_of = [said["percentile"] for said in told["seats"][0]]
+    np.testing.assert_allclose(share_of, 100 * share, atol=0.05)  # a tie, within the last bit
     sides: dict[str, tuple[str, Any, Any]] = {
         "latent distance": ("mahalanobis", model.latent(own), model.latent(features)),
         "nearest neighbours": ("neighbours", model.latent(own), model.latent(features)),
