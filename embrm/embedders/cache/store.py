@@ -100,7 +100,7 @@ class VectorStore:
         """
         wanted, damaged, parts = set(keys), list[Path](), list[ShardRows]()
         with _explained("read"):
-            for shard in sorted(self.folder.glob("*.shard")):
+            for shard in self._shards():
                 rows, sound = read_shard(shard, wanted)
                 if not sound:
                     damaged.append(shard)
@@ -152,9 +152,15 @@ class VectorStore:
             yield add
         finally:
             flush()
-        small = [path for path in self.folder.glob("*.shard") if count_rows(path) < FLUSH_ROWS]
+        small = [path for path in self._shards() if count_rows(path) < FLUSH_ROWS]
         if kept and len(small) > SMALL_SHARDS:
             self._merge(small)
+
+    def _shards(self) -> list[Path]:
+        try:
+            return sorted(self.folder.glob("*.shard"))
+        except FileNotFoundError:  # pruned by another process since the listing began
+            return []
 
     def _claim(self) -> None:
         """Say whose folder this is (again, should it have been pruned meanwhile)."""
