@@ -52,7 +52,7 @@ def write_whole(path: Path, *content: bytes | memoryview) -> None:
         try:
             _write(path, content)
             return
-        except FileNotFoundError:  # the folder was pruned meanwhile
+        except (FileNotFoundError, FileExistsError):  # the folder was pruned meanwhile, or between two looks of `mkdir`
             if not again:
                 raise
 
