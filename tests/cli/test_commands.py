@@ -21,7 +21,7 @@ from embrm.heads import get as get_head
 from tests.cli.conftest import Result
 
 Run = Callable[..., Result]
-QUICK = ("cache", "curve", "detect", "doctor", "embed", "evaluate", "fit", "generate", "list", "score", "select")
+QUICK = ("cache", "curve", "detect", "doctor", "embed", "evaluate", "fit", "list", "score", "select")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -37,17 +37,24 @@ def examples(command: click.Command) -> list[str]:
     return re.findall(r"^\s+embrm (.+)$", command.help or "", flags=re.MULTILINE)
 
 
-LONG = pytest.mark.skip(reason="embeds 47 000 texts, a quarter of an hour; tests/unit/test_data.py remakes a sample")
-ENDLESS = pytest.mark.skip(reason="serves until it is stopped; test_serve.py starts and stops it")
+LONG = {
+    "data build": "embeds 63 000 texts, a quarter of an hour; tests/unit/test_data.py remakes a sample",
+    "data lm": "trains for many minutes; tests/unit/test_world_lm.py trains a little",
+}
+ENDLESS = pytest.mark.skip(reason="serves until it is stopped; test_serve.py and test_demo_command.py stop it")
 
 
-def mark(name: str) -> pytest.MarkDecorator | tuple[()]:
-    if name in ("data build", "serve"):
-        return LONG if name == "data build" else ENDLESS
+def mark(name: str, line: str) -> pytest.MarkDecorator | tuple[()]:
+    if name in LONG:
+        return pytest.mark.skip(reason=LONG[name])
+    if name in ("serve", "demo") and "--static" not in line:
+        return ENDLESS
     return () if name.partition(" ")[0] in QUICK else pytest.mark.slow
 
 
-ALL = [pytest.param(line, id=line, marks=mark(name)) for name, command in commands() for line in examples(command)]
+ALL = [
+    pytest.param(line, id=line, marks=mark(name, line)) for name, command in commands() for line in examples(command)
+]
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
