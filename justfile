@@ -23,7 +23,7 @@ test *arguments:
 
 # The tests that take more than a few seconds.
 slow *arguments:
-    pytest -m slow "$@"
+    pytest -n 2 -m slow "$@"
 
 # Damage files and options at random, N times a test, and print what came of it; a failure names its input.
 fuzz examples='1000' *arguments:
