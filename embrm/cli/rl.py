@@ -106,7 +106,7 @@ def command(
     Examples:
       embrm rl model -o trained --steps 50 --batch 16
       embrm rl model -o restrained --steps 50 --batch 16 --latent-penalty 0.1
-      embrm rl --policy causal_lm --lm world --head mlp --bias 1 -o hacked --steps 2 --batch 8 --max-new-tokens 40
+      embrm rl --policy causal_lm --lm world --head mlp --bias 1 -o optimised --steps 2 --batch 8 --max-new-tokens 40
     """
     from pathlib import Path
 

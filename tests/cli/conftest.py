@@ -16,6 +16,7 @@ import pytest
 
 from embrm.cli import run
 from embrm.core.trajectory import Step, Trajectory
+from embrm.study import claims
 from tests import simulated_claims
 from tests.tiny_models import causal_lm, reward_model
 
@@ -75,7 +76,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pools[-1]["policy"] = policy
     write_lines(folder / "pools.jsonl", pools)
     write_lines(folder / "prompts.jsonl", [{"id": f"p{i}", "prompt": f"How do I mend lamp {i}?"} for i in range(3)])
-    simulated_claims.write_study(simulated_claims.trial("C15", holds=True, number=0), folder / "runs" / "study")
+    studied = simulated_claims.trial("C15", holds=True, number=0)
+    simulated_claims.write_study(studied, folder / "runs" / "study")
+    claims.write(claims.findings(studied), folder / "runs" / "study", rows=studied.digest)
     (folder / "expected.yaml").write_text("C15: supported\n", encoding="utf-8")
     causal_lm(folder / "lm")
     reward_model(folder / "rm")

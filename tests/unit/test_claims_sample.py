@@ -43,6 +43,12 @@ def test_equal_wordings_are_no_more_data() -> None:
     assert np.diff(blind.interval)[0] < 0.65 * np.diff(alone.interval)[0]
 
 
+def test_seeds_that_differ_by_roundings_alone_have_the_freedom_of_the_topics() -> None:
+    for number in range(30):
+        x = np.repeat(np.random.default_rng(number).normal(size=(6, 1)), 12, axis=1)
+        assert resample([x], lambda means: means[0], draws=100).freedom == pytest.approx(5, rel=1e-3)
+
+
 def test_clusters_must_be_those_of_the_prompts() -> None:
     with pytest.raises(DataError, match="every prompt needs its cluster, got 2 for 3 prompts"):
         mean(np.ones((3, 2)), cluster=np.array([0, 1]))

@@ -197,5 +197,9 @@ def _stretch(both: float, parts: Sequence[_Spread]) -> tuple[float, float]:
     at = (1 + LEVEL) / 2
     square = sum(v * t.ppf(at, freedom) ** 2 for v, freedom in free) / total
     few, many = (float(end(freedom for _, freedom in free)) for end in (min, max))
-    shared = few if few == many else float(brentq(lambda freedom: t.ppf(at, freedom) ** 2 - square, few, many))
+    shared = few
+    if few < many:
+        # Where one part is nearly all of the variance, a rounding may leave the sum outside its ends.
+        inside = np.clip(square, t.ppf(at, many) ** 2, t.ppf(at, few) ** 2)
+        shared = float(brentq(lambda freedom: t.ppf(at, freedom) ** 2 - inside, few, many))
     return float(np.sqrt(square * wanted / both) / norm.ppf(at)), shared
