@@ -53,12 +53,17 @@ def trial(claim: str, *, holds: bool, number: int) -> Results:
 
 
 def in_both_channels(truth: Truth) -> Truth:
-    """Return the truth with a standard head beside every path, and every path's gold in the best of n as well."""
+    """Return the truth with a standard head beside every path, and every path's gold in the best of n as well.
+
+    One of the sizes is where paths have their peak: else it would be lower for sharp ones, and equal peaks be unequal.
+    """
+    half = len(SIZES) // 2
+    kl = np.concatenate([np.linspace(0, 1, half, endpoint=False), np.linspace(1, 2, len(SIZES) - half)])
     at = {where for _, metric, where in truth if metric.family == "path"}
     standard = {("mlp", Metric("path", "mean"), where): hump(2, 0.5) for where in sorted(at)}
     paths = {**standard, **truth}
     bon = {
-        (head, Metric("bon", metric.name), where): np.interp(np.linspace(0, 2, len(SIZES)), KL, mean)
+        (head, Metric("bon", metric.name), where): np.interp(kl, KL, mean)
         for (head, metric, where), mean in paths.items()
         if metric.family == "path"
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,11 @@ import pytest
 from embrm.demo.setting import Seat
 from embrm.demo.stage import WorldStage
 from embrm.demo.static_page import DIMENSION, write_page
-from tests.browser.test_report import BROWSER, DRIVER, FLAGS, element, webdriver
+from tests.browser.chromium import FAINT, MARKS, SCREENS, Browser, element, opened, wait
 from tests.small_demo import SIZE, running, small_stage
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (BROWSER.exists() and DRIVER.exists()), reason="chromium and chromium-driver are absent"),
-]
-WIDTHS = (390, 1440)
-Browser = Any
+pytestmark = MARKS
 
-# Texts whose contrast to the nearest opaque background is below AA: 4.5, or 3 for large ones.
-FAINT = """
-const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
-const linear = (v) => (v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4);
-const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-const ground = (node) => {
-  for (let up = node; up; up = up.parentElement) {
-    const c = parse(getComputedStyle(up).backgroundColor);
-    if (c.length === 3 || c[3] === 1) return c;
-  }
-  return [255, 255, 255];
-};
-const seen = (node) => node.checkVisibility({visibilityProperty: true, opacityProperty: true});
-const large = (style) => parseFloat(style.fontSize) >= (style.fontWeight >= 700 ? 18.6 : 24);
-const out = [];
-for (const node of document.querySelectorAll("body *")) {
-  if (node.closest("script, style, option, svg, :disabled") || !seen(node)) continue;
-  if (![...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim())) continue;
-  const style = getComputedStyle(node), a = light(parse(style.color)), b = light(ground(node));
-  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  if (ratio < (large(style) ? 3 : 4.5)) out.push([node.textContent.trim().slice(0, 40), ratio]);
-}
-return out;
-"""
 # Controls that a screen reader has no name for, and those that a finger misses.
 NAMELESS = """
 const named = (n) => n.getAttribute("aria-label") || n.textContent.trim() || n.labels?.length;
@@ -81,31 +52,12 @@ def address(stage: WorldStage) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=WIDTHS)
+@pytest.fixture(params=SCREENS)
 def browser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Browser]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    try:
-        phone = request.param < 500
-        size = {"width": request.param, "height": 844 if phone else 900, "deviceScaleFactor": 1, "mobile": phone}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        if phone:
+    with opened(request.param, tmp_path / "profile") as driver:
+        if request.param < 500:
             driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
-        driver.get("about:blank")
-        driver.get_log("performance")
         yield driver
-    finally:
-        driver.quit()
-
-
-def wait(browser: Browser, until: Callable[[], Any]) -> Any:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, 20, poll_frequency=0.05).until(lambda _: until())
 
 
 def open_page(browser: Browser, address: str, **state: Any) -> None:

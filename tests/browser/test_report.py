@@ -5,30 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from embrm.report import study
+from tests.browser.chromium import FAINT, MARKS, SCREENS, Browser, element, opened, wait
 from tests.simulated_study import HOSTILE, findings, results, titled
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="the report's test needs selenium")
-BROWSER, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (BROWSER.exists() and DRIVER.exists()), reason="chromium and chromium-driver are absent"),
-]
-SCREENS = {390: 844, 1440: 900}
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-Browser = Any
+pytestmark = MARKS
 
 # Visible leaves with text, as boxes of the page; what scrolls or sticks is measured where it stands.
 BOXES = """
@@ -104,33 +93,14 @@ def unfold(driver: Browser) -> None:
 @contextmanager
 def visiting(report: Path, width: int, tmp_path: Path, *, unfolded: bool = True) -> Iterator[Browser]:
     """Give a browser that shows the report, and check afterwards that it said and asked nothing."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    try:
-        size = {"width": width, "height": SCREENS[width], "deviceScaleFactor": 1, "mobile": width < 500}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        driver.set_script_timeout(60)
-        driver.get("about:blank")
-        driver.get_log("performance")  # what the browser's own first page asked for
+    with opened(width, tmp_path / "profile") as driver:
         driver.get(report.as_uri())
         wait(driver, lambda: driver.execute_script("return document.documentElement.dataset.ready"))
         if unfolded:
             unfold(driver)
         yield driver
         check_silence(driver)
-    finally:
-        driver.quit()
     shutil.rmtree(tmp_path / "profile", ignore_errors=True)
-
-
-def wait(browser: Browser, until: Callable[[], Any]) -> Any:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, 60, poll_frequency=0.1).until(lambda _: until())
 
 
 def check_silence(browser: Browser) -> None:
@@ -154,12 +124,6 @@ def overlaps(browser: Browser, *, least: int = 200) -> list[tuple[str, str]]:
     line = np.minimum(*np.meshgrid(box[:, 3] - box[:, 1], box[:, 3] - box[:, 1]))
     both = np.triu((width > 2) & (height > np.maximum(2, line / 3)), 1)
     return [(text[i], text[j]) for i, j in np.argwhere(both)]
-
-
-def element(browser: Browser, selector: str) -> Any:
-    from selenium.webdriver.common.by import By
-
-    return browser.find_element(By.CSS_SELECTOR, selector)
 
 
 def press(browser: Browser, selector: str, key: str) -> None:
@@ -244,40 +208,6 @@ def test_the_address_brings_the_state_back(folded: Browser, tmp_path: Path) -> N
     wait(folded, lambda: drawn(folded, "hero", "mark-line") == 2)
 
 
-# Visible texts whose contrast to their background is below that of WCAG's level AA, with the ratio.
-FAINT = """
-const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-const rgba = (colour) => {
-  canvas.clearRect(0, 0, 1, 1);
-  canvas.fillStyle = colour;
-  canvas.fillRect(0, 0, 1, 1);
-  return [...canvas.getImageData(0, 0, 1, 1).data];
-};
-const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-const behind = (node) => {
-  for (let up = node; up; up = up.parentElement) {
-    const colour = rgba(getComputedStyle(up).backgroundColor);
-    if (colour[3] > 250) return colour;
-  }
-  return rgba("white");
-};
-const out = [];
-for (const node of document.querySelectorAll("body *")) {
-  if (node.closest("script, style, :disabled") || !node.checkVisibility({opacityProperty: true})) continue;
-  if (![...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim())) continue;
-  const style = getComputedStyle(node);
-  const own = rgba(node instanceof SVGElement ? style.fill : style.color);
-  const [a, b] = [light(own), light(behind(node))].sort((x, y) => y - x);
-  const size = parseFloat(style.fontSize);
-  const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-  const ratio = (a + 0.05) / (b + 0.05);
-  if (ratio < (large ? 3 : 4.5)) out.push([node.textContent.slice(0, 40), ratio]);
-}
-return out;
-"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(browser: Browser, scheme: str) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -353,7 +283,7 @@ def test_the_page_fits_its_width_and_nothing_overlaps(browser: Browser, tmp_path
 def test_the_checks_see_what_they_look_for(browser: Browser) -> None:
     browser.execute_script("document.querySelector('#gold svg text').setAttribute('transform', 'translate(-500, 0)')")
     assert browser.execute_script(CUT)
-    browser.execute_script("document.querySelector('h2').style.marginTop = '-3rem'")
+    browser.execute_script("document.querySelector('#answered').style.marginTop = '-6rem'")
     assert overlaps(browser)
 
 
