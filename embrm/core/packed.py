@@ -35,12 +35,12 @@ def unpacked(data: bytes, name: str) -> bytes:
             while part := bytes(stream.read(CHUNK)):
                 parts.append(part)
                 size += len(part)
-                if size > most:
-                    (BYTES if most == BYTES.value else RATIO).refuse(f"{name}, unpacked,")
                 end = max(part.rfind(b"\n"), part.rfind(b"\r"))
                 length = length + len(part) if end < 0 else len(part) - end - 1
                 if parts[0].lstrip()[:1] == b"{":  # an array of rows may stand in one line
                     LINE.check(length, f"{name}, unpacked,")
+                if size > most:
+                    (BYTES if most == BYTES.value else RATIO).refuse(f"{name}, unpacked,")
     except DataError:
         raise
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
