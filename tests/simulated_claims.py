@@ -156,8 +156,8 @@ def _c7(holds: bool) -> Truth:
     return {
         ("inform", Metric("points", "gold"), HEAVY): gold,
         ("inform", Metric("watch", "csi", "latent"), HEAVY): 2 + after,
-        ("inform", Metric("points", "gold"), ("fair", 0.0)): np.arange(9.0),
-        ("inform", Metric("watch", "csi", "latent"), ("fair", 0.0)): 2 + (0.0 if holds else 0.25) * after,
+        ("inform", Metric("points", "gold"), ("fair", 0.25)): np.arange(9.0),
+        ("inform", Metric("watch", "csi", "latent"), ("fair", 0.25)): 2 + (0.0 if holds else 0.25) * after,
     }
 
 

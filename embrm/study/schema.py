@@ -147,7 +147,8 @@ class DetectionConfig(_Part):
     Attributes:
         heads: titles.
         detectors: names.
-        pairs, mechanisms: of the training of the models that are looked at; None takes all mechanisms.
+        pairs, mechanisms, flips: of the training of the models that are looked at; None takes all of them.
+        spaces: of vectors, in which detectors look.
         outputs: texts drawn from the policy at each point.
         points: of the path.
     """
@@ -156,13 +157,15 @@ class DetectionConfig(_Part):
     detectors: list[str] = ["csi", "mop", "mahalanobis", "mmd"]
     pairs: Positive = 4000
     mechanisms: list[str] | None = None
+    flips: list[float] | None = None
+    spaces: Annotated[list[Literal["latent", "joint", "pca"]], Field(min_length=1)] = ["latent", "joint", "pca"]
     outputs: Annotated[int, Field(ge=20, le=LARGEST)] = 400
     points: Annotated[int, Field(ge=3, le=100_000)] = 9
 
-    def watches(self, head: str, *, pairs: int, mechanism: str) -> bool:
+    def watches(self, head: str, *, pairs: int, mechanism: str, flips: float) -> bool:
         """Say whether detectors look at the path of a head that was fitted so."""
         among = self.mechanisms is None or mechanism in (OWN_LABELS, *self.mechanisms)
-        return head in self.heads and pairs == self.pairs and among
+        return head in self.heads and pairs == self.pairs and among and (self.flips is None or flips in self.flips)
 
 
 class RLConfig(_Part):

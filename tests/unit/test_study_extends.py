@@ -14,13 +14,13 @@ from embrm.study.config_files import CONFIGS, read_values
 
 # What each shipped configuration comes to; one that is changed is changed in the open.
 WHOLE = {
-    "quick": "a611735665d272beaa29eaf07ba468bdb88718d50df5351d2dd15284754a006f",
-    "ci": "c5c890195422c99c29f080402f6fe3c6bdd99377c523f758663950741d67ac2c",
+    "quick": "1f85d7c384f0e8ff2b53f7a874a5e6fc74b5b11291ea9716e6bbd527f2444fb4",
+    "ci": "82bfd3f9f544c90ed2d288f7037c5a49916fb009b498535f0b3bd900fa83232c",
     "full": "c6202872d41f1617d2091c3c9cdc45d42097e0e031752f5608af4c6fa9f47359",
-    "gpu": "0e9baacb8f430905b247ce81dcfb3457c83b988b192d622140d15018468d572e",
-    "gpu-tiny": "f4a0d99144156b563dff9bafd29d74a2970f0feb929336609e16568c84d9656d",
-    "laptop": "1a790e90d77722deb09b373f21fa0e85930bb8a7eef250daefbcafefff2a7205",
-    "pool": "a2695c9724bbfdf990782166e5deeb0a8b0e86c0de5143ba1f7f6de273f2b156",
+    "gpu": "08ff7e2e4fc3fd7ad828e9f22312fab32943fea952269831fcc85b1bf9a62ca3",
+    "gpu-tiny": "c02a88d3c83b5e346669801dd829b9895b42cf70628e783f1ae86ab23b46e6b9",
+    "laptop": "dbc382b71783bc4d8ea8932416f269306dc402ea0e25dcc04f1823d85330d1d8",
+    "pool": "b84061126e87183ca01179ec001d983057dc1e3fb744c4aa65f8acb95d505779",
 }
 
 

@@ -85,7 +85,8 @@ def test_batches_share_data_head_and_size_and_hold_at_most_so_many_fits(pool: Pa
         # The new rule is applied to the head that takes all rules.
         ({"rules": [{"name": "mean"}, {"name": "worst_case"}, {"name": "median"}]}, {"linear"}),
         ({"detection": {"heads": ["mlp"], "pairs": 60}}, {"mlp"}),
-        ({"detection": {"heads": ["mlp"], "pairs": 80}}, set()),  # no model of that size is looked at
+        ({"detection": {"heads": ["mlp"], "pairs": 60, "flips": [0.4]}}, set()),  # no model is looked at
+        ({"detection": {"heads": ["mlp"], "pairs": 80}}, set()),  # nor one of that size
     ],
 )
 def test_keys_change_with_what_the_measurement_depends_on(

@@ -179,11 +179,11 @@ def watched(results: Results, head: str, setting: TableSetting | None) -> list[R
 
 
 def control_of(results: Results, setting: TableSetting) -> TableSetting | None:
-    """Return the setting whose annotators are fair, with the fewest flips; None where it is this one, or not there."""
+    """Return the setting whose annotators are fair, with as many flips or the fewest; None where there is no other."""
     alike = [
         s for s in settings(results) if (s.dataset, s.pairs, s.mechanism) == (setting.dataset, setting.pairs, FAIR)
     ]
-    found = min(alike, key=lambda s: s.flips, default=None)
+    found = min(alike, key=lambda s: (s.flips != setting.flips, s.flips), default=None)
     return None if found == setting else found
 
 

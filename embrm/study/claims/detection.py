@@ -10,7 +10,7 @@ from embrm.core.arrays import Array
 from embrm.monitoring.fair import alarms_mean
 from embrm.monitoring.onset import alarm_report, cusum_alarm, gold_onset
 from embrm.study.claims import margins
-from embrm.study.claims.case import CLEAN, FAIR
+from embrm.study.claims.case import FAIR
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.fits import missing
@@ -81,8 +81,8 @@ def csi_rises(cells: Cells) -> Measured:
 
 
 def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
-    at = (CLEAN, FAIR) if clean else (None, None)
-    found = cells.gather(*(Of("inform", metric, *at) for metric in (CSI, Metric("points", "gold"))))
+    mechanism = FAIR if clean else None  # at the same label noise, which alone may move a path
+    found = cells.gather(*(Of("inform", metric, mechanism=mechanism) for metric in (CSI, Metric("points", "gold"))))
     return [_run(csi, gold) for csi, gold in zip(*(x.T for x in found), strict=True)]
 
 

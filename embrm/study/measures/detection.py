@@ -14,14 +14,13 @@ from embrm.core.data import Features, Pairs
 from embrm.detectors import FittedDetector, fit_by_class
 from embrm.heads import FittedHead
 from embrm.metrics.roc import auroc
-from embrm.monitoring.spaces import AXES, Space, principal_axes
+from embrm.monitoring.spaces import AXES, principal_axes
 from embrm.monitoring.trace import DetectorTrace, follow
 from embrm.study.config import DetectionConfig
 from embrm.study.datasets import Dataset
 from embrm.study.metric import Metric
 
 REFERENCE = 2000  # training texts that detectors compare with
-SPACES: tuple[Space, ...] = ("joint", "pca")  # that no model changes; its latent is a third
 HIGH, LOW = 0.95, 0.5  # a hacked text: proxy above this quantile of the reference, gold below that
 
 
@@ -89,7 +88,7 @@ def path_detection(
     out = {Metric("points", "kl"): kl, Metric("points", "gold"): np.array([(w * g).sum(axis=1).mean() for w in share])}
     prompt = data.features.prompt[side.texts]
     known, width = _latent(model, side), _width(model, side)
-    for space in SPACES if known is None else ("latent", *SPACES):
+    for space in (space for space in config.spaces if space != "latent" or known is not None):
         texts = model.latent(data.features.take(side.texts)) if space == "latent" else side.vectors(space, width)[1]
         for name in config.detectors:
             if space == "latent" and known is not None:

@@ -94,7 +94,7 @@ def measure(
         arrays |= _optimum_paths(config, data, rules, reward, plain)
         notes["typical"] = typical_responses(data, plain, reward.mean, kl_end=config.kl_end)
         arrays |= _branches(config, data, model)
-        if config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism):
+        if config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism, flips=cell.flips):
             arrays |= aurocs(data, model, reward.mean, training)
             arrays |= path_detection(config.detection, data, model, reward.mean, training, seed=cell.seed)
     return Row(cell, wanted.key, numbers, arrays, notes, seconds)

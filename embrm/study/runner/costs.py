@@ -67,7 +67,7 @@ class Costs:
         if cell.kind == "rl":
             return fit + float(table["step"]) * (self.config.rl.steps if self.config.rl else 0)
         rules = len(self.config.rules_of(head))
-        looked = self.config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism)
+        looked = self.config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism, flips=cell.flips)
         watched = len(self.config.detection.detectors) * self.config.detection.points if looked else 0
         return fit + float(table["measure"]) + rules * float(table["rule"]) + watched * float(table["detector"])
 

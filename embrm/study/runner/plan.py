@@ -160,8 +160,8 @@ def _fits(
             if pairs not in sizes[mechanism]:
                 continue
             labelling = (mechanism, flips)
-            looks = config.detection.watches(head.title, pairs=pairs, mechanism=mechanism)
-            detection = config.detection.model_dump(exclude={"mechanisms"}) if looks else None
+            looks = config.detection.watches(head.title, pairs=pairs, mechanism=mechanism, flips=flips)
+            detection = config.detection.model_dump(exclude={"mechanisms", "flips"}) if looks else None
             made = (*asked, detection, _made(config, mechanism), winners.get(labelling))
             # One way of labelling shares its options. Full batches stay what they were when seeds are added at the end.
             seeds = head.seeds or config.seeds
