@@ -93,7 +93,7 @@ class SourceOptions:
         options = read_settings(self.settings, example="batch_size=32")
         if self.embedder is None and model is not None:
             return embedder_of(model, options)
-        return Embedder.of({"name": self.embedder or "minilm", "options": options})
+        return Embedder.of({"name": "minilm" if self.embedder is None else self.embedder, "options": options})
 
     def embedding(self) -> dict[str, Any]:
         """Return the embedder, and whether anybody watches its progress, as arguments."""

@@ -44,7 +44,7 @@ class HeadOptions:
         assert self.head is not None
         recipe = _options.recipes(heads.registry, [self.head])[self.head]
         options = read_settings(source.settings, example="batch_size=32")
-        embedder = Embedder.of({"name": source.embedder or EMBEDDER, "options": options})
+        embedder = Embedder.of({"name": EMBEDDER if source.embedder is None else source.embedder, "options": options})
         check_writable(output, folder=True)
         mechanism = Mechanism(bias=self.bias, confounding=self.confounding)
         rows, _ = pair_rows(World.load(), self.pairs, mechanism=mechanism, flips=self.flips, seed=seed)

@@ -60,12 +60,12 @@ def command(
     from embrm.study import claims
     from embrm.study.results import Results
 
-    expected = claims.read_expected(expect) if expect else {}
-    if record:
+    expected = {} if expect is None else claims.read_expected(expect)
+    if record is not None:
         check_writable(record)
     found = claims.findings(Results.load(Path(run)))
     differing = claims.differing(found, expected)
-    if record:
+    if record is not None:
         claims.write_expected(record, found)
     text = [_matrix(matrix) for matrix in claims.matrices(found)]
     text.append(_render.table(HEADER, [_row(finding) for finding in found]) if rows else _summaries(found))

@@ -102,7 +102,7 @@ def command(
     wanted: dict[str, heads.Head] = _options.recipes(heads.registry, typed)
     if linear and not any(isinstance(head, Linear) for head in wanted.values()):
         wanted = {"linear": Linear(), **wanted}
-    if output:
+    if output is not None:
         comparison.check(output)
     texts = read_texts(file, kind="pairs", rules=rules)
     data = as_pairs(texts, views={view for head in wanted.values() for view in head.reads}, **source.reading())
@@ -111,7 +111,7 @@ def command(
         found = compare_heads(wanted, data, progress=progress, **how)
     told, read = _rows.account(texts.account, len(texts.rows), len(data), rules)
     lines = [read, comparison.title(found), _render.table(*comparison.cells(found))]
-    if output:
+    if output is not None:
         comparison.save(found, output)
         lines.append(f"table: {output}")
     for name, why in found.failures.items():

@@ -196,7 +196,7 @@ def _train_lm(
     options = read_settings(typed["options"], example="temperature=0.7")
     names = ("steps", "batch", "kl_weight", "learning_rate", "group", "max_new_tokens", "micro_batch")
     training = GRPO(options=options, **_given(typed, *names))
-    watched = typed["detector"] or ("mahalanobis" if typed["stop_on_alarm"] else None)
+    watched = "mahalanobis" if typed["detector"] is None and typed["stop_on_alarm"] else typed["detector"]
     reward = _reward(model, watched=watched, **typed)
     reward.latents = typed["latents"]
     with _shown(training.steps) as show:
@@ -231,12 +231,12 @@ def _reward(
     from embrm.heads import load_model
     from embrm.integrations.trl import RewardFunction
 
-    if alarm.typed and not watched:
+    if alarm.typed and watched is None:
         raise OptionError(f"{', '.join(alarm.typed)} are about an alarm; give --detector or --stop-on-alarm too")
     fitted = load_model(model)
-    rule = next(iter(_options.recipes(selectors.registry, [selector] if selector else []).values()), None)
+    rule = next(iter(_options.recipes(selectors.registry, [] if selector is None else [selector]).values()), None)
     reward = RewardFunction(fitted, source.embedder_of(fitted), selector=rule)
-    if not (latent_penalty or watched):
+    if not latent_penalty and watched is None:
         return reward
     if reference is None:
         raise OptionError("a latent penalty and an alarm compare with reference texts; give them as --reference FILE")
@@ -245,7 +245,7 @@ def _reward(
     texts = read_texts(reference, rules=reference_rules.like(fitted.embedder))
     if latent_penalty:
         reward = reward.penalised_by(detectors.get("mahalanobis")(), texts, weight=latent_penalty)
-    for recipe in _options.recipes(detectors.registry, [watched] if watched else []).values():
+    for recipe in _options.recipes(detectors.registry, [] if watched is None else [watched]).values():
         reward = reward.watched_by(recipe, texts, rule=alarm.rule())
     return reward
 

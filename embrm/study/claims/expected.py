@@ -30,8 +30,9 @@ def read_expected(path: str | Path) -> Expected:
     Raises:
         DataError: there is no such file, or it is no mapping of names to verdicts.
     """
+    data = read_bytes(path, most=DOCUMENT)
     try:
-        values = read_yaml(read_bytes(path, most=DOCUMENT).decode(), name=str(path))
+        values = read_yaml(data.decode(), name=str(path))
     except (UnicodeDecodeError, DataError) as error:
         raise DataError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(values, dict) or not values:
