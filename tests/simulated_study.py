@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -88,9 +89,14 @@ def results(*, prompts: int = 36, runs: bool = True) -> Results:
     return Results(asked, sorted(rows, key=lambda row: row.cell), failures, None, environment)
 
 
+@cache
+def _bias(mechanism: str) -> float:
+    return config().mechanism(mechanism).bias
+
+
 def bias_of(cell: Cell) -> float:
     """Return what the mechanisms of the configuration say of a cell."""
-    return config().mechanism(cell.mechanism).bias
+    return _bias(cell.mechanism)
 
 
 CONTROLS = ("oracle", "length", "random")

@@ -13,12 +13,13 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
-from scipy.integrate import quad
+from scipy.integrate import quad_vec
 from scipy.stats import weibull_min
 from torch import Tensor
 from torch.distributions import register_kl
 
 from embrm import Pairs, Problem, heads
+from embrm.core.arrays import Array
 from embrm.heads._brme import Scale
 from embrm.heads._readouts import ReadOuts
 from embrm.heads.bnrm import Bnrm, Factors
@@ -42,14 +43,11 @@ def _by_quadrature(q: dist.Weibull, p: dist.Gamma) -> Tensor:
     assert (concentration == 1).all()
     assert (rate == 1).all()
 
-    def one(k: float, s: float) -> float:
-        def integrand(u: float) -> float:  # over quantiles of q, so that nothing is cut off
-            x = weibull_min.ppf(u, k, scale=s)
-            return float(weibull_min.logpdf(x, k, scale=s) + x)
+    def integrand(u: float) -> Array:  # over quantiles of q, so that nothing is cut off
+        x = weibull_min.ppf(u, shape, scale=scale)
+        return np.asarray(weibull_min.logpdf(x, shape, scale=scale) + x)
 
-        return quad(integrand, 0, 1, epsabs=1e-9, limit=200)[0]
-
-    return torch.from_numpy(np.vectorize(one)(shape, scale))
+    return torch.from_numpy(quad_vec(integrand, 0, 1, epsabs=1e-9, norm="max")[0])
 
 
 def with_numbers(pairs: Pairs) -> Pairs:
