@@ -87,7 +87,8 @@ def results(truth: Truth, *, rng: np.random.Generator, seeds: int = SEEDS, unsta
                 value = value + unstable * rng.normal() * np.linspace(0, 1, len(mean))
             arrays.setdefault((head, at), {Metric("sizes"): np.array(SIZES, dtype=float)})[metric] = value
         for (head, (mechanism, flips)), mine in arrays.items():
-            cell = Cell("fit", DATASET, head, 500, mechanism, flips, seed)
+            experiment = any(metric.family == "experiment" for metric in mine)
+            cell = Cell("experiment" if experiment else "fit", DATASET, head, 500, mechanism, flips, seed)
             rows.append(Row(cell, f"{len(rows):024d}", arrays=mine, seconds={"fit": 0.2, "measure": 0.05}))
     return Results(config(), rows)
 
@@ -97,8 +98,8 @@ def _noisy(family: str, mean: Array, level: Mapping[int, Array], own: Array, rng
         return np.asarray(mean * np.exp(0.05 * rng.normal(size=mean.shape)))
     if family in ("points", "watch"):
         return np.asarray(mean + 0.05 * rng.normal(size=mean.shape))
-    if family in ("accuracy", "auroc"):
-        n = POOL_PROMPTS if family == "accuracy" else PATH_PROMPTS
+    if family in ("accuracy", "auroc", "experiment"):
+        n = PATH_PROMPTS if family == "auroc" else POOL_PROMPTS
         noise = 0.06 * own[:n] + 0.01 * rng.normal() + 0.05 * rng.normal(size=n)
         return np.asarray(mean + 0.1 * level[n] + noise)
     n = PATH_PROMPTS if family == "path" else POOL_PROMPTS

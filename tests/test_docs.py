@@ -19,8 +19,12 @@ from embrm.core.results import Reward
 from embrm.heads import Head
 from embrm.study.claims.define import CLAIMS
 from embrm.study.config import load_config, parse
+from embrm.study.datasets import DatasetConfig, open_dataset
+from embrm.study.experiments import ExperimentSetting
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
+from embrm.world.mechanism import Mechanism
+from tests.small_study import write_pool
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
@@ -94,6 +98,17 @@ def test_the_claim_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [found.verdict for found in claim(Results(config, []), "d")] == ["not run"]
 
 
+def test_the_experiment_measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EMBRM_CACHE", str(tmp_path / "cache"))
+    made: Any = scope(PYTHON["An experiment"][0], "embrm.study.experiments.repeats", monkeypatch)["Repeats"]
+    pool = write_pool(tmp_path / "pool.jsonl")
+    data = open_dataset(DatasetConfig(name="pool", kind="pool", pool=str(pool), embedder="hashing"))
+    found = made(times=1).measure(ExperimentSetting(data, Mechanism(), 0.0, 60, 0))["best"]
+    assert data.gold is not None
+    assert len(found.values) == len(data.pool_offsets) - 1
+    assert found.values.mean() > data.gold[data.pool_rows].mean() + 0.1
+
+
 def test_the_rule_chooses_and_has_a_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = scope(PYTHON["A rule"][0], "embrm.selectors.among_best", monkeypatch)["AmongBest"](k=2)  # type: ignore[operator]
     value = np.array([0.0, 3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
@@ -129,7 +144,7 @@ def test_the_data_sets_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         prefs.append({"prompt": f"Question {i}?", "chosen": f"warm {answers[0]}", "rejected": f"salt {answers[1]}"})
     for name, rows in (("pool", pools), ("prefs", prefs)):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    every = [yaml.safe_load(block)["datasets"] for block in YAML if "datasets" in block]
+    every = [yaml.safe_load(block)["datasets"] for block in YAML if block.startswith("datasets:")]
     datasets = [values for values in every if values[0]["kind"] != "fast"]  # the world's own needs no file
     assert {values[0]["kind"] for values in datasets} == {"pool", "files"}
     for values in datasets:

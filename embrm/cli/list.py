@@ -14,6 +14,7 @@ FAMILIES = {
     "detectors": "embrm.detectors",
     "embedders": "embrm.embedders",
     "datasets": "embrm.study.datasets",
+    "experiments": "embrm.study.experiments",
     "claims": "embrm.study.claims",
 }
 
@@ -23,7 +24,7 @@ FAMILIES = {
 @_options.no_seed
 @_options.json_output
 def command(family: str | None, as_json: bool) -> None:
-    """List the heads, selectors, detectors, embedders, kinds of data sets and claims that there are.
+    """List the heads, selectors, detectors, embedders, kinds of data sets, experiments and claims that there are.
 
     Example:
       embrm list heads

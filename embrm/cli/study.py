@@ -163,12 +163,13 @@ def _begin(sources: tuple[str, ...], output: str | None, *, as_json: bool) -> No
 
 
 def _seeded(config: StudyConfig, shift: int) -> StudyConfig:
-    heads = [
-        head.model_copy(update={"seeds": None if head.seeds is None else [seed + shift for seed in head.seeds]})
-        for head in config.heads
-    ]
+    heads, experiments = (
+        [p.model_copy(update={"seeds": p.seeds and [seed + shift for seed in p.seeds]}) for p in parts]
+        for parts in (config.heads, config.experiments)
+    )
     rl = config.rl and config.rl.model_copy(update={"seed": config.rl.seed + shift})
-    return config.model_copy(update={"seeds": [seed + shift for seed in config.seeds], "heads": heads, "rl": rl})
+    changed = {"heads": heads, "experiments": experiments, "rl": rl}
+    return config.model_copy(update={"seeds": [seed + shift for seed in config.seeds], **changed})
 
 
 def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers: int | None, *, as_json: bool) -> None:
@@ -185,7 +186,7 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
     cells: Counter[tuple[str, str]] = Counter()
     seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
     for batch in wanted.batches:
-        line = (batch.kind, batch.head.title if batch.head else "oracle, length, random")
+        line = (batch.kind, batch.title or "oracle, length, random")
         cells[line] += len(batch.cells)
         seconds[line] += costs.seconds(batch) if batch in missing else 0.0
     fits, total, count = sum(n for (kind, _), n in cells.items() if kind == "fit"), sum(seconds.values()), workers

@@ -18,9 +18,11 @@ from embrm.errors import DataError, OptionError
 from embrm.study.config_absent import AbsentWarning, without_absent
 from embrm.study.config_files import extended_by, names, read_values
 from embrm.study.datasets import kind_of
+from embrm.study.experiments import Experiment
 from embrm.study.schema import (
     DatasetConfig,
     DetectionConfig,
+    ExperimentConfig,
     HeadConfig,
     RLConfig,
     RuleConfig,
@@ -31,6 +33,7 @@ from embrm.study.schema import (
 __all__ = [
     "DatasetConfig",
     "DetectionConfig",
+    "ExperimentConfig",
     "HeadConfig",
     "RLConfig",
     "RuleConfig",
@@ -108,6 +111,7 @@ def _check(config: StudyConfig, where: str) -> None:
     for what, titles in (
         ("heads", [title for title, _ in recipes]),
         ("rules", labels),
+        ("heads and experiments", [*config.titles, *(asked.label for asked in config.experiments)]),
         ("datasets", [data.name for data in config.datasets]),
     ):
         double = sorted({title for title in titles if titles.count(title) > 1})
@@ -130,6 +134,8 @@ def _check(config: StudyConfig, where: str) -> None:
         detectors.registry.check(name)
     _known(config.detection.heads, config.titles, f"{where}: detection.heads")
     _known(config.detection.mechanisms or [], list(config.mechanisms), f"{where}: detection.mechanisms")
+    for asked in config.experiments:
+        _check_experiment(config, asked, f"{where}: experiment '{asked.label}'")
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")
         _known([config.rl.mechanism], list(config.mechanisms), f"{where}: rl.mechanism")
@@ -139,6 +145,21 @@ def _check(config: StudyConfig, where: str) -> None:
         for field in kind_of(data).needs:
             if not getattr(data, field):
                 raise OptionError(f"{where}: dataset '{data.name}': kind '{data.kind}' needs '{field}'")
+
+
+def _check_experiment(config: StudyConfig, asked: ExperimentConfig, where: str) -> None:
+    try:
+        recipe = Experiment.of({"name": asked.name, "options": asked.options})
+    except OptionError as error:
+        raise OptionError(f"{where}: {error}") from None
+    _known(asked.datasets or [], [data.name for data in config.datasets], f"{where}: datasets")
+    _known(asked.mechanisms or [], list(config.mechanisms), f"{where}: mechanisms")
+    for data in config.datasets:
+        if data.kind not in recipe.kinds and (asked.datasets is None or data.name in asked.datasets):
+            raise OptionError(
+                f"{where}: the data set '{data.name}' is of kind '{data.kind}', and this is made on "
+                f"{' or '.join(recipe.kinds)}; name those that can under its 'datasets'"
+            )
 
 
 def _known(asked: Sequence[str], known: Sequence[str], where: str) -> None:

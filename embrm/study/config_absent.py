@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from embrm.study.schema import HeadConfig, RLConfig, RuleConfig, StudyConfig
+from embrm.study.schema import ExperimentConfig, HeadConfig, RLConfig, RuleConfig, StudyConfig
 
 
 class AbsentWarning(UserWarning):
@@ -26,13 +26,16 @@ def without_absent(config: StudyConfig, before: StudyConfig) -> tuple[StudyConfi
     rules = [rule for rule in map(gone.rule, config.rules) if rule is not None]
     left = [f"rule '{rule.label}'" for rule in config.rules if rule.label not in {kept.label for kept in rules}]
     left += [f"head '{head.title}'" for head in config.heads if head.title not in {kept.title for kept in heads}]
+    made = list(filter(None, map(gone.experiment, config.experiments)))
+    there = {asked.label for asked in made}
+    left += [f"experiment '{asked.label}'" for asked in config.experiments if asked.label not in there]
     rl = gone.rl(config.rl)
     left += ["rl"] if config.rl and rl is None else []
     watched = gone.less(config.detection.heads, gone.titles)
     left += ["detection"] if config.detection.heads and not watched else []
     under = config.detection.mechanisms and gone.less(config.detection.mechanisms, gone.mechanisms)
     detection = config.detection.model_copy(update={"heads": watched, "mechanisms": under})
-    kept = {"rules": rules, "heads": heads, "rl": rl, "detection": detection}
+    kept = {"rules": rules, "heads": heads, "experiments": made, "rl": rl, "detection": detection}
     return config.model_copy(update=kept), ", ".join(dict.fromkeys(left))
 
 
@@ -60,6 +63,13 @@ class _Gone:
             return None
         rules = None if head.rules is None else self.less(head.rules, self.labels)
         return head.model_copy(update={"mechanisms": mechanisms, "datasets": datasets, "rules": rules})
+
+    def experiment(self, asked: ExperimentConfig) -> ExperimentConfig | None:
+        mechanisms = asked.mechanisms and self.less(asked.mechanisms, self.mechanisms)
+        datasets = asked.datasets and self.less(asked.datasets, self.datasets)
+        if (asked.mechanisms and not mechanisms) or (asked.datasets and not datasets):
+            return None
+        return asked.model_copy(update={"mechanisms": mechanisms, "datasets": datasets})
 
     def rl(self, rl: RLConfig | None) -> RLConfig | None:
         heads = self.less(rl.heads, self.titles) if rl else []

@@ -12,7 +12,7 @@ from embrm.core.yaml_files import read_yaml
 from embrm.errors import DataError, OptionError, UnknownNameError
 
 CONFIGS = Path(__file__).parent / "configs"
-TITLED = ("heads", "rules")  # lists that may be written as mappings, by their titles
+TITLED = ("heads", "rules", "experiments")  # lists that may be written as mappings, by their titles
 
 
 def names() -> list[str]:
@@ -24,9 +24,9 @@ def read_values(source: str) -> tuple[dict[str, Any], Path]:
     """Return a configuration's values, all that it extends among them, and the path of its file.
 
     A file says `extends: NAME` and then only what differs from that configuration, which is a shipped one or a file
-    beside it: mappings are merged, and whatever else is given replaces what was there, lists as a whole. Heads and
-    rules are a list, or a mapping from titles in which another file can change one of them, or take it out with null,
-    as it can a mechanism.
+    beside it: mappings are merged, and whatever else is given replaces what was there, lists as a whole. Heads,
+    rules and experiments are a list, or a mapping from titles in which another file can change one of them, or take it
+    out with null, as it can a mechanism.
 
     Args:
         source: a name of `names()`, or a path.
@@ -47,7 +47,7 @@ def extended_by(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _listed(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the values with lists of heads and rules, and without the mechanisms that are taken out."""
+    """Return the values with lists of heads, rules and experiments, and without the mechanisms that are taken out."""
     for key in TITLED:
         if isinstance(values.get(key), dict):
             values[key] = [

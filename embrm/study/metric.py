@@ -79,9 +79,15 @@ FAMILIES: Mapping[str, MetricFamily] = {
     ),
     "clusters": MetricFamily(
         "of the controls: which cluster each prompt belongs to, such as its topic: prompts of the 'pool' (bon), of the "
-        "'path', and of each split (accuracy), in the order of those arrays",
+        "'path', and of each split (accuracy), in the order of those arrays; of experiments, for each of their arrays",
         ("prompt",),
         "prompts",
+    ),
+    "experiment": MetricFamily(
+        "what an experiment measures on each prompt, by its title and its own name for it, such as 'steps.min'; its "
+        "prompts may be others than those of accuracies and pools, so their 'clusters' are of the same name",
+        ("prompt",),
+        "measurement",
     ),
     "sizes": MetricFamily("the n of best-of-n that the smallest pool allows", ("size",)),
     "points": MetricFamily("KL and gold where detectors look", ("point",), "series", ("kl", "gold"), prefix="watch"),

@@ -26,7 +26,7 @@ NAME = re.compile("[0-9a-f]{24}")  # of a row's file, without .npz: its key
 AGAIN = "run the study again: the rows are kept"
 SCHEMA = 2  # of rows on disk; a folder of another one is refused
 Labelling: TypeAlias = tuple[str, float]  # mechanism and flips
-CellKind: TypeAlias = Literal["fit", "control", "tuning", "rl"]
+CellKind: TypeAlias = Literal["fit", "control", "tuning", "experiment", "rl"]
 
 
 @dataclass(frozen=True, order=True)
@@ -34,8 +34,9 @@ class Cell:
     """What one row is about.
 
     Attributes:
-        kind: "fit" (a trained head, measured), "control" (oracle, length or random), "tuning", "rl" (a training run).
-        dataset, head: their titles.
+        kind: "fit" (a trained head, measured), "control" (oracle, length or random), "tuning", "experiment", "rl" (a
+            training run).
+        dataset, head: their titles; of an experiment `head` is the experiment's.
         pairs, mechanism, flips, seed: of the training pairs; the mechanism by its title in the configuration.
     """
 

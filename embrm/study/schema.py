@@ -70,30 +70,38 @@ class DatasetConfig(_Part):
     options: dict[str, Any] = {}
 
 
-class HeadConfig(_Part):
-    """One reward head of a study.
+class TrainedPart(_Part):
+    """What learns from training pairs in a study: a head or an experiment.
 
     Attributes:
-        name: as `embrm list heads` gives it.
-        options: fields of its recipe; a list under `grid` makes one head for every combination.
+        name: as `embrm list heads` or `embrm list experiments` gives it.
+        options: fields of its recipe.
         title: what tables, figures and claims call it; without one, its name.
-        grid: option → values; the titles then say which.
-        tuned: whether its options are chosen on validation prompts; of a grid they are not.
-        rules: titles of the rules to apply; None applies every rule that the head's reward allows.
-        datasets, pairs, mechanisms, flips, seeds: where the head is not wanted everywhere; None means the study's.
+        datasets, pairs, mechanisms, flips, seeds: where it is not wanted everywhere; None means the study's.
     """
 
     name: str
     options: dict[str, Any] = {}
     title: str = ""
-    grid: dict[str, list[Any]] = {}
-    tuned: bool = True
-    rules: list[str] | None = None
     datasets: list[str] | None = None
     pairs: list[Positive] | None = None
     mechanisms: list[str] | None = None
     flips: list[float] | None = None
     seeds: list[Seed] | None = None
+
+
+class HeadConfig(TrainedPart):
+    """One reward head of a study.
+
+    Attributes:
+        grid: option → values: one head for every combination, whose titles then say which.
+        tuned: whether its options are chosen on validation prompts; of a grid they are not.
+        rules: titles of the rules to apply; None applies every rule that the head's reward allows.
+    """
+
+    grid: dict[str, list[Any]] = {}
+    tuned: bool = True
+    rules: list[str] | None = None
 
     def expanded(self) -> Iterator[HeadConfig]:
         """Yield one head for each point of the grid, or the head itself."""
@@ -168,6 +176,15 @@ class DetectionConfig(_Part):
         return head in self.heads and pairs == self.pairs and among and (self.flips is None or flips in self.flips)
 
 
+class ExperimentConfig(TrainedPart):
+    """One experiment of a study, beside its heads: what neither their curves nor detectors measure."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.title or self.name
+
+
 class RLConfig(_Part):
     """Live reinforcement learning; its new texts need the embedder itself.
 
@@ -212,6 +229,7 @@ class StudyConfig(_Part):
     kl_points: Annotated[int, Field(ge=3, le=100_000)] = 25
     tuning: TuningConfig = TuningConfig()
     detection: DetectionConfig = DetectionConfig()
+    experiments: list[ExperimentConfig] = []
     rl: RLConfig | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     core_seconds: Annotated[float, Field(gt=0)] = 7200.0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ import pytest
 from embrm.errors import OptionError
 from embrm.study import claims
 from embrm.study.claims import Cells, Measured, Metric, claim
+from embrm.study.claims._shipped import shipped
 from embrm.study.claims.define import CLAIMS
-from embrm.study.claims.known import _plugins
 from embrm.study.config import load_config
 from embrm.study.datasets import identify, kind_of, open_dataset, registry
 from embrm.study.results import Results
@@ -51,35 +50,10 @@ class Lamps(PoolData):
 '''
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Give what puts a package with one module and one entry point where Python finds it."""
-    monkeypatch.syspath_prepend(tmp_path)
-    modules = set(sys.modules)
-
-    def install(package: str, source: str, entry_points: str) -> None:
-        (tmp_path / f"{package}.py").write_text(source, encoding="utf-8")
-        info = tmp_path / f"{package}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n", encoding="utf-8")
-        (info / "entry_points.txt").write_text(entry_points, encoding="utf-8")
-        _plugins.cache_clear()
-        vars(registry).pop("_outside", None)
-
-    yield install
-    for name in [name for name, entered in CLAIMS.items() if entered.measure.__module__.startswith("stranger")]:
-        del CLAIMS[name]
-    for name in set(sys.modules) - modules:
-        if name.startswith("stranger"):
-            del sys.modules[name]
-    _plugins.cache_clear()
-    vars(registry).pop("_outside", None)
-
-
 @pytest.mark.parametrize("value", ["stranger_good", "stranger_good:gains"])
 def test_claims_of_other_packages_come_after_one_s_own(install: Install, value: str) -> None:
     install("stranger_good", GOOD, f"[embrm.claims]\ngains = {value}\n")
-    assert claims.names() == [*(f"C{i}" for i in range(1, 22)), "mlp-gains"]
+    assert claims.names() == [*shipped(), "mlp-gains"]
     assert claims.describe("mlp-gains") == "A standard head gains gold"
     assert claims.heads_of("mlp-gains") == {"mlp"}
     truth = {("mlp", Metric("path", "mean"), simulated.HEAVY): simulated.rising(2)}
@@ -103,7 +77,7 @@ def test_a_faulty_package_is_named_and_the_rest_works(install: Install, source: 
     install("stranger_bad", source, "[embrm.claims]\nbad = stranger_bad\n")
     install("stranger_good", GOOD, "[embrm.claims]\ngains = stranger_good\n")
     with pytest.warns(UserWarning, match=rf"^package 'stranger_bad' 1.2: .*{message}"):
-        assert claims.names() == [*(f"C{i}" for i in range(1, 22)), "mlp-gains"]
+        assert claims.names() == [*shipped(), "mlp-gains"]
     found = claims.findings(Results(simulated.config(), []))
     assert {f.id: f.claim for f in found}["C1"].startswith("A standard reward model over-optimises")
 

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-MODULES = ("bottleneck", "detection", "ensembles", "frontier", "hacking", "matrix", "robustness", "training")
+MODULES = (
+    "bottleneck",
+    "detection",
+    "ensembles",
+    "frontier",
+    "hacking",
+    "matrix",
+    "robustness",
+    "training",
+)
 PACKAGE = __name__.rpartition(".")[0]
 
 

@@ -81,10 +81,10 @@ class Claim:
     """A published claim.
 
     Attributes:
-        id: a name of its own, such as C1 to C21 of this package.
+        id: a name of its own, such as C1 of this package.
         text: the claim in one sentence.
         source: who made it.
-        heads: titles of the heads that it reads, as patterns of `fnmatch`.
+        heads: titles of the heads and experiments that it reads, as patterns of `fnmatch`.
         setting: what about this project's setting may explain that it does not hold here.
         scope: where it is examined.
         measure: a data set's cells → the parts that must hold, and a remark.
@@ -159,7 +159,7 @@ def claim(
         name: the claim's id, which no other has.
         text: the claim in one sentence.
         source: who made it.
-        heads: titles of the heads that it reads, as patterns of `fnmatch`.
+        heads: titles of the heads and experiments that it reads, as patterns of `fnmatch`.
         setting: what about this project's setting may explain that it does not hold here.
         scope: where it is examined.
 

@@ -47,21 +47,26 @@ class DatasetFits:
         return list(self.results.select(kind="fit", dataset=self.dataset))
 
     @cached_property
+    def measured(self) -> list[Row]:
+        """All of them, and the experiments."""
+        return [*self.rows, *self.results.select(kind="experiment", dataset=self.dataset)]
+
+    @cached_property
     def titles(self) -> list[str]:
-        """Titles of the heads that were fitted."""
-        return sorted({row.cell.head for row in self.rows})
+        """Titles of the heads that were fitted, and of the experiments."""
+        return sorted({row.cell.head for row in self.measured})
 
     @cached_property
     def mechanisms(self) -> list[str]:
-        """Titles of the mechanisms that any head was fitted under, in the order of the configuration."""
+        """Titles of the mechanisms under which anything was measured, in the order of the configuration."""
         order = list(self.results.config.mechanisms)
-        found = {row.cell.mechanism for row in self.rows}
+        found = {row.cell.mechanism for row in self.measured}
         return sorted(found, key=lambda title: (order.index(title) if title in order else len(order), title))
 
     @cached_property
     def _grouped(self) -> dict[tuple[str, str, float], list[Row]]:
         groups = defaultdict(list)
-        for row in self.rows:
+        for row in self.measured:
             groups[row.cell.head, row.cell.mechanism, round(row.cell.flips, 6)].append(row)
         return groups
 
@@ -111,7 +116,7 @@ class DatasetFits:
         Raises:
             MissingError: there are none.
         """
-        metrics = {metric for row in self.rows if row.cell.head == head for metric in row.arrays}
+        metrics = {metric for row in self.measured if row.cell.head == head for metric in row.arrays}
         found = {m.name for m in metrics if m.family == family and m.name.startswith(prefix)}
         if not found:
             raise missing(f"{self.dataset} has no {family} of '{head}' under a rule titled '{prefix}…'")
@@ -126,7 +131,7 @@ class DatasetFits:
     def clusters(self, metric: Metric) -> IntArray:
         """Return to which cluster (a topic, a conversation, a source) each prompt of a metric belongs, `(prompts,)`.
 
-        Where the study's controls say nothing of clusters, each prompt is its own.
+        Where neither the study's controls nor an experiment say anything of clusters, each prompt is its own.
 
         Raises:
             MissingError: no row has the metric.
@@ -136,7 +141,8 @@ class DatasetFits:
         )
         if found is None:
             raise missing(f"{self.dataset} has no '{metric}'")
-        of = Metric("clusters", {"accuracy": metric.name, "bon": "pool"}.get(metric.family, "path"))
-        controls = self.results.select(kind="control", dataset=self.dataset)
-        named = next((row.arrays[of] for row in controls if of in row.arrays), None)
+        own = {"accuracy": metric.name, "experiment": metric.name, "bon": "pool"}
+        of = Metric("clusters", own.get(metric.family, "path"))
+        rows = self.results.select(dataset=self.dataset)
+        named = next((row.arrays[of] for row in rows if of in row.arrays), None)
         return np.arange(len(found)) if named is None else named.astype(np.int64)

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from embrm.heads import Head
-from embrm.study.config import HeadConfig, StudyConfig
+from embrm.study.config import StudyConfig
+from embrm.study.experiments import Experiment
 from embrm.study.results import Cell
 from embrm.study.runner.plan import CellBatch
 
@@ -51,14 +52,17 @@ class Costs:
 
     def seconds(self, batch: CellBatch) -> float:
         """Return the core-seconds that a batch will take."""
-        return sum(self.cell(cell, batch.head) for cell in batch.cells)
+        return sum(self.cell(cell, batch) for cell in batch.cells)
 
-    def cell(self, cell: Cell, head: HeadConfig | None) -> float:
+    def cell(self, cell: Cell, batch: CellBatch) -> float:
         """Return the core-seconds that a cell will take."""
         measured = self.seen.get((cell.kind, cell.dataset, cell.head, cell.pairs))
         if measured is not None:
             return measured
-        table = _table()
+        table, head = _table(), batch.head
+        if batch.experiment is not None:
+            asked = batch.experiment
+            return Experiment.of({"name": asked.name, "options": asked.options}).core_seconds
         if head is None:
             return float(table["control"])
         fit = _fit(Head.of({"name": head.name, "options": head.options}), cell.pairs)

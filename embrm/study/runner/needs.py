@@ -69,7 +69,7 @@ def _spent(results: Results, row: Mapping[str, Any]) -> Iterator[tuple[float, fl
     from embrm.study.claims import Case, heads_of
 
     patterns = heads_of(row["id"])
-    for fit in results.select(kind="fit", dataset=row["dataset"]):
+    for fit in (fit for kind in ("fit", "experiment") for fit in results.select(kind=kind, dataset=row["dataset"])):
         under = row["mechanism"] in ("", Case(fit.cell.mechanism, fit.cell.flips).title)
         if under and any(fnmatchcase(fit.cell.head, pattern) for pattern in patterns):
             yield fit.seconds.get("fit", 0.0), fit.seconds.get("measure", 0.0)

@@ -17,11 +17,11 @@ from embrm.core.recipe import make
 from embrm.core.version import __version__
 from embrm.errors import DataError, OptionError
 from embrm.heads import Head
-from embrm.study.config import DatasetConfig, HeadConfig, StudyConfig
+from embrm.study.config import DatasetConfig, ExperimentConfig, HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset, identify, kind_of, open_dataset
 from embrm.study.results import Cell, CellKind, Labelling, key_of
 from embrm.study.runner.sizes import limit, possible
-from embrm.study.schema import OWN_LABELS
+from embrm.study.schema import OWN_LABELS, TrainedPart
 
 TUNING_SEED = 1_000_003  # the next number that is no seed of the study
 CONTROLS = ("oracle", "length", "random")
@@ -39,9 +39,10 @@ class CellBatch:
         kind: of its cells.
         dataset: where the pairs come from.
         cells: cell → key of its row.
-        head: the head; None for controls.
+        head: the head; None for controls and experiments.
         tuning: mechanism and flips → key of the row that says which options to take; empty where the head is taken as
             it is.
+        experiment: the experiment, of cells of that kind.
     """
 
     kind: CellKind
@@ -49,6 +50,12 @@ class CellBatch:
     cells: Mapping[Cell, str]
     head: HeadConfig | None = None
     tuning: Mapping[Labelling, str] = field(default_factory=dict)
+    experiment: ExperimentConfig | None = None
+
+    @property
+    def title(self) -> str:
+        """Title of its head or experiment; "" for controls."""
+        return self.head.title if self.head else self.experiment.label if self.experiment else ""
 
     def __str__(self) -> str:
         first = next(iter(self.cells))
@@ -61,7 +68,7 @@ class Plan:
 
     Attributes:
         config: the study.
-        batches: controls, tuning, fits and live training, in that order.
+        batches: controls, tuning, fits, experiments and live training, in that order.
     """
 
     config: StudyConfig
@@ -73,9 +80,9 @@ class Plan:
         return {cell: key for batch in self.batches for cell, key in batch.cells.items()}
 
     def only(self, patterns: frozenset[str]) -> Plan:
-        """Return the part of the heads whose titles match; controls are always needed."""
-        heads = {title for title in self.config.titles if any(fnmatchcase(title, pattern) for pattern in patterns)}
-        return Plan(self.config, [batch for batch in self.batches if batch.head is None or batch.head.title in heads])
+        """Return the part of the heads and experiments whose titles match; controls are always needed."""
+        kept = (b for b in self.batches if not b.title or any(fnmatchcase(b.title, pattern) for pattern in patterns))
+        return Plan(self.config, list(kept))
 
 
 def plan(config: StudyConfig) -> Plan:
@@ -88,13 +95,17 @@ def plan(config: StudyConfig) -> Plan:
     batches: list[CellBatch] = []
     for data in config.datasets:
         batches.append(_controls(config, data))
-        seeds = {*config.seeds, tuning_seed(config), *(seed for head in config.heads for seed in head.seeds or ())}
+        parts: list[TrainedPart] = [*config.heads, *config.experiments]
+        seeds = {*config.seeds, tuning_seed(config), *(seed for part in parts for seed in part.seeds or ())}
         sizes = {title: possible(config, data, title, seeds=seeds) for title in _mechanisms(config, data)}
         for head in (head for head in config.heads if head.datasets is None or data.name in head.datasets):
             tuning = list(_tuning(config, data, head, sizes))
             winners = {cell.labelling: key for batch in tuning for cell, key in batch.cells.items()}
             batches += [*tuning, *_fits(config, data, head, winners, sizes), *_live(config, data, head, winners)]
-    order = ("control", "tuning", "fit", "rl")
+        for asked in config.experiments:
+            if asked.datasets is None or data.name in asked.datasets:
+                batches += _experiments(config, data, asked, sizes)
+    order = ("control", "tuning", "fit", "experiment", "rl")
     return Plan(config, sorted(_once(batches), key=lambda batch: order.index(batch.kind)))
 
 
@@ -172,6 +183,18 @@ def _fits(
                 yield CellBatch("fit", data, {cell: _key(cell, data, *made) for cell in cells}, head, tuning)
 
 
+def _experiments(
+    config: StudyConfig, data: DatasetConfig, asked: ExperimentConfig, sizes: Mapping[str, Sequence[int]]
+) -> Iterator[CellBatch]:
+    """Yield a batch for each cell, since nothing is shared between them."""
+    settings = (asked.pairs or config.pairs, _mechanisms(config, data, asked), asked.flips or config.flips)
+    for pairs, mechanism, flips in itertools.product(*settings):
+        for seed in (asked.seeds or config.seeds) if pairs in sizes[mechanism] else ():
+            cell = Cell("experiment", data.name, asked.label, pairs, mechanism, flips, seed)
+            key = _key(cell, data, [asked.name, asked.options], _made(config, mechanism))
+            yield CellBatch("experiment", data, {cell: key}, experiment=asked)
+
+
 def _live(
     config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[Labelling, str]
 ) -> Iterator[CellBatch]:
@@ -189,11 +212,11 @@ def _live(
         yield CellBatch("rl", data, {cell: key}, head, winners)
 
 
-def _mechanisms(config: StudyConfig, data: DatasetConfig, head: HeadConfig | None = None) -> Sequence[str]:
-    """Return the titles of the mechanisms that pairs come by, of a head where it asks for some of them."""
+def _mechanisms(config: StudyConfig, data: DatasetConfig, part: TrainedPart | None = None) -> Sequence[str]:
+    """Return the titles of the mechanisms that pairs come by, of a head or experiment those that it asks for."""
     if kind_of(data).own_labels:
         return [OWN_LABELS]
-    return (head and head.mechanisms) or list(config.mechanisms)
+    return (part and part.mechanisms) or list(config.mechanisms)
 
 
 def _made(config: StudyConfig, title: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from embrm.study.table import write_tables
 
 Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[Labelling, TunedRecipe]]
 LEFT = re.compile(rf"\.{NAME.pattern}\.npz\.\w{{8}}-\d+")  # what a process that is killed while it writes leaves
-PHASES = (("control", "tuning"), ("fit",), ("rl",))  # fits take the options that tuning chose
+PHASES = (("control", "tuning"), ("fit", "experiment"), ("rl",))  # fits take the options that tuning chose
 
 
 class Progress(Protocol):

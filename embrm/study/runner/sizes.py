@@ -10,6 +10,7 @@ from embrm.errors import DataError
 from embrm.study.config import DatasetConfig, StudyConfig
 from embrm.study.datasets import kind_of
 from embrm.study.datasets._base import PairCounter
+from embrm.study.schema import TrainedPart
 
 
 class SizeWarning(UserWarning):
@@ -38,7 +39,8 @@ def possible(config: StudyConfig, data: DatasetConfig, mechanism: str, *, seeds:
         OptionError: see `limit`.
     """
     most = limit(config, data, mechanism, seeds=seeds)
-    asked = sorted({*config.pairs, *(n for head in config.heads for n in head.pairs or ())})
+    parts: list[TrainedPart] = [*config.heads, *config.experiments]
+    asked = sorted({*config.pairs, *(n for part in parts for n in part.pairs or ())})
     there = [n for n in asked if most is None or n <= most]
     what = f"dataset '{data.name}' has {most} training pairs ('{mechanism}')"
     if not there:

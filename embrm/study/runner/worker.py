@@ -93,7 +93,7 @@ def work(
 def _alone(
     config: StudyConfig, batch: CellBatch, data: Dataset, cell: Cell, key: str, chosen: Mapping[Labelling, TunedRecipe]
 ) -> Row:
-    """Return the row of a control, of a choice of options, or of a training run."""
+    """Return the row of a control, a choice of options, an experiment, or a training run."""
     start = time.process_time()
     if batch.kind == "control":
         from embrm.study.measures.fit import control
@@ -101,6 +101,10 @@ def _alone(
         return _timed(control(config, data, cell, key), start)
     if batch.kind == "tuning":
         return _timed(_tune(config, batch, data, cell, key), start)
+    if batch.experiment is not None:
+        from embrm.study.measures.experiment import experiment
+
+        return _timed(experiment(config, batch.experiment, data, cell, key), start)
     from embrm.study.measures.rl import rl
 
     ((model, training),) = _fitted(config, _recipe(batch, cell, chosen), [cell], data)
