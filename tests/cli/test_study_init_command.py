@@ -50,6 +50,7 @@ def test_preferences_alone_become_a_study_of_accuracy_and_calibration(embrm: Emb
     assert "<html" in Path("studied/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_pools_with_gold_become_a_study_of_policies(embrm: Embrm, workspace: Path) -> None:
     write_pool(workspace / "lamps.jsonl")
     assert embrm("study", "--init", "lamps.jsonl", "-o", "mine.yaml").code == 0

@@ -212,7 +212,7 @@ def test_evidence_and_linear_fits_do_not_depend_on_the_span(monkeypatch: pytest.
         np.testing.assert_allclose(mine.score(pairs.features).mean, expected, atol=5e-3 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", ["linear", "laplace", "hmc"])
+@pytest.mark.parametrize("name", ["linear", "laplace", pytest.param("hmc", marks=pytest.mark.slow)])
 def test_wide_features_take_memory_by_their_rows(name: str) -> None:
     """A Hessian of these columns would take 27 GB."""
     rng = np.random.default_rng(0)

@@ -324,6 +324,7 @@ def test_cells_whose_worker_died_are_named(pool: Path, tmp_path: Path, monkeypat
     assert "its worker died 3 times" in results.failures[str(Cell("control", "lamps", "oracle"))]
 
 
+@pytest.mark.slow
 def test_a_training_run_that_lacked_something_is_tried_again_by_a_run_alone(tmp_path: Path) -> None:
     live = {"heads": ["mlp"], "dataset": "world", "pairs": 100}
     whole = plan(parse(on_world(rl=live)))

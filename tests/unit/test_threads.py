@@ -290,6 +290,7 @@ with strictly_one_thread:
     assert out == "1\n"
 
 
+@pytest.mark.slow
 def test_the_command_line_fits_on_one_thread_that_waits_passively(tmp_path: Any) -> None:
     rows = [f'{{"prompt": "p{i}", "chosen": "good {i}", "rejected": "bad {i}"}}' for i in range(20)]
     (tmp_path / "prefs.jsonl").write_text("\n".join(rows), encoding="utf-8")

@@ -35,6 +35,7 @@ def test_reward_of_fresh_texts_is_that_of_the_stored_ones(setting: Setting) -> N
     assert np.corrcoef(fresh, stored)[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_refining_a_shipped_pool_extends_its_reach(setting: Setting) -> None:
     first = scored_pool(setting.model, setting.data)
     more = scored_pool(setting.model, setting.data, embedder=embedders.get("hashing")(), refine=4, rounds=2, seed=1)
