@@ -4,7 +4,7 @@ Arrays in, curves out; which rule values the responses belongs to `embrm.selecto
 """
 
 from embrm.bestofn.curves import Curve, believable, pool_kl
-from embrm.bestofn.exact import curve, kl_bound, kl_estimate, oracle_fraction, win_score
+from embrm.bestofn.exact import curve, kl_bound, kl_estimate, oracle_fraction, sizes_up_to, win_score
 from embrm.bestofn.ranks import Convention
 from embrm.bestofn.sampled import sampled
 from embrm.bestofn.scaling_law import Extrapolation, GaoFit, Peak, extrapolate, fit_gao, peak
@@ -34,6 +34,7 @@ __all__ = [
     "pool_kl",
     "reference_sd",
     "sampled",
+    "sizes_up_to",
     "soft",
     "tilt_curve",
     "tilt_path",

@@ -21,9 +21,11 @@ from embrm.bestofn.ranks import (
     support_weights,
     tie_mean,
 )
-from embrm.core.arrays import Array
+from embrm.core.arrays import Array, IntArray
 from embrm.errors import DataError, OptionError
 from embrm.metrics.intervals import Interval, bootstrap
+
+EVERY_SIZE = 1000  # of a curve whose sizes nobody named
 
 
 def curve(
@@ -42,7 +44,7 @@ def curve(
     Args:
         proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
         gold: of the same shape.
-        sizes: the n wanted; None means 1 to the smallest pool.
+        sizes: the n wanted; None means those of `sizes_up_to` the smallest pool.
         pool: the convention, see the module.
         offsets: `(prompts + 1,)` boundaries of the pools of flat input; None means one pool.
 
@@ -59,7 +61,7 @@ def curve(
     """
     proxy, gold, offsets = as_pools(proxy, gold, offsets)
     smallest = int(np.diff(offsets).min())
-    n = np.arange(1, smallest + 1) if sizes is None else np.atleast_1d(np.asarray(sizes))
+    n = sizes_up_to(smallest) if sizes is None else np.atleast_1d(np.asarray(sizes))
     check_convention(pool)
     if n.ndim != 1 or n.size == 0 or not (n >= 1).all():
         raise OptionError(f"sizes must be numbers >= 1, got {n}")
@@ -72,6 +74,20 @@ def curve(
         return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=support_weights)
     bound = kl_bound(n)
     return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=population_weights, kl=lambda N: bound)
+
+
+def sizes_up_to(most: int) -> IntArray:
+    """Return n from 1 to `most` in ascending order: every one, or above 1 000 that many in about equal ratios.
+
+    A curve of every n takes time by the square of the pool, and above some hundreds neighbours do not differ.
+
+    Examples:
+        >>> sizes_up_to(4), len(sizes_up_to(100_000)) <= 1000
+        (array([1, 2, 3, 4]), True)
+    """
+    if most <= EVERY_SIZE:
+        return np.arange(1, most + 1)
+    return np.unique(np.geomspace(1, most, EVERY_SIZE).round().astype(np.int64))
 
 
 def kl_bound(sizes: npt.ArrayLike) -> Array:

@@ -195,7 +195,7 @@ def soft(
     Args:
         proxy: `(prompts, pool)`, or flat `(m,)` with `offsets`.
         gold: of the same shape.
-        sizes: the n wanted; None means 1 to the smallest pool.
+        sizes: the n wanted; None means those of `sizes_up_to` the smallest pool.
         temperature: τ > 0; 0 would be best-of-n, infinity a random response.
         seed: of the noise.
         draws: of the noise, at least 2.

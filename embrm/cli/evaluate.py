@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", metavar="MODEL")
 @click.argument("file", metavar="FILE")
-@click.option("--sizes", metavar="N,N,…", help="The n of the curve; without it, 1 to the smallest pool.")
+@click.option("--sizes", metavar="N,N,…", help="The n of the curve; without it, 1 to the smallest pool, of many some.")
 @click.option(
     "--pool",
     type=click.Choice(["population", "support"]),

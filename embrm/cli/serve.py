@@ -25,6 +25,13 @@ from embrm.cli._token import read_token
 @click.option("--max-texts", type=click.IntRange(1), default=1024, show_default=True, help="Texts of a request.")
 @click.option("--max-bytes", type=click.IntRange(1), default=16 << 20, show_default=True, help="Bytes of a request.")
 @click.option(
+    "--max-total-bytes",
+    type=click.IntRange(1),
+    default=128 << 20,
+    show_default=True,
+    help="Bytes of all requests that are read or answered at one time; who comes too many is told to ask again later.",
+)
+@click.option(
     "--allow-host",
     "hosts",
     multiple=True,
@@ -45,6 +52,7 @@ def command(
     keep_system_turns: bool | None,
     max_texts: int,
     max_bytes: int,
+    max_total_bytes: int,
     hosts: tuple[str, ...],
     audit_log: str | None,
     source: _options.SourceOptions,
@@ -75,7 +83,7 @@ def command(
         host=host,
         port=port,
         token=read_token(token_file),
-        limits=ServerLimits(max_texts, max_bytes, hosts, audit_log),
+        limits=ServerLimits(max_texts, max_bytes, hosts, audit_log, max_total_bytes),
         embedder=source.embedder_of(fitted),
         rule=rule,
         keep_system=keep_system_turns,

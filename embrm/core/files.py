@@ -146,15 +146,24 @@ def _joined(name: str, parts: Sequence[Rows]) -> Rows:
     return Rows(name, values, numbers, parts[0].unit, files)
 
 
-def check_writable(path: str | Path, *, folder: bool = False) -> Path:
+def check_writable(path: str | Path, *, folder: bool = False, follow: bool = True) -> Path:
     """Return `path` after making sure, before any work, that a file (or a folder) can be written there.
+
+    Args:
+        path: the place.
+        folder: whether it is to be a folder.
+        follow: whether a link stays and what it points to is written, as for a name that somebody typed; else a link
+            is replaced, as in a folder that others may write to, where it could point anywhere.
 
     Raises:
         OptionError: it cannot; the message says why.
     """
     if str(path) == "-":
         raise OptionError("standard output cannot hold what is to be written; give a name instead of -")
-    path = Path(path).resolve()  # what a link points to is written, and the link stays
+    path = Path(path)
+    if not follow and path.is_symlink():
+        return path.parent.resolve() / path.name
+    path = path.resolve()
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OptionError(f"cannot write {path}: it is a device, which cannot be replaced by a file")
     if path.is_dir() and not folder:
@@ -188,15 +197,16 @@ def _ancestor(path: Path) -> Path:
 
 
 @contextmanager
-def write_file(path: str | Path) -> Iterator[Path]:
+def write_file(path: str | Path, *, follow: bool = True) -> Iterator[Path]:
     """Give a temporary path to write a file to, which becomes `path` when the block ends without an exception.
 
-    What stood at `path` stays whole until then, and an interrupt leaves nothing behind.
+    What stood at `path` stays whole until then, and an interrupt leaves nothing behind; for `follow` see
+    `check_writable`.
 
     Raises:
         OptionError: nothing can be written there.
     """
-    path = check_writable(path)
+    path = check_writable(path, follow=follow)
     with _room_beside(path) as room:
         yield room / path.name
         (room / path.name).replace(path)
@@ -250,9 +260,9 @@ def _is_left(room: Path, path: Path) -> bool:
     return old
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file atomically."""
-    with write_file(path) as part:
+def write_bytes(path: str | Path, data: bytes, *, follow: bool = True) -> None:
+    """Write a file atomically; for `follow` see `check_writable`."""
+    with write_file(path, follow=follow) as part:
         part.write_bytes(data)
 
 

@@ -140,7 +140,7 @@ def pool_report(
     Args:
         reward: of all rows of `candidates.features`.
         candidates: pools with gold rewards.
-        sizes: the n wanted; None means 1 to the smallest pool.
+        sizes: the n wanted; None means those of `embrm.bestofn.sizes_up_to` the smallest pool.
         pool: see `embrm.bestofn.curve`.
         seed: of the bootstrap.
 

@@ -16,7 +16,7 @@ from embrm.integrations._samples import Samples, ServerLimits, columns_of, sampl
 from embrm.integrations._scorer import TextScorer
 from embrm.serving.access import Access
 from embrm.serving.batches import Batches
-from embrm.serving.body import RefusedError, read_body, refusal, too_large
+from embrm.serving.body import Bodies, RefusedError, read_body, refusal, too_large
 from embrm.serving.counters import FORMAT, Counters
 from embrm.serving.guard import Exchange, Guard, JsonAnswer
 from embrm.serving.server import AuditLog
@@ -48,6 +48,7 @@ class RewardApp:
         self.counters = Counters()
         self._audit = None if limits.audit is None else AuditLog(limits.audit)
         self._batches = Batches(self._answer)
+        self._bodies = Bodies(max(limits.total, limits.size))
 
     def guarded(self, access: Access) -> Guard:
         """Return the application behind its guard."""
@@ -84,8 +85,8 @@ class RewardApp:
             raise refusal(
                 HTTPStatus.METHOD_NOT_ALLOWED, f"{PATH} takes POST, got {request.method[:20]}", header=("Allow", "POST")
             )
-        body = await read_body(request, self.limits.size)
-        answer = await self._batches.ask(body)
+        with self._bodies.room() as take:
+            answer = await self._batches.ask(await read_body(request, self.limits.size, take))
         if isinstance(answer, RefusedError):
             raise answer
         return JsonAnswer(answer)

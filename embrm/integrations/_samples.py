@@ -18,19 +18,21 @@ TOLD = 3  # reasons that a message lists
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What a reward server lets one request ask.
+    """What a reward server lets requests ask.
 
     Attributes:
         texts: queries of a request.
         size: bytes of a request's body.
         hosts: names that requests may call the server by, further to this machine's own (the header Host).
         audit: a file that gets a line for each request, without its texts; None writes none.
+        total: bytes of the bodies of all requests that are read or answered at one time; one body always has room.
     """
 
     texts: int = 1024
     size: int = 16 << 20
     hosts: tuple[str, ...] = ()
     audit: str | None = None
+    total: int = 128 << 20
 
 
 @dataclass

@@ -170,7 +170,7 @@ def check(path: str | Path) -> None:
     check_writable(path)
 
 
-def save(chart: alt.LayerChart | alt.FacetChart | alt.VConcatChart, path: str | Path) -> None:
+def save(chart: alt.LayerChart | alt.FacetChart | alt.VConcatChart, path: str | Path, *, follow: bool = True) -> None:
     """Write the figure as SVG, or as PNG at three times the screen's resolution, by the ending of its name.
 
     Raises:
@@ -180,7 +180,7 @@ def save(chart: alt.LayerChart | alt.FacetChart | alt.VConcatChart, path: str | 
 
     check(path)
     specification = json.dumps(drawable(chart.to_dict()))
-    with write_file(path) as part:
+    with write_file(path, follow=follow) as part:
         if part.suffix.lower() == ".svg":
             part.write_text(vl_convert.vegalite_to_svg(specification), encoding="utf-8")
         else:

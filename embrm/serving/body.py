@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -35,8 +37,48 @@ def too_large(message: str) -> RefusedError:
     return RefusedError(TOO_LARGE, message)
 
 
-async def read_body(request: Request, most: int) -> dict[str, Any]:
+class Bodies:
+    """What a server holds of the bodies of all requests, each from its first byte to its answer.
+
+    Args:
+        most: bytes of all together.
+
+    Attributes:
+        held: bytes that are held now.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
+
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Give what takes so many bytes more, or refuses; they are given back when the block ends."""
+        own = 0
+
+        def take(size: int) -> None:
+            nonlocal own
+            if self.held + size > self.most:
+                raise RefusedError(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"the requests under way have {self.most} bytes together, and no more are held; ask again later",
+                    header=("Retry-After", "1"),
+                )
+            self.held += size
+            own += size
+
+        try:
+            yield take
+        finally:
+            self.held -= own
+
+
+async def read_body(request: Request, most: int, take: Callable[[int], None] = lambda size: None) -> dict[str, Any]:
     """Return the JSON object of a request's body, of which no more than `most` bytes are kept.
+
+    Args:
+        request: the request.
+        most: bytes.
+        take: is called with the size of each part before it is kept; see `Bodies.room`.
 
     Raises:
         RefusedError: it is not declared as JSON, has neither a length nor chunks, is longer, did not come, or is not a
@@ -52,7 +94,7 @@ async def read_body(request: Request, most: int) -> dict[str, Any]:
         raise RefusedError(TOO_LARGE, f"the body has {length[:15]} bytes; at most {most} are read; send fewer texts")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            raw = await _content(request, most)
+            raw = await _content(request, most, take)
     except TimeoutError:
         raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, "the body stopped coming; send it without a pause") from None
     if length is not None and len(raw) < int(length):
@@ -77,7 +119,7 @@ def parse_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-async def _content(request: Request, most: int) -> bytes:
+async def _content(request: Request, most: int, take: Callable[[int], None]) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
@@ -90,6 +132,7 @@ async def _content(request: Request, most: int) -> bytes:
             size += len(part)
             if size > most:
                 raise too_large(f"the body has more than {most} bytes, and no more are read; send fewer texts")
+            take(len(part))
             parts.append(part)
     except ClientDisconnect:
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"the client went away after {size} bytes") from None

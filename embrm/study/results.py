@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -83,7 +84,7 @@ class Row:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write the row, whole or not at all, as `<key>.npz`."""
+        """Write the row, whole or not at all, as `<key>.npz`; a link there is replaced."""
         meta = {name: getattr(self, name) for name in ("key", "numbers", "notes", "seconds")}
         stored = io.BytesIO()
         meta |= {"schema": SCHEMA, "cell": asdict(self.cell), "digest": self.digest().hex()}
@@ -91,7 +92,7 @@ class Row:
         arrays: dict[str, Any] = {"": np.frombuffer(text.encode(), dtype=np.uint8)}
         arrays |= {str(metric): values for metric, values in self.arrays.items()}
         np.savez(stored, **arrays)
-        write_bytes(folder / f"{self.key}.npz", stored.getvalue())
+        write_bytes(folder / f"{self.key}.npz", stored.getvalue(), follow=False)
 
     @classmethod
     def load(cls, path: Path) -> Row:
@@ -103,6 +104,9 @@ class Row:
         try:
             if not path.is_file():  # a folder, a device or a queue would be opened too
                 raise DataError(f"{path} is no file; remove it and run the study again")
+            with zipfile.ZipFile(path) as whole:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in whole.infolist()):  # as `save` never writes
+                    raise DataError(f"{path} is damaged (it is packed); remove it and {AGAIN}")
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {Metric.parse(name): stored[name] for name in stored.files if name}
                 meta = json.loads(stored[""].tobytes())

@@ -77,4 +77,4 @@ def _write(path: Path, lines: Sequence[tuple[Any, ...]], columns: Sequence[str])
     columned |= {name: [line[1 + i] for line in lines] for i, name in enumerate(columns)}
     stored = io.BytesIO()
     pq.write_table(pa.table(columned), stored)
-    write_bytes(path, stored.getvalue())
+    write_bytes(path, stored.getvalue(), follow=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -73,14 +74,21 @@ def test_it_serves_until_a_signal(
     ("arguments", "code", "message"),
     [
         (["--host", "0.0.0.0", "--port", "0"], 2, "can be reached from other machines; give a token"),
-        (["--token-file", "missing"], 1, "No such file or directory: 'missing'"),
+        (["--token-file", "missing"], 1, "missing cannot be read: No such file or directory"),
+        (["--token-file", "empty"], 2, "the token must be printable ASCII without spaces, and not empty"),
+        (["--token-file", "bytes"], 1, "bytes is no text in UTF-8; expected a file with the token alone"),
+        (["--token-file", "pipe"], 1, "pipe is a pipe or a device, and no file"),
         (["--port", "70000"], 2, "70000 is not in the range 0<=x<=65535"),
         (["--selector", "thompson"], 2, "'thompson' does not value a text by itself"),
         (["--selector", "worst_cas"], 2, "Did you mean 'worst_case'?"),
         (["--host", "192.0.2.1", "--token-file", "model/config.json"], 2, "the token must be printable ASCII"),
     ],
 )
-def test_bad_usage(arguments: list[str], code: int, message: str, embrm: Run) -> None:
+def test_bad_usage(arguments: list[str], code: int, message: str, embrm: Run, workspace: Path) -> None:
+    for name, content in (("empty", b" \n"), ("bytes", b"\xff\xfe")):
+        (workspace / name).write_bytes(content)
+    if "pipe" in arguments:
+        os.mkfifo(workspace / "pipe")
     result = embrm("serve", "model", *arguments)
     assert (result.code, message in result.err) == (code, True), result.err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -29,10 +30,11 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 EVALUATE = """
 candidates = Candidates(Features({"joint": value[:, None]}, prompt=np.repeat([0, 1], n)), offsets, gold=gold)
-found = pool_report(Reward(value[None], "point"), candidates, sizes=[1, 16, 256, n], seed=0)
+found = pool_report(Reward(value[None], "point"), candidates, seed=0)
+assert found.sizes[-1] == n
 assert np.isfinite(found.gain["gold"].estimate).all()
 """
-ALL_SIZES = "bestofn.curve(value, gold, offsets=offsets)"
+ALL_SIZES = "bestofn.curve(value, gold, np.arange(1, n + 1), offsets=offsets)"
 POISSON = """
 choice = selectors.get("poisson")(rate=8.0)(Reward(value[None], "point"), offsets=offsets, seed=0)
 np.testing.assert_allclose(np.add.reduceat(choice.probability, offsets[:-1]), 1, rtol=1e-9)
@@ -52,6 +54,19 @@ def test_memory_is_no_square_of_the_pool(work: str, rows: int, most: float) -> N
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < most  # MiB
+
+
+def test_a_large_pool_has_a_curve_of_at_most_1000_sizes() -> None:
+    """Of ranks 1 to N without replacement the best of n is n(N + 1)/(n + 1)."""
+    N = 50_000
+    ranks = np.arange(1.0, N + 1)
+    began = time.process_time()
+    curve = bestofn.curve(ranks, ranks)
+    assert time.process_time() - began < 5  # of every n it takes above a minute
+    n = curve.sizes
+    assert (n[0], n[-1], len(n) <= 1000, (np.diff(n) > 0).all()) == (1, N, True, True)
+    np.testing.assert_allclose(curve.gold, n * (N + 1) / (n + 1), rtol=1e-9)
+    np.testing.assert_array_equal(bestofn.sizes_up_to(1000), np.arange(1, 1001))
 
 
 def test_blocks_of_sizes_change_no_curve(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@ import base64
 import http.client
 import importlib.util
 import json
+import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -606,6 +607,34 @@ def test_the_audit_log_has_no_texts(model: FittedHead, tmp_path: Path, caplog: p
     assert "private" not in json.dumps(lines)
     with pytest.raises(OptionError, match="cannot write the audit log"):
         openrlhf.reward_server(model, port=0, limits=openrlhf.ServerLimits(audit=str(tmp_path)))
+
+
+def test_bodies_of_all_requests_together_are_bounded(model: FittedHead) -> None:
+    """Two clients that stop inside their bodies hold what is allowed; when they go away others are answered again."""
+    limits = openrlhf.ServerLimits(size=4096, total=6000)
+    body = {"query": ["a" * 2000]}
+    with openrlhf.reward_server(model, port=0, limits=limits).running() as address:
+        host, port = address.split("/")[2].split(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(2)]
+        for client in silent:
+            head = f"POST /get_reward HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            client.sendall(f"{head}Content-Length: 4000\r\n\r\n".encode() + b"x" * 2500)
+        found = [eventually(lambda: send(address, body), 503)]
+        for client in silent:
+            client.close()
+        found.append(eventually(lambda: send(address, body), 200))
+        assert send(address, {"query": ["a" * 4000]})[0] == 200  # nothing of those that went away is held
+    assert re.search("have 6000 bytes together, and no more are held; ask again later", found[0]["error"])
+
+
+def eventually(ask: Callable[[], tuple[int, dict[str, Any]]], status: int) -> dict[str, Any]:
+    """Ask until the answer has a status, and return it."""
+    for _ in range(100):
+        found, answer = ask()
+        if found == status:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError((found, answer))
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(

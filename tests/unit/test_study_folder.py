@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import threading
+import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -113,6 +114,16 @@ def test_what_no_run_writes_is_no_row(row: Row, told: str, tmp_path: Path) -> No
         Row.load(tmp_path / "k.npz")
 
 
+def test_a_row_that_is_packed_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A few packed bytes would become 30 MB; what a run writes is as large as it is."""
+    np.savez_compressed(tmp_path / "k.npz", **{"": np.zeros(30_000_000, dtype=np.uint8)})
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"k\.npz is damaged \(it is packed\); remove it and run the study again"):
+        Row.load(tmp_path / "k.npz")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
 def test_what_does_not_belong_there_is_left_alone_and_told(copy: Path, finished: Results) -> None:
     cells, (lost, *_) = copy / "cells", finished.rows
     (cells / f"{lost.key}.npz").unlink()
@@ -125,6 +136,35 @@ def test_what_does_not_belong_there_is_left_alone_and_told(copy: Path, finished:
     assert (cells / ".hidden" / "thesis.tex").read_text(encoding="utf-8") == "years"
     assert (cells / ".DS_Store").exists()
     assert "'.hidden'" in (copy / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_what_it_points_to_stays(
+    copy: Path, finished: Results, tmp_path: Path
+) -> None:
+    """Who may write into the folder could point it at any file of whom the study belongs to."""
+    thesis, new = tmp_path / "thesis.tex", tmp_path / "new.tex"
+    thesis.write_text("years of work", encoding="utf-8")
+    rows = [copy / "cells" / f"{row.key}.npz" for row in finished.rows[:2]]
+    written = [*rows, copy / "claims.json", copy / "report.html", copy / "results.parquet"]
+    for place, target in zip(written, (thesis, new, thesis, new, thesis), strict=True):
+        place.unlink(missing_ok=True)
+        place.symlink_to(target)
+    with pytest.warns(UserWarning, match="computed again"):
+        results = run(finished.config, copy, workers=1)
+    found = claims.findings(results)
+    claims.write(found, copy, rows=results.digest)
+    study.write(results, copy, found)
+    assert (thesis.read_text(encoding="utf-8"), new.exists()) == ("years of work", False)
+    assert [path.is_symlink() for path in written] == [False] * len(written)
+    assert content(copy) == content(finished.folder or copy)
+    rows[0].unlink()
+    for name in ("log.txt", "lock.txt"):
+        (copy / name).unlink(missing_ok=True)
+        (copy / name).symlink_to(new)
+        with pytest.raises(DataError, match=f"{name} is no file"):
+            run(finished.config, copy, workers=1)
+        (copy / name).unlink()
+    assert not new.exists()
 
 
 def test_verdicts_carry_the_hash_of_all_that_was_measured(copy: Path) -> None:

@@ -7,7 +7,9 @@ table of (key, checksum, cut). The checksum of a row covers its key, its flag an
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import stat
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from embrm.core.arrays import Array, BoolArray
 MAGIC = int.from_bytes(b"embrm001", "little")
 INDEX = np.dtype([("key", "V16"), ("crc", "<u4"), ("cut", "?")])
 HEADER = 24  # bytes
+LARGEST = 4 << 30  # bytes; merged shards stay far below
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,8 @@ def write_shard(folder: Path, rows: ShardRows) -> None:
 def count_rows(path: Path) -> int:
     """Return the number of rows that a shard claims; 0 where it is gone or no shard."""
     try:
+        if not _may_be_one(path.stat()):
+            return 0
         with path.open("rb") as f:
             header = np.fromfile(f, dtype="<u8", count=3)
     except OSError:
@@ -95,7 +100,10 @@ def read_shard(path: Path, wanted: set[bytes] | None) -> tuple[ShardRows, bool]:
     A shard that is gone, because another process merged it, is empty and sound.
     """
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if not _may_be_one(about):
+            return concatenate([]), False
+        size = about.st_size
         with path.open("rb") as f:
             header = np.fromfile(f, dtype="<u8", count=3).tolist()
             if len(header) < 3 or header[0] != MAGIC or size != HEADER + header[1] * (4 * header[2] + INDEX.itemsize):
@@ -117,6 +125,11 @@ def read_shard(path: Path, wanted: set[bytes] | None) -> tuple[ShardRows, bool]:
     if len(good) == len(picked):
         return rows, True
     return (rows.take(good) if good else concatenate([])), False
+
+
+def _may_be_one(about: os.stat_result) -> bool:
+    """Say whether to open what lies in a shard's place: a pipe would be waited for, a vast sparse file fills memory."""
+    return (stat.S_ISREG(about.st_mode) and about.st_size <= LARGEST) or stat.S_ISDIR(about.st_mode)
 
 
 def _checksum(key: bytes, cut: bool, vector: Array) -> int:

@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from embrm.core.bounds import DOCUMENT
+from embrm.core.documents import read_bytes, read_json
 from embrm.embedders.cache.shards import ShardRows, concatenate, count_rows, read_shard, write_shard, write_whole
-from embrm.errors import CacheError, OptionError
+from embrm.errors import CacheError, DataError, OptionError
 
 FLUSH_SECONDS = 5.0  # a killed process loses at most about this much work
 FLUSH_ROWS = 4096
@@ -57,8 +59,13 @@ def _explained(doing: str) -> Iterator[None]:
         ) from e
 
 
+def _bytes(name: str) -> bytes:
+    """Return a name in UTF-8; the path of a model may hold bytes that are none."""
+    return name.encode("utf-8", "surrogatepass")
+
+
 def _fact(question: str) -> Path:
-    return cache_folder() / "facts" / f"{text_key(question.encode()).hex()}.json"
+    return cache_folder() / "facts" / f"{text_key(_bytes(question)).hex()}.json"
 
 
 def remember(question: str, answer: str) -> None:
@@ -74,8 +81,8 @@ def remember(question: str, answer: str) -> None:
 def recall(question: str) -> str | None:
     """Return what was remembered, or None where nothing was or it cannot be read."""
     try:
-        fact = json.loads(_fact(question).read_bytes())
-    except (OSError, ValueError):
+        fact = read_json(_fact(question))
+    except DataError:
         return None
     known = isinstance(fact, dict) and fact.get("question") == question and isinstance(fact.get("answer"), str)
     return fact["answer"] if known else None
@@ -90,7 +97,7 @@ class VectorStore:
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
-        self.folder = cache_folder() / "vectors" / text_key(identity.encode()).hex()
+        self.folder = cache_folder() / "vectors" / text_key(_bytes(identity)).hex()
 
     def read(self, keys: Sequence[bytes]) -> ShardRows:
         """Return those of the rows that are there undamaged; a damaged shard is replaced, with a warning.
@@ -165,7 +172,7 @@ class VectorStore:
     def _claim(self) -> None:
         """Say whose folder this is (again, should it have been pruned meanwhile)."""
         with _explained("write"):
-            write_whole(self.folder / "identity.txt", self.identity.encode())
+            write_whole(self.folder / "identity.txt", _bytes(self.identity))
 
     def _merge(self, shards: Sequence[Path]) -> None:
         """Replace shards by one with their sound rows, each text once; others may read and merge meanwhile."""
@@ -206,13 +213,20 @@ class CacheInfo:
         return sum(space.bytes for space in self.spaces)
 
 
+def _identity(note: Path) -> str:
+    try:
+        return read_bytes(note, most=DOCUMENT).decode("utf-8", errors="replace")
+    except DataError:
+        return "unreadable"
+
+
 def _spaces() -> list[tuple[Path, CachedSpace]]:
     out = []
     for note in (cache_folder() / "vectors").glob("[!.]*/identity.txt"):
         shards = list(note.parent.glob("*.shard"))
         with contextlib.suppress(FileNotFoundError):  # merged or pruned meanwhile
             space = CachedSpace(
-                identity=note.read_text("utf-8", errors="replace"),
+                identity=_identity(note),
                 rows=sum(count_rows(path) for path in shards),
                 bytes=sum(path.stat().st_size for path in shards),
                 idle_days=max(0.0, time.time() - note.stat().st_mtime) / 86_400,

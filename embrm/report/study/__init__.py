@@ -24,8 +24,8 @@ def write(results: Results, folder: Path, findings: Sequence[Finding]) -> Path:
         OptionError: nothing can be written there.
     """
     for name, chart in drawn(results).items():
-        figures.save(chart, folder / "figures" / f"{name}.svg")
-    write_bytes(folder / "report.html", page(results, findings).encode())
+        figures.save(chart, folder / "figures" / f"{name}.svg", follow=False)
+    write_bytes(folder / "report.html", page(results, findings).encode(), follow=False)
     return folder / "report.html"
 
 

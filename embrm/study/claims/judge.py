@@ -62,7 +62,9 @@ def write(found: Sequence[Finding], folder: Path, *, rows: str) -> Path:
     """
     path = folder / "claims.json"
     findings = [asdict(finding) | {"rows": rows} for finding in found]
-    write_bytes(path, json.dumps(findings, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n")
+    write_bytes(
+        path, json.dumps(findings, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n", follow=False
+    )
     return path
 
 

@@ -57,7 +57,7 @@ class Journal:
     def log(self, text: str) -> None:
         """Add an entry to log.txt."""
         path = self._folder / "log.txt"
-        if path.exists() and not path.is_file():  # to open a queue is to wait for who reads it
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # to open a queue is to wait for who reads it
             raise DataError(f"{path} is no file, so the run cannot tell what it does; remove it")
         with writing(path), path.open("a", encoding="utf-8") as log:
             log.write(f"{_now()} {text}\n")
@@ -86,7 +86,7 @@ class Journal:
         }
         path = self._folder / "config.json"
         with writing(path):
-            write_bytes(path, json.dumps(stored, ensure_ascii=False, indent=1).encode())
+            write_bytes(path, json.dumps(stored, ensure_ascii=False, indent=1).encode(), follow=False)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def held(path: Path) -> Iterator[None]:
     """
     holder = path.with_suffix(".txt")
     for own in (path, holder):
-        if own.exists() and not own.is_file():
+        if own.is_symlink() or (own.exists() and not own.is_file()):
             raise DataError(f"{own} is no file, so nobody can say who works on {path.parent}; remove it")
     try:
         lock = FileLock(path).acquire(blocking=False)
