@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -49,10 +50,13 @@ SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
     help="Whose latents: every member has a space of its own.",
 )
 @alarm_rule
+@click.option(
+    "--reference-features", metavar="FILE[:NAME]", help="Vectors of REFERENCE made elsewhere, as --features has them."
+)
 @_options.settings
 @_rows.options
 @_rows.reference_options
-@_options.embedding
+@_options.on_texts
 @_options.seed
 @_options.json_output
 def command(
@@ -67,6 +71,7 @@ def command(
     source: _options.SourceOptions,
     rules: RowRules,
     reference_rules: RowRules,
+    reference_features: str | None,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -83,6 +88,7 @@ def command(
       embrm detect model prefs.jsonl pools.jsonl --set alpha=0.1 --detector mahalanobis
       embrm detect model prefs.jsonl pools.jsonl --detector mahalanobis --detector mmd --space latent --space response
       embrm detect model prefs.jsonl run --detector csi --onset cusum
+      embrm detect model prefs.jsonl pools.jsonl --reference-features known.npy --features new.npy
     """
     from embrm import detectors, monitoring
     from embrm.data.texts import read_texts
@@ -97,8 +103,11 @@ def command(
     run = Path(outputs).is_dir()
     if not run and set(alarm.typed) - {"--level"}:
         raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
-    rule, scorer = alarm.rule(), Scorer(model, load_model(model), source.reading)
+    if run and (source.features or reference_features):
+        raise OptionError(f"--features and --reference-features are of two files of texts, and {outputs} is a folder")
+    rule, scorer = alarm.rule(), Scorer(model, load_model(model), dataclasses.replace(source, features=None).reading)
     known = read_texts(reference, rules=scorer.rules(reference_rules))
+    known = known.with_vectors(reference_features) if reference_features else known
     data: dict[str, Any]
     how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     if run:
@@ -107,6 +116,7 @@ def command(
         fired = any(line.alarm is not None for line in watched)
     else:
         new = read_texts(outputs, rules=scorer.rules(rules))
+        new = new.with_vectors(source.features) if source.features else new
         data, text, fired = _check(recipes, scorer, known, new, level=rule.level, **how)
     trained = texts_overlap(scorer.model, known)
     if trained is not None:

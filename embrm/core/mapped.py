@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,9 @@ class FileMatrix:
     def _floats(self, raw: npt.NDArray[Any]) -> Floats:
         if self.bfloat16:
             return (raw.astype(np.uint32) << 16).view(np.float32)
+        torch: Any = sys.modules.get("torch")
+        if raw.dtype == np.float16 and raw.ndim == 2 and hasattr(torch, "from_numpy"):  # three times as fast
+            return np.asarray(torch.from_numpy(np.require(raw, requirements=["C", "W"])).float().numpy())
         return np.asarray(raw).astype(np.float32)
 
     def _state(self) -> tuple[int, int, int]:

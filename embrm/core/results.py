@@ -36,7 +36,7 @@ class Reward:
         draws = np.asarray(self.draws, dtype=np.float64)
         if draws.ndim != 2 or draws.shape[0] == 0:
             raise DataError(f"draws must be 2-D (s, n) with s >= 1, got shape {draws.shape}")
-        if not np.isfinite(draws).all():
+        if not all(np.isfinite(row).all() for row in draws):  # one by one: no boolean matrix beside many draws
             raise DataError("rewards must be finite, got NaN or infinity")
         if self.kind == "point" and len(draws) != 1:
             raise DataError(f"a point reward has one draw, got {len(draws)}; use kind 'members' or 'posterior'")

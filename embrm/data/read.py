@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import IntArray, Matrix, as_rows
+from embrm.core.arrays import IntArray
 from embrm.core.data import Candidates, Features, Pairs, Provenance
 from embrm.core.seen import TextHashes
-from embrm.core.vectors import open_vectors
 from embrm.core.views import needed
 from embrm.data.clusters import clusters
 from embrm.data.encode import encode
@@ -112,15 +111,16 @@ def as_pairs(
     views: Iterable[str] = ("joint",),
     progress: bool = False,
 ) -> Pairs:
-    """Turn the texts of pairs into vectors; see `read_pairs`."""
+    """Turn the texts of pairs into vectors, `features` or those that they have; see `read_pairs`."""
+    texts = texts if features is None else texts.with_vectors(features)
     keys = list(zip(number_prompts(texts)[0].tolist(), texts.responses, strict=True))
-    if features is None:
+    if texts.vectors is None:
         number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         rows = np.array([number[key] for key in keys])
     else:  # vectors made elsewhere stay as they came: equal texts need not have equal ones
         rows = np.arange(len(keys))
     first = np.unique(rows, return_index=True)[1]
-    vectors = _features(texts, first, embedder=embedder, features=features, views=views, progress=progress)
+    vectors = _features(texts, first, embedder=embedder, views=views, progress=progress)
     tie = numbers(texts.rows, "tie", default=0)
     pairs = Pairs(
         vectors,
@@ -130,7 +130,7 @@ def as_pairs(
         margin=numbers(texts.rows, "margin", default=0),
         tie=None if tie is None else tie != 0,
     )
-    if features is not None:
+    if texts.vectors is not None:
         return pairs
     return distinct(pairs, texts.rows.numbers, name=texts.rows.name, unit=texts.rows.unit)
 
@@ -175,8 +175,9 @@ def as_candidates(
     progress: bool = False,
 ) -> Candidates:
     """Turn the texts of pools into vectors, or any other texts, each row of the file a pool; see `read_candidates`."""
+    texts = texts if features is None else texts.with_vectors(features)
     rows = np.arange(len(texts))
-    vectors = _features(texts, rows, embedder=embedder, features=features, views=views, progress=progress)
+    vectors = _features(texts, rows, embedder=embedder, views=views, progress=progress)
     names = [row.get("policy") for row in texts.rows.values] if texts.kind == "pools" else [None]
     policy = None if None in names else [str(name) for pool in names for name in pool or ()]
     values = gold(texts.rows) if texts.kind == "pools" else None
@@ -184,22 +185,16 @@ def as_candidates(
 
 
 def _features(
-    texts: Texts,
-    rows: IntArray,
-    *,
-    embedder: str | Embedder,
-    features: npt.ArrayLike | str | Path | None,
-    views: Iterable[str],
-    progress: bool,
+    texts: Texts, rows: IntArray, *, embedder: str | Embedder, views: Iterable[str], progress: bool
 ) -> Features:
     number = number_prompts(texts)[0]
     cluster = clusters(texts, number)
     number, cluster = number[rows], None if cluster is None else cluster[rows]
     prompts, responses = [texts.prompts[i] for i in rows], [texts.responses[i] for i in rows]
-    if features is not None:
+    if texts.vectors is not None:
         length = np.array([len(response) for response in responses], dtype=np.float64)
         made = Provenance(keep_system=texts.keep_system)
-        given = _given(features, texts, needed(views))
+        given = dict.fromkeys(_one(needed(views)), texts.vectors)
         hashes = TextHashes.of(prompts, responses)
         return Features(given, number, length=length, embedder=made, cluster=cluster, hashes=hashes)
     done = encode(
@@ -215,22 +210,10 @@ def _features(
     return replace(done.features, cluster=cluster)
 
 
-def _given(features: npt.ArrayLike | str | Path, texts: Texts, views: Sequence[str]) -> dict[str, Matrix]:
+def _one(views: Sequence[str]) -> Sequence[str]:
     if len(views) > 1:
         raise OptionError(
             f"vectors made elsewhere are those of one view, and {', '.join(views)} are to be read; let the texts be "
             "embedded, or in Python give Features(views={...})"
         )
-    if isinstance(features, str | Path):
-        name = str(features)
-        matrix = open_vectors(name)
-    else:
-        name = "features"
-        matrix = as_rows(features, name=name)
-    if len(matrix) != len(texts):
-        order = "chosen, rejected of each pair" if texts.kind == "pairs" else "the responses of each row"
-        raise DataError(
-            f"{name} must have one row a text of {texts.rows.name}, in its order ({order}): "
-            f"expected {len(texts)} rows, got {len(matrix)}"
-        )
-    return dict.fromkeys(views, matrix)
+    return views

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, IntArray
+from embrm.core.arrays import Array, IntArray, Matrix, as_rows
 from embrm.core.files import Rows, read_rows
+from embrm.core.vectors import open_vectors
 from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts import find_layout, listed, renamed
@@ -38,6 +39,7 @@ class Texts:
         offsets: `(rows + 1,)` which texts each row gave.
         account: the layout that was taken, how many rows were read and how many left out, and what else was lost.
         keep_system: whether system turns stayed in the prompts.
+        vectors: `(m, d)` made elsewhere, one a text, that stand for embeddings; None lets the texts be embedded.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Texts:
     offsets: IntArray
     account: dict[str, Any] = field(default_factory=dict)
     keep_system: bool = False
+    vectors: Matrix | None = None
 
     def __len__(self) -> int:
         return len(self.responses)
@@ -68,7 +71,25 @@ class Texts:
             prompts=[self.prompts[j] for j in places],
             responses=[self.responses[j] for j in places],
             offsets=np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]),
+            vectors=None if self.vectors is None else self.vectors[np.array(places, dtype=np.int64)],
         )
+
+    def with_vectors(self, features: npt.ArrayLike | str | Path) -> Texts:
+        """Return the texts with vectors made elsewhere, an array `(m, d)` or a file, in which they stay.
+
+        Raises:
+            DataError: they are no such matrix, or not one row a text.
+        """
+        typed = isinstance(features, str | Path)
+        name = str(features) if typed else "features"
+        matrix = open_vectors(name) if typed else as_rows(features)
+        if len(matrix) != len(self):
+            order = "chosen, rejected of each pair" if self.kind == "pairs" else "the responses of each row"
+            raise DataError(
+                f"{name} must have one row a text of {self.rows.name}, in its order ({order}): "
+                f"expected {len(self)} rows, got {len(matrix)}"
+            )
+        return replace(self, vectors=matrix)
 
 
 def number_prompts(*files: Texts) -> list[IntArray]:

@@ -45,6 +45,11 @@ class Embedder(Recipe, ABC):
         return None
 
     @property
+    def fleeting(self) -> Embedder:
+        """The embedder for texts that will hardly come again, as those of a policy's steps: most often itself."""
+        return self
+
+    @property
     @abstractmethod
     def identity(self) -> str:
         """All that the vectors depend on beside the text: model, revision, prompt, length, pooling, precision."""

@@ -14,11 +14,9 @@ import numpy as np
 
 from embrm.core.arrays import Array, BoolArray
 from embrm.core.registry import register
-from embrm.core.threads import all_threads
-from embrm.embedders._embedder import Embedded, Embedder
+from embrm.embedders._embedder import Embedded, Embedder, check_texts
 from embrm.embedders.cache.lookup import embed_cached
 from embrm.errors import MissingExtraError, OptionError
-from embrm.lm.checkpoint import quiet
 
 PACKAGE = "wordllama"
 WEIGHTS, TOKENIZER = "weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"
@@ -35,9 +33,10 @@ class Static(Embedder):
 
     The vectors are WordLlama's `l2_supercat_256`, made from the token tables of large language models (Miller 2024,
     github.com/dleemiller/WordLlama), read from the package of the extra `static`, whose files must have the known
-    SHA-256; its code is not run. The mean is that of sentence-transformers' `StaticEmbedding`, scaled to unit length.
-    The order of the words is not seen. A text without a token becomes the zero vector, and none is ever cut. Vectors
-    are cached: to read one is many times quicker than to make it, and a process that finds all of them loads no model.
+    SHA-256; its code is not run. The mean is that of sentence-transformers' `StaticEmbedding`, scaled to unit length,
+    and made without that library, which takes seconds to load. The order of the words is not seen. A text without a
+    token becomes the zero vector, and none is ever cut. Vectors are cached: to read one is many times quicker than to
+    make it, and a process that finds all of them loads no model.
 
     Attributes:
         batch_size: texts computed at once; only speed and memory depend on it.
@@ -64,15 +63,40 @@ class Static(Embedder):
         """
         return embed_cached(texts, self.identity, self.compute, progress=progress)
 
+    @property
+    def fleeting(self) -> Embedder:
+        """One past the cache: a step's few texts are made in milliseconds, and a file for each step would not be."""
+        return Uncached(self.batch_size)
+
     def compute(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Array, BoolArray]]:
         """Yield (positions, vectors, cut) in batches, past the cache."""
-        net = _loaded()
+        table, tokens = _loaded()
         for start in range(0, len(texts), self.batch_size):
             part = list(texts[start : start + self.batch_size])
-            with all_threads:
-                vectors = net.encode(part, batch_size=self.batch_size, show_progress_bar=False)
+            ids = [found.ids for found in tokens.encode_batch(part, add_special_tokens=False)]
             at = list(range(start, start + len(part)))
-            yield at, np.asarray(vectors, dtype=np.float32), np.zeros(len(part), dtype=bool)
+            yield at, _directions(ids, table), np.zeros(len(part), dtype=bool)
+
+
+class Uncached(Static):
+    """The same embedder for texts that will not come again."""
+
+    def embed(self, texts: Sequence[str], *, progress: bool = False) -> Embedded:
+        """Embed `n` texts as `(n, 256)` float32; see `Static.embed`."""
+        check_texts(texts)
+        vectors = np.concatenate([part for _, part, _ in self.compute(texts)])
+        return Embedded(vectors, cut=np.zeros(len(texts), dtype=bool), computed=len(set(texts)))
+
+
+def _directions(ids: Sequence[Sequence[int]], table: Array) -> Array:
+    """Return the means `(n, d)` of the tokens' rows, scaled to unit length; zero where there is no token."""
+    from scipy.sparse import csr_array
+
+    ends = np.cumsum([0, *map(len, ids)])
+    tokens = np.concatenate([np.asarray(part, dtype=np.int64) for part in ids])
+    counts = csr_array((np.ones(len(tokens), dtype=np.float32), tokens, ends), shape=(len(ids), len(table)))
+    sums = np.asarray(counts @ table)  # a mean has the direction of a sum
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.float32(1e-12)))
 
 
 def packaged_files() -> dict[str, Path] | None:
@@ -84,7 +108,7 @@ def packaged_files() -> dict[str, Path] | None:
 
 
 @lru_cache(maxsize=1)
-def _loaded() -> Any:
+def _loaded() -> tuple[Array, Any]:
     from safetensors.numpy import load_file
 
     places = packaged_files()
@@ -95,13 +119,7 @@ def _loaded() -> Any:
         )
     for name, place in places.items():
         _check(place, SHA256[name])
-    with quiet():
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
-
-        weights = load_file(places[WEIGHTS])["embedding.weight"].astype(np.float32)
-        tokens = StaticEmbedding(tokenizer(places[TOKENIZER]), embedding_weights=weights)
-        return SentenceTransformer(modules=[tokens, Normalize()], device="cpu")
+    return load_file(places[WEIGHTS])["embedding.weight"].astype(np.float32), tokenizer(places[TOKENIZER])
 
 
 def tokenizer(place: Path) -> Any:

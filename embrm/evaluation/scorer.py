@@ -78,8 +78,14 @@ class Scorer:
         """Return the texts `(n, k)` in a space: "latent" (one member's), or a view such as "joint" or "response".
 
         Raises:
-            OptionError: the space is "latent" and there is no model.
+            OptionError: the space is "latent" and there is no model, or it is a view and the texts have vectors made
+                elsewhere, which are those of the model's view alone.
         """
+        if texts.vectors is not None and self.model is not None and space not in ("latent", *self.model.widths):
+            raise OptionError(
+                f"vectors made elsewhere are those of the model's view, {', '.join(self.model.widths)}, and "
+                f"'{space}' is another; leave that space out, or let the texts be embedded"
+            )
         if space != "latent":
             return self._features(texts, (space,)).matrix(space)
         if self.model is None:
@@ -90,7 +96,8 @@ class Scorer:
         return self.model.latent(self._features(texts, self.model.widths), member=member)
 
     def _features(self, texts: Texts, views: Any) -> Features:
-        return as_candidates(texts, views=views, **self.reading(self.model)).features
+        how = self.reading(self.model) if texts.vectors is None else {}
+        return as_candidates(texts, views=views, **how).features
 
 
 def score_rows(texts: Texts, reward: Reward, *, draws: bool) -> list[dict[str, Any]]:

@@ -38,9 +38,10 @@ def search(data: _newton.Data, *, steps: int = 30) -> tuple[_newton.Fitted, list
     trials: list[dict[str, float]] = []
     for step in range(steps):
         precision = float(np.exp(log_precision))
-        theta, hessian, _ = fitted = _newton.fit(data, precision=precision, start=start)
+        fitted = _newton.fit(data, precision=precision, start=start)
+        theta = fitted.theta
         trials.append({"prior_precision": precision, "log_evidence": log_evidence(fitted, precision)})
-        root = inverse_root(hessian)
+        root = inverse_root(fitted.hessian)
         moved = -precision * root @ (theta @ root)  # dθ/d log λ
         free = len(theta) - precision * np.square(root).sum() + 2 * _curvature_effect(data, fitted, root, moved)
         rise = 0.5 * (free - precision * (theta @ theta))  # d log evidence / d log λ
@@ -69,7 +70,7 @@ def inverse_root(hessian: Array) -> Array:
 
 def _curvature_effect(data: _newton.Data, fitted: _newton.Fitted, root: Array, moved: Array) -> float:
     """Return −½ tr(H⁻¹ dA/d log λ), A the likelihood's Hessian, H⁻¹ = `root rootᵀ`, `moved` the MAP's dθ/d log λ."""
-    p = expit(data.margins(fitted.theta))
+    p = expit(fitted.margins)
     third = data.weight * p * (1 - p) * (1 - 2 * p)
     total = 0.0
     root32 = root.astype(data.d.dtype)

@@ -92,39 +92,58 @@ class Data(NamedTuple):
 
     def margins(self, theta: Array) -> Array:
         """Return θᵀd − m, `(n,)` float64."""
-        return self.products(theta) - self.margin
-
-    def products(self, theta: Array) -> Array:
-        """Return θᵀd, `(n,)` float64."""
-        parts = [self.d[s : s + CHUNK].astype(np.float64) @ theta for s in range(0, len(self.d), CHUNK)]
-        return np.concatenate(parts)
-
-
-def derivatives(d: Array | Differences, slope: Array, curvature: Array, precision: float) -> tuple[Array, Array]:
-    """Return `Σ g d`, `(p,)`, and `λI + Σ c dᵀd`, `(p, p)`, in float64 and one pass over differences `d (n, p)`.
-
-    Args:
-        d: chosen − rejected.
-        slope: g `(n,)`.
-        curvature: c `(n,)`.
-        precision: λ.
-    """
-    gradient, hessian = np.zeros(d.shape[1]), np.eye(d.shape[1]) * precision
-    root = np.sqrt(curvature)
-    for start in range(0, len(d), CHUNK):
-        part = d[start : start + CHUNK]
-        gradient += slope[start : start + CHUNK] @ part.astype(np.float64)
-        part = part * root[start : start + CHUNK, None].astype(part.dtype)
-        hessian += part.T @ part
-    return gradient, hessian
+        starts = range(0, len(self.d), CHUNK)
+        return np.concatenate([self.d[s : s + CHUNK].astype(np.float64) @ theta for s in starts]) - self.margin
 
 
 class Fitted(NamedTuple):
-    """The MAP `(p,)`, the Hessian `(p, p)` of the penalised loss there, and that loss."""
+    """A point θ `(p,)` and what the penalised loss has there; of a fit the MAP.
+
+    Attributes:
+        theta: θ.
+        hessian: `(p, p)`, of the penalised loss.
+        loss: the penalised loss.
+        margins: `(n,)` θᵀd − m.
+        gradient: `(p,)`, of the penalised loss.
+    """
 
     theta: Array
     hessian: Array
     loss: float
+    margins: Array
+    gradient: Array
+
+    @classmethod
+    def at(cls, data: Data, theta: Array, precision: float) -> Fitted:
+        """Compute all in one pass over the differences, which may have to be made anew for it."""
+        p = data.d.shape[1]
+        loss, gradient, hessian = 0.5 * precision * theta @ theta, precision * theta, np.eye(p) * precision
+        margins = np.empty(len(data.d))
+        for start in range(0, len(data.d), CHUNK):
+            rows = slice(start, start + CHUNK)
+            part, weight, target = data.d[rows], data.weight[rows], data.target[rows]
+            wide = part.astype(np.float64)
+            z = margins[rows] = wide @ theta - data.margin[rows]
+            chance = expit(z)
+            loss += weight @ (np.logaddexp(0.0, z) - target * z)
+            gradient += (weight * (chance - target)) @ wide
+            part = part * np.sqrt(weight * chance * (1 - chance))[:, None].astype(part.dtype)
+            hessian += part.T @ part
+        return cls(theta, hessian, float(loss), margins, gradient)
+
+    def step(self) -> Array:
+        """Return Newton's step H⁻¹g `(p,)`, which is subtracted."""
+        return np.asarray(scipy.linalg.cho_solve(scipy.linalg.cho_factor(self.hessian), self.gradient))
+
+    def moved(self, before: float, precision: float) -> Array:
+        """Return θ `(p,)` after Newton's step from a MAP to that of another λ, which takes no pass over the data."""
+        more = precision - before
+        return (
+            self.theta
+            - self._replace(
+                hessian=self.hessian + more * np.eye(len(self.theta)), gradient=self.gradient + more * self.theta
+            ).step()
+        )
 
 
 def fit(data: Data, *, precision: float, start: Array | None = None, steps: int = 60) -> Fitted:
@@ -140,29 +159,19 @@ def fit(data: Data, *, precision: float, start: Array | None = None, steps: int 
         ConvergenceError: the gradient is still large after `steps` steps.
     """
     theta = np.zeros(data.d.shape[1]) if start is None else np.asarray(start, dtype=np.float64)
-
-    def objective(t: Array, z: Array) -> float:
-        return float(data.weight @ data.loss(z) + 0.5 * precision * t @ t)
-
-    z = data.margins(theta)
-    value = objective(theta, z)
+    here = Fitted.at(data, theta, precision)
     for _ in range(steps):
-        p = expit(z)
-        slope, curvature = data.weight * (p - data.target), data.weight * p * (1 - p)
-        gradient, hessian = derivatives(data.d, slope, curvature, precision)
-        gradient += precision * theta
-        step = scipy.linalg.cho_solve(scipy.linalg.cho_factor(hessian), gradient)
-        decrement = float(gradient @ step)
-        if decrement <= 1e-10 * max(1.0, abs(value)):
-            return Fitted(theta, hessian, value)
-        size, moved = 1.0, data.products(step)
+        step = here.step()
+        decrement = float(here.gradient @ step)
+        if decrement <= 1e-10 * max(1.0, abs(here.loss)):
+            return here
+        size = 1.0
         while True:  # the objective is convex and the step a descent direction: halving ends
-            trial, trial_z = theta - size * step, z - size * moved
-            trial_value = objective(trial, trial_z)
-            if trial_value <= value - 0.1 * size * decrement or size < 1e-8:
+            trial = Fitted.at(data, here.theta - size * step, precision)
+            if trial.loss <= here.loss - 0.1 * size * decrement or size < 1e-8:
                 break
             size /= 2
-        theta, value, z = trial, trial_value, trial_z
+        here = trial
     raise ConvergenceError(
         f"the linear fit has not converged after {steps} Newton steps (decrement {decrement:.2g}); "
         "raise the prior precision"

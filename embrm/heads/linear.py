@@ -77,10 +77,11 @@ class Linear(Head):
         data, basis = _newton.Data.of(train.features.rows(self.view), train, scale=scale).spanned()
         held = _newton.Data.of(validation.features.rows(self.view), validation, scale=scale).along(basis)
         trials: list[dict[str, float]] = []
-        theta = None
+        fitted, before = None, GRID[0]
         for precision in GRID:
-            theta = _newton.fit(data, precision=precision, start=theta).theta
-            nll = np.average(held.loss(held.margins(theta)), weights=held.weight)
+            start = None if fitted is None else fitted.moved(before, precision)
+            fitted, before = _newton.fit(data, precision=precision, start=start), precision
+            nll = np.average(held.loss(held.margins(fitted.theta)), weights=held.weight)
             trials.append({"prior_precision": precision, "validation_nll": float(nll)})
         return min(trials, key=lambda t: t["validation_nll"])["prior_precision"], trials
 

@@ -20,6 +20,7 @@ from embrm.world.world_sample import WorldSample
 
 def rewarded_by(model: RewardModel, embedder: Embedder) -> TextFunction:
     """Return `(prompts, texts) -> (n,)`: the model's mean reward, zero on its training texts on average."""
+    embedder = embedder.fleeting
 
     def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
         return model.score(encode(prompts, texts, embedder=embedder, views=model.widths).features).centred().mean
@@ -29,6 +30,7 @@ def rewarded_by(model: RewardModel, embedder: Embedder) -> TextFunction:
 
 def latents_of(model: RewardModel, embedder: Embedder) -> TextFunction:
     """Return `(prompts, texts) -> (n, k)`: the latents of the model's first member."""
+    embedder = embedder.fleeting
 
     def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
         return model.latent(encode(prompts, texts, embedder=embedder, views=model.widths).features)

@@ -57,6 +57,43 @@ def test_detectors_and_spaces_are_compared_and_an_alarm_is_code_3(embrm: Run) ->
     assert re.search(r"^csi +response .*–$", table, flags=re.MULTILINE)
 
 
+@pytest.mark.usefixtures("_strange")
+@pytest.mark.parametrize("space", ["latent", "joint", "disagreement", "length"])
+def test_vectors_made_elsewhere_give_what_embedding_gives(space: str, embrm: Run) -> None:
+    words = ("detect", "model", "prefs.jsonl", "strange.jsonl", "--detector", "mahalanobis", "--space", space, "--json")
+    made = embrm(*words)
+    for file, to in (("prefs.jsonl", "known.npy"), ("strange.jsonl", "new.npy")):
+        assert embrm("embed", file, "-o", to, "--embedder", "hashing").code == 0
+    given = embrm(*words, "--reference-features", "known.npy", "--features", "new.npy")
+    assert (given.code, given.json) == (made.code, made.json)
+
+
+@pytest.mark.usefixtures("_strange")
+def test_a_model_that_knows_of_no_embedder_needs_the_vectors_of_both_files(embrm: Run) -> None:
+    for file, to in (("prefs.jsonl", "known.npy"), ("strange.jsonl", "new.npy")):
+        assert embrm("embed", file, "-o", to, "--embedder", "hashing").code == 0
+    assert embrm("fit", "prefs.jsonl", "--head", "linear", "-o", "m", "--features", "known.npy").code == 0
+    words, given = ("detect", "m", "prefs.jsonl", "strange.jsonl"), ("--reference-features", "known.npy")
+    assert embrm(*words, *given, "--features", "new.npy").code in (0, 3)
+    refused = embrm(*words, *given)
+    assert (refused.code, "give such vectors with --features" in refused.err) == (2, True)
+    refused = embrm(*words, *given, "--features", "new.npy", "--space", "response")  # they are of the model's view
+    assert (refused.code, "and 'response' is another" in refused.err) == (2, True)
+
+
+def test_outputs_trained_on_are_told_apart_with_their_vectors(embrm: Run, workspace: Path) -> None:
+    rows = [json.loads(line) for line in (workspace / "prefs.jsonl").read_text().splitlines()]
+    new = [{"prompt": f"Is it cup {i}?", "response": "a thing " * (i + 1)} for i in range(20)]
+    write_lines(workspace / "mixed.jsonl", [{"prompt": r["prompt"], "response": r["chosen"]} for r in rows[:20]] + new)
+    assert embrm("embed", "mixed.jsonl", "-o", "mixed.npy", "--embedder", "hashing").code == 0
+    words = ("detect", "model", "prefs.jsonl", "mixed.jsonl", "--detector", "mahalanobis", "--json")
+    made, given = embrm(*words), embrm(*words, "--features", "mixed.npy")
+    assert 20 <= made.json["unseen"]["outputs"] < 40  # some prompts were held out
+    assert given.json == made.json
+    refused = embrm("detect", "model", "prefs.jsonl", str(workspace), "--features", "mixed.npy")
+    assert (refused.code, "are of two files of texts" in refused.err) == (2, True)
+
+
 def test_other_prompts_of_the_same_kind_raise_no_alarm(embrm: Run) -> None:
     for seed in range(3):
         pairs = [json.loads(line) for line in Path("prefs.jsonl").read_text().splitlines()]

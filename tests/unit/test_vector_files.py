@@ -133,6 +133,23 @@ def test_differences_made_for_each_pass_give_the_same_fit(name: str, monkeypatch
     np.testing.assert_array_equal(embrm.heads.get(name)().fit(pairs, seed=0).score(x).draws, kept)
 
 
+def test_validation_pairs_taken_part_by_part_stop_where_all_at_once_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from embrm.heads.gradient import early_stopping
+
+    x = np.random.default_rng(0).normal(size=(1400, 8)).astype(np.float32)
+    chosen = np.where(x[::2, 0] > x[1::2, 0], 0, 1) + np.arange(0, 1400, 2)
+    other = np.arange(0, 1400, 2) * 2 + 1 - chosen
+    prompt, train = np.arange(1400) // 2, np.arange(700) < 100
+    pairs = Pairs.from_arrays(x, chosen=chosen, rejected=other, prompt=prompt)
+    seen = []
+    for room in (early_stopping.VALIDATED_BYTES, 0):  # no room: 256 pairs at once, of 600
+        monkeypatch.setattr(early_stopping, "VALIDATED_BYTES", room)
+        head = embrm.heads.get("inform")(members=2, epochs=3)
+        seen.append(head.fit(pairs.take(train), seed=0, validation=pairs.take(~train)).record["validation_loss"])
+    assert seen[0] != seen[1]  # it was another sum
+    np.testing.assert_allclose(seen[0], seen[1], rtol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [slice(0, 4), np.array([1, 500])], ids=["run", "gather"])
 @pytest.mark.parametrize("harm", ["cut", "written", "replaced", "gone"])
 def test_a_file_that_changes_underneath_is_an_error(rows: Any, harm: str, tmp_path: Path) -> None:

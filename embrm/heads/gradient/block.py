@@ -26,6 +26,8 @@ from embrm.heads.gradient.precision import input_dtype
 from embrm.heads.gradient.replicates import Replicate, as_batch
 from embrm.heads.gradient.scaled import ScaledRows
 
+STEPS = 256  # whose rows are laid out at once
+
 
 class StepInputs(NamedTuple):
     """What a step reads: standardised features `(R, texts, d)` of pairs and of pools, numbers of the pairs, noise."""
@@ -94,24 +96,24 @@ class Block:
         head, count, texts, device = self.head, len(self.replicates), 2 * self.batch, self.source.device
         orders = [r.order(self.steps, self.batch) for r in self.replicates]
         tables = [self.rows[r.prepared] for r in self.replicates]
-        rows = torch.stack([table.index[:, o] for table, o in zip(tables, orders, strict=True)], dim=2)
-        numbers = torch.stack(
-            [r.prepared.train.numbers[:, o] for r, o in zip(self.replicates, orders, strict=True)], dim=2
-        )  # rows (2, steps, R, B), numbers (3 + c, steps, R, B)
-        index = rows.permute(1, 2, 0, 3).reshape(self.steps, count, texts).to(device)
-        numbers = numbers.to(device)
         width = self.source.shape[1]
         pooled = self.pools.texts if self.pools else 0
         x, pool = (torch.empty(count, n, width, device=device, dtype=self.dtype) for n in (texts, pooled))
         noise = torch.empty(count, *head.noise_shape(texts))  # drawn on the CPU: the same numbers on every device
-        for s in range(self.steps):
-            for i, (replicate, table) in enumerate(zip(self.replicates, tables, strict=True)):
-                table.gather(index[s, i], out=x[i])
-                if noise.numel():
-                    torch.randn(noise.shape[1:], generator=replicate.generator, out=noise[i])
-                if self.pools:
-                    table.scale(self.pools.gather(replicate.generator), out=pool[i])
-            yield StepInputs(x, pool, as_batch(numbers[:, s], self.flip), noise.to(device))
+        for some in zip(*(o.split(STEPS) for o in orders), strict=True):
+            rows = torch.stack([table.index[:, o] for table, o in zip(tables, some, strict=True)], dim=2)
+            numbers = torch.stack(
+                [r.prepared.train.numbers[:, o] for r, o in zip(self.replicates, some, strict=True)], dim=2
+            ).to(device)  # rows (2, steps, R, B), numbers (3 + c, steps, R, B)
+            index = rows.permute(1, 2, 0, 3).reshape(-1, count, texts).to(device)
+            for s in range(len(index)):
+                for i, (replicate, table) in enumerate(zip(self.replicates, tables, strict=True)):
+                    table.gather(index[s, i], out=x[i])
+                    if noise.numel():
+                        torch.randn(noise.shape[1:], generator=replicate.generator, out=noise[i])
+                    if self.pools:
+                        table.scale(self.pools.gather(replicate.generator), out=pool[i])
+                yield StepInputs(x, pool, as_batch(numbers[:, s], self.flip), noise.to(device))
 
     def loss(self, step: StepInputs) -> Tensor:
         """Return the negative ELBO of the batch, summed over replicates, averaged over pairs."""

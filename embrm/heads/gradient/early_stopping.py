@@ -18,6 +18,7 @@ from embrm.heads.gradient.rows import RowSource
 
 TOLERANCE = 1e-4  # a validation loss must fall by more than this share to count as better
 CHUNK_BYTES = 16 << 20  # of activations that scoring may hold at once
+VALIDATED_BYTES = 256 << 20  # of activations of validation pairs
 
 
 class EarlyStopping:
@@ -95,10 +96,18 @@ def bytes_per_text(head: Network, width: int) -> int:
 
 
 def validation_loss(head: Network, params: Params, source: RowSource, pairs: PairRows, flip: float) -> Tensor:
-    """Return the weighted mean loss `(R,)` of validation pairs, without noise and without penalties."""
-    rows, inverse = np.unique(pairs.index.numpy(), return_inverse=True)
-    latents = torch.cat(list(encode_rows(head, params, source, rows)), dim=1)
-    z = latents[:, torch.from_numpy(inverse.ravel()).to(source.device)]
-    batch = pairs.batch(torch.full((1, 1), flip, device=source.device))
-    loss = head.preference(params, z, head.diversity.likely(head.decode(params, z), head.members), batch)
-    return (batch.weight * loss).mean(dim=1)
+    """Return the weighted mean loss `(R,)` of validation pairs, without noise and without penalties.
+
+    Many pairs are taken part by part: the latents of all their texts would be larger than what training holds.
+    """
+    replicates, shared = len(next(iter(params.values()))), torch.full((1, 1), flip, device=source.device)
+    size = max(256, VALIDATED_BYTES // (2 * bytes_per_text(head, source.shape[1]) * replicates))
+    total = torch.zeros(replicates, device=source.device)
+    for part in pairs.split(size):
+        rows, inverse = np.unique(part.index.numpy(), return_inverse=True)
+        latents = torch.cat(list(encode_rows(head, params, source, rows)), dim=1)
+        z = latents[:, torch.from_numpy(inverse.ravel()).to(source.device)]
+        batch = part.batch(shared)
+        loss = head.preference(params, z, head.diversity.likely(head.decode(params, z), head.members), batch)
+        total += (batch.weight * loss).mean(dim=1) * (part.index.shape[1] / pairs.index.shape[1])
+    return total

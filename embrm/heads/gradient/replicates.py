@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,11 @@ class PairRows:
         """Take the numbers of the pairs."""
         index = torch.from_numpy(np.stack([pairs.chosen, pairs.rejected]))
         return cls(index, floats(np.concatenate([np.stack(targets(pairs)), head.pair_numbers(pairs)])))
+
+    def split(self, size: int) -> Iterator[PairRows]:
+        """Yield the pairs in parts of at most `size`."""
+        for index, numbers in zip(self.index.split(size, dim=1), self.numbers.split(size, dim=1), strict=True):
+            yield PairRows(index, numbers)
 
     def batch(self, flip: Tensor) -> Batch:
         """Return all pairs as one batch that every replicate shares, on the device of `flip`."""
