@@ -88,7 +88,9 @@ def explain(
             sd=float(margins[:, i].std()),
             probability=float(expit(margins[:, i]).mean()),
             neighbours=tuple(
-                Neighbour(int(j), float(similarity[i, j]), float(learnt[j]), None if shares is None else shares[i, j])
+                Neighbour(
+                    int(j), float(similarity[i, j]), float(learnt[j]), None if shares is None else float(shares[i, j])
+                )
                 for j in nearest[i]
             ),
             abstains=(False, False) if silent is None else (bool(silent[i, 0]), bool(silent[i, 1])),
