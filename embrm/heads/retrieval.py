@@ -158,7 +158,8 @@ class Retrieval(Head):
         d, half = state.config["width"], self.draws // 2
         texts, resample = state.array("texts", None, d), state.array("resample", half, None)
         c = resample.shape[1]
-        comparisons = Comparisons(texts, **{name: state.array(name, c) for name in COMPARISONS})
+        own: Any = {name: state.array(name, c) for name in COMPARISONS}
+        comparisons = Comparisons(texts, **own)
         for rows in (comparisons.chosen, comparisons.rejected):
             if rows.dtype.kind != "i" or rows.min() < 0 or rows.max() >= len(texts):
                 raise DataError(f"comparisons must be of rows 0..{len(texts) - 1} of the texts; save the model again")

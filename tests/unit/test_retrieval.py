@@ -10,7 +10,7 @@ import pytest
 from embrm import Pairs, heads, load_model
 from embrm.core.arrays import Array
 from embrm.errors import DataError, OptionError
-from embrm.heads._retrieval import FittedRetrieval
+from embrm.heads import FittedRetrieval
 from embrm.heads.retrieval import Retrieval
 from tests.planted import planted
 
