@@ -309,10 +309,16 @@ def test_a_head_that_asks_comparisons_shows_those_that_voted(stage: WorldStage) 
     (own,) = model.evidence(pairs.features.take([row]), most=3)  # type: ignore[attr-defined]
     assert said["evidence"]["abstains"] is False
     assert [vote["pair"] for vote in said["evidence"]["votes"]] == [vote.pair for vote in own.votes]
-    np.testing.assert_allclose([v["weight"] for v in said["evidence"]["votes"]], [v.weight for v in own.votes], rtol=1e-3)
+    np.testing.assert_allclose(
+        [v["weight"] for v in said["evidence"]["votes"]], [v.weight for v in own.votes], rtol=1e-3
+    )
     for vote in said["evidence"]["votes"]:
         i, j = int(pairs.chosen[vote["pair"]]), int(pairs.rejected[vote["pair"]])
-        assert (vote["prompt"], vote["chosen"], vote["rejected"]) == (written.prompts[i], written.texts[i], written.texts[j])
+        assert (vote["prompt"], vote["chosen"], vote["rejected"]) == (
+            written.prompts[i],
+            written.texts[i],
+            written.texts[j],
+        )
     (plain,) = stage.say(setting, Seat("linear"), [(written.prompts[row], written.texts[row])])
     assert plain["evidence"] is None
     assert stage.state()["heads"]["retrieval"] == ["mean"]
