@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from embrm.core.files import write_bytes
@@ -23,6 +24,7 @@ from embrm.study.results import Results
 
 ROOT = Path(__file__).resolve().parents[1]
 WHOLE = ("quick", "ci", "laptop", "full")  # configurations that need no file of the user's
+QUOTED = r"\b(C\d+) \(([^)]*)\)"  # a claim with its verdicts, in docs/map.md
 TABLES, LINES = "claims", "findings"  # the marks: <!-- claims --> in the page, <!-- findings --> in README
 
 
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a study")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "claims.md", help="where the tables go")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="where the lines go")
+    parser.add_argument("--map", type=Path, default=ROOT / "docs" / "map.md", help="where verdicts are quoted")
     parser.add_argument("--only-readme", action="store_true", help="leave the tables as they are")
     args = parser.parse_args()
     results = [Results.load(run) for run in args.runs]
@@ -45,6 +48,7 @@ def main() -> None:
     if not args.only_readme:
         tables = [section(dataset, found) for dataset, found in of_dataset.items()]
         put(args.page, TABLES, "\n\n".join([told, *tables]))
+        retell(args.map, of_dataset)
     lines = [f"- {summary(dataset, found)}" for dataset, found in of_dataset.items()]
     put(args.readme, LINES, "\n".join([told, "", *lines]))
 
@@ -57,6 +61,19 @@ def put(page: Path, mark: str, body: str) -> None:
     if not (found and closed):
         sys.exit(f"{page} has no place for it; put the lines {begin} and {end} where it should stand")
     write_bytes(page, f"{before}{begin}\n{body}\n{end}{after}".encode())
+
+
+def retell(page: Path, of_dataset: Mapping[str, Sequence[Finding]]) -> None:
+    """Write the verdicts where a page quotes a claim, as "C1 (fast mixed, world mixed)"."""
+    verdicts: defaultdict[str, list[str]] = defaultdict(list)
+    for dataset, found in of_dataset.items():
+        for told in claims.summaries(found):
+            verdicts[told.first.id].append(f"{dataset} {told.verdict}")
+
+    def quoted(match: re.Match[str]) -> str:
+        return f"{match[1]} ({', '.join(verdicts[match[1]])})" if match[1] in verdicts else match[0]
+
+    write_bytes(page, re.sub(QUOTED, quoted, page.read_text(encoding="utf-8")).encode())
 
 
 def provenance(run: Results) -> str:

@@ -134,18 +134,21 @@ def embedding(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class PenaltyOptions:
-    """What the rule `penalised` subtracts, as typed."""
+    """What the rules `penalised` and `imitation` subtract, as typed."""
 
     name: str | None
     reference: str | None
+    experts: str | None
     space: str | None
     settings: tuple[str, ...]
 
     def __post_init__(self) -> None:
         from embrm import detectors
 
-        if self.name is None and (self.reference or self.space or self.settings):
-            raise OptionError("--reference, --space and --penalty-set say how to penalise; give a --penalty too")
+        if self.name is None and (self.reference or self.experts or self.space or self.settings):
+            raise OptionError(
+                "--reference, --experts, --space and --penalty-set say how to penalise; give a --penalty too"
+            )
         if self.settings and self.name not in detectors.names():
             raise OptionError(f"--penalty-set sets options of a detector, and '{self.name}' is none")
 
@@ -158,8 +161,8 @@ class PenaltyOptions:
         if self.name is None:
             return None
         made = recipe(detectors.registry, self.name, self.settings) if self.name in detectors.names() else None
-        known = None if self.reference is None else read_texts(self.reference, rules=rules)
-        return Penalty(self.name, known, self.space, made)
+        known, experts = (None if f is None else read_texts(f, rules=rules) for f in (self.reference, self.experts))
+        return Penalty(self.name, known, self.space, made, experts)
 
 
 latent_penalty = click.option(
@@ -174,20 +177,32 @@ latent_penalty = click.option(
 
 
 def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what the rule `penalised` subtracts, given to the command as one `penalty`."""
+    """Add the options that say what `penalised` and `imitation` subtract, given to the command as one `penalty`."""
 
     @functools.wraps(function)
     def wrapped(
-        *, penalty: str | None, reference: str | None, space: str | None, penalty_set: tuple[str, ...], **others: Any
+        *,
+        penalty: str | None,
+        reference: str | None,
+        experts: str | None,
+        space: str | None,
+        penalty_set: tuple[str, ...],
+        **others: Any,
     ) -> Any:
-        return function(penalty=PenaltyOptions(penalty, reference, space, penalty_set), **others)
+        return function(penalty=PenaltyOptions(penalty, reference, experts, space, penalty_set), **others)
 
     for option in (
         click.option("--penalty-set", multiple=True, metavar="NAME=VALUE", help="Set an option of the detector."),
         click.option(
             "--space",
             type=click.Choice(["latent", "joint", "response"]),
-            help="Vectors that the penalty compares: latent unless given; for mbr response.",
+            help="Vectors that the penalty compares: latent unless given; for mbr and imitation response.",
+        ),
+        click.option(
+            "--experts",
+            metavar="FILE",
+            help="Expert answers (pools or texts) that --penalty imitation compares with those of the policy: "
+            "--reference, or the pools themselves.",
         ),
         click.option(
             "--reference",
@@ -199,7 +214,7 @@ def penalty(function: Callable[..., Any]) -> Callable[..., Any]:
             "--penalty",
             metavar="NAME|FILE",
             help="What penalised subtracts: mahalanobis (IBL), caution or another detector of single rows; mbr; or a "
-            "file with one number a response (.npy, or rows like those of `embrm score`).",
+            "file with one number a response (.npy, or rows like those of `embrm score`). imitation needs imitation.",
         ),
     ):
         wrapped = option(wrapped)

@@ -41,12 +41,14 @@ def command(
 
     POOLS has rows {id, prompt, responses[]}. Each line of the output is a prompt with its chosen response, the index of
     that in the pool, and the value that the selector compared. Instead of a model, what `embrm score` wrote will do, or
-    a .npy file of draws (draws, responses). The rule penalised subtracts what --penalty says.
+    a .npy file of draws (draws, responses). The rules penalised and imitation subtract what --penalty
+    says.
 
     Examples:
       embrm select model pools.jsonl --selector worst_case -o chosen.jsonl
       embrm select scores.jsonl pools.jsonl --selector uncertainty_weighted --set weight=0.1
       embrm select model pools.jsonl --selector penalised --set weight=0.1 --penalty mahalanobis --reference prefs.jsonl
+      embrm select model pools.jsonl --selector imitation --set weight=0.05 --penalty imitation --experts texts.jsonl
     """
     from embrm import selectors
     from embrm.core.files import check_output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from embrm.core.data import Features
 from embrm.core.results import Reward
 from embrm.detectors import FittedDetector
 from embrm.errors import OptionError
-from embrm.heads import FittedHead
+from embrm.heads import FittedHead, FittedRetrieval
 from embrm.monitoring.spaces import principal_axes
 from embrm.selectors import ValueRule
 
@@ -27,6 +27,7 @@ DETECTORS = {
     "disagreement": ("conformal", "disagreement"),
     "length": ("conformal", "length"),
 }
+SHOWN = 3  # comparisons that voted
 RULES = ("mean", "worst_case", "lower_bound")
 
 
@@ -38,11 +39,14 @@ class Judge:
         model: the fitted head.
         reference: features of `m` reference responses.
         prompt: `(m,)` which prompt each answers.
+        learnt: prompt, chosen and rejected text of each training pair, where they are known: the page shows those that
+            vote.
     """
 
     model: FittedHead
     reference: Features
     prompt: IntArray
+    learnt: Sequence[tuple[str, str, str]] = ()
 
     @cached_property
     def reward(self) -> Reward:
@@ -89,13 +93,14 @@ class Judge:
         value, usual = self.value(reward, rule), self.usual(rule)
         below = np.searchsorted(usual, value, side="left") + np.searchsorted(usual, value, side="right")
         verdicts = {name: fitted.check(self._space(name, features)) for name, fitted in self.fitted.items()}
-        place = self.place(features)
+        place, evidence = self.place(features), self._evidence(features)
         return [
             {
                 "reward": float(value[i]),
                 "sd": float(reward.sd[i]),
                 "percentile": float(100 * below[i] / (2 * len(usual))),
                 "place": place[i].tolist(),
+                "evidence": evidence[i],
                 "detectors": {
                     name: {
                         "score": float(v.scores[i]),
@@ -106,6 +111,23 @@ class Judge:
                 },
             }
             for i in range(len(value))
+        ]
+
+    def _evidence(self, features: Features) -> list[dict[str, Any] | None]:
+        """Return what votes on each response, where the head is one that asks labelled comparisons."""
+        if not isinstance(self.model, FittedRetrieval):
+            return [None] * len(features)
+        found = self.model.evidence(features, most=SHOWN)
+        names = ("prompt", "chosen", "rejected")
+        return [
+            {
+                "abstains": evidence.abstains,
+                "votes": [
+                    vars(vote) | (dict(zip(names, self.learnt[vote.pair], strict=True)) if self.learnt else {})
+                    for vote in evidence.votes
+                ],
+            }
+            for evidence in found
         ]
 
     @cached_property

@@ -28,6 +28,7 @@ HEADS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "mlp": ("mlp", {"members": 5}),
     "inform": ("inform", {"members": 5}),
     "linear": ("linear", {"members": 5}),
+    "retrieval": ("retrieval", {}),
 }
 KEPT = 12  # fitted heads that stay in memory
 SEED = 0
@@ -123,7 +124,10 @@ class WorldStage(Stage):
         model: FittedHead = heads.get(name)(**options).fit(pairs, seed=SEED)
         own = self.sample.reference_rows.ravel()
         features = self.sample.features["pools"].take(own)
-        return Judge(model, features, features.prompt)
+        written = self.sample.responses["training"]
+        rows = zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)
+        learnt = [(written.prompts[i], written.texts[i], written.texts[j]) for i, j in rows]
+        return Judge(model, features, features.prompt, learnt)
 
     def path(self, setting: FitSetting, seat: Seat) -> PathView:
         """Return what optimising against a head leads to.
@@ -166,7 +170,7 @@ class WorldStage(Stage):
         return {
             "world": True,
             "embedder": self.inner.identity.split(" ")[0],
-            "heads": {name: list(RULES) for name, (_, options) in HEADS.items()},
+            "heads": {name: list(RULES if "members" in options else RULES[:1]) for name, (_, options) in HEADS.items()},
             "mechanisms": list(MECHANISMS),
             "setting": vars(self.usual),
             "most_pairs": self.most_pairs,

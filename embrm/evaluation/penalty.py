@@ -17,6 +17,7 @@ from embrm.core.results import Choice
 from embrm.data.texts import Texts
 from embrm.detectors import ByClass, Detector, fit_by_class
 from embrm.errors import OptionError
+from embrm.evaluation.imitation import imitation_penalty
 from embrm.evaluation.scorer import Scorer, read_numbers
 from embrm.selectors import Selector
 from embrm.selectors.penalised import Penalised
@@ -24,25 +25,29 @@ from embrm.selectors.penalised import Penalised
 
 @dataclass(frozen=True, eq=False)
 class Penalty:
-    """What `penalised` is to subtract, and where it comes from.
+    """What `penalised`, or `imitation`, is to subtract, and where it comes from.
 
     Attributes:
-        name: "mbr" (minus the mean cosine to the pool), a detector that scores rows ("mahalanobis" in the latent is
-            InfoRM's IBL, "caution" is caution), or a file of one number a text.
-        reference: texts that a detector learns as usual, by class where the rows of both files have a `class`.
-        space: see `Scorer.vectors`; None is "latent" for a detector and "response" for mbr.
+        name: "mbr" (minus the mean cosine to the pool), "imitation" (see `imitation_penalty`), a detector that scores
+            rows ("mahalanobis" in the latent is InfoRM's IBL, "caution" is caution), or a file of one number a text.
+        reference: texts that a detector learns as usual, by class where the rows of both files have a `class`; for
+            imitation the answers of the reference policy, without which the pools are taken for them.
+        space: see `Scorer.vectors`; None is "latent" for a detector and "response" for mbr and imitation.
         detector: the recipe where the name is a detector's; None is its default.
+        experts: the answers that imitation is to be like.
     """
 
     name: str
     reference: Texts | None = None
     space: str | None = None
     detector: Detector | None = None
+    experts: Texts | None = None
 
     def __post_init__(self) -> None:
         detector = self.name in detectors.names()
-        if not (detector or self.name == "mbr" or Path(self.name).is_file()):
-            near = difflib.get_close_matches(self.name, ["mbr", *detectors.names()], n=1)
+        made = ("mbr", "imitation")
+        if not (detector or self.name in made or Path(self.name).is_file()):
+            near = difflib.get_close_matches(self.name, [*made, *detectors.names()], n=1)
             hint = (
                 f"did you mean '{near[0]}'?" if near else "give mbr, mahalanobis, caution, another detector or a file"
             )
@@ -51,13 +56,20 @@ class Penalty:
             raise OptionError(
                 f"the penalty '{self.name}' measures how far texts are from reference texts; give them as reference"
             )
-        if not detector and self.reference is not None:
+        if (self.experts is not None) != (self.name == "imitation"):
+            raise OptionError("the penalty 'imitation' needs expert answers, and no other penalty has them")
+        if not (detector or self.name == "imitation") and self.reference is not None:
             raise OptionError(f"the penalty '{self.name}' has no reference; leave it out, or penalise by a detector")
-        if not detector and self.name != "mbr" and self.space is not None:
+        if not (detector or self.name in made) and self.space is not None:
             raise OptionError(f"the penalty is read from {self.name} as it is; leave the space out")
 
     def of(self, texts: Texts, scorer: Scorer, *, seed: int) -> Array:
         """Return the penalty of each text of the pools, `(n,)`."""
+        if self.experts is not None:
+            space = self.space or "response"
+            answers = (texts, self.experts, self.reference or texts)
+            rows, experts, usual = (scorer.vectors(t, space=space) for t in answers)
+            return imitation_penalty(rows, experts=experts, reference=usual)
         if self.name == "mbr":
             return mbr_penalty(scorer.vectors(texts, space=self.space or "response"), texts.offsets)
         if self.reference is None:
@@ -123,7 +135,10 @@ def check_penalty(rules: Sequence[Selector], *, given: bool) -> None:
     """
     taking = any(isinstance(rule, Penalised) for rule in rules)
     if taking and not given:
-        raise OptionError("the rule 'penalised' needs a penalty: mahalanobis, caution or another detector, mbr, a file")
+        raise OptionError(
+            "the rule 'penalised' needs a penalty: mahalanobis, caution or another detector, mbr, a file; 'imitation' "
+            "needs imitation, with expert answers"
+        )
     if given and not taking:
         names = " and ".join(f"'{selectors.registry.name_of(rule)}'" for rule in rules) or "those of default"
         raise OptionError(f"the penalty has no use: of the rules, {names}, none takes one; choose by 'penalised'")

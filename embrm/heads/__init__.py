@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embrm.heads._explain import Explanation, Neighbour
     from embrm.heads._head import FittedHead, Head
     from embrm.heads._load import from_pretrained, load_model, restore
+    from embrm.heads._retrieval import Evidence, FittedRetrieval, Vote
     from embrm.heads._spread import fit_many, settled
     from embrm.heads.gradient.head import FittedNet, GradientHead
 
@@ -24,12 +25,15 @@ names, get, describe = registry.names, registry.get, registry.describe
 __getattr__ = lazily(
     __name__,
     {
+        "Evidence": "embrm.heads._retrieval",
         "Explanation": "embrm.heads._explain",
         "FittedHead": "embrm.heads._head",
         "FittedNet": "embrm.heads.gradient.head",
+        "FittedRetrieval": "embrm.heads._retrieval",
         "GradientHead": "embrm.heads.gradient.head",
         "Head": "embrm.heads._head",
         "Neighbour": "embrm.heads._explain",
+        "Vote": "embrm.heads._retrieval",
         "fit_many": "embrm.heads._spread",
         "from_pretrained": "embrm.heads._load",
         "load_model": "embrm.heads._load",
@@ -39,12 +43,15 @@ __getattr__ = lazily(
 )
 
 __all__ = [
+    "Evidence",
     "Explanation",
     "FittedHead",
     "FittedNet",
+    "FittedRetrieval",
     "GradientHead",
     "Head",
     "Neighbour",
+    "Vote",
     "describe",
     "fit_many",
     "from_pretrained",

@@ -120,10 +120,11 @@ def _check(config: StudyConfig, where: str) -> None:
     for rule in config.rules:
         build(selectors.get(rule.name), rule.options, what=f"{where}: rule '{rule.label}'")
         _known(rule.heads, config.titles, f"{where}: rule '{rule.label}': heads")
-        if rule.penalty and rule.name != "penalised":
-            raise OptionError(f"{where}: rule '{rule.label}': only 'penalised' takes a penalty")
-        if rule.name == "penalised" and not rule.penalty:
-            raise OptionError(f"{where}: rule '{rule.label}' needs a penalty; there is 'latent'")
+        needed = {"penalised": "latent", "imitation": "experts"}.get(rule.name, "")
+        if rule.penalty and not needed:
+            raise OptionError(f"{where}: rule '{rule.label}': only 'penalised' and 'imitation' take a penalty")
+        if rule.penalty != needed:
+            raise OptionError(f"{where}: rule '{rule.label}' needs a penalty; there is '{needed}'")
     for head in config.heads:
         _known(head.rules or [], labels, f"{where}: head '{head.title}': rules")
         _known(head.datasets or [], [data.name for data in config.datasets], f"{where}: head '{head.title}': datasets")

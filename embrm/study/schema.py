@@ -121,14 +121,15 @@ class RuleConfig(_Part):
         name: as `embrm list selectors` gives it.
         options: fields of its recipe.
         title: what tables and claims call it; without one, its name and options.
-        penalty: "latent" gives the rule `penalised` the squared distance of each latent to those of the training texts.
+        penalty: "latent" gives the rule `penalised` the squared distance of each latent to those of the training texts;
+            "experts" gives the rule `imitation` how much less a text is like the chosen training texts than like all.
         heads: titles of the heads that it is applied to; none means every head whose reward allows it.
     """
 
     name: str
     options: dict[str, Any] = {}
     title: str = ""
-    penalty: Literal["", "latent"] = ""
+    penalty: Literal["", "latent", "experts"] = ""
     heads: list[str] = []
 
     @property

@@ -23,7 +23,8 @@ def chosen(result: Result) -> list[int]:
 
 
 def options_for(name: str) -> list[str]:
-    return ["--penalty", "mahalanobis", "--reference", "prefs.jsonl"] if name == "penalised" else []
+    of = {"penalised": "mahalanobis --reference prefs.jsonl", "imitation": "imitation --experts prefs.jsonl"}
+    return ["--penalty", *of[name].split()] if name in of else []
 
 
 @pytest.mark.parametrize("name", [name for name in selectors.names() if name != "robust"])

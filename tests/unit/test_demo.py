@@ -297,3 +297,28 @@ def test_models_and_references_that_cannot_be(own: Path) -> None:
         open_model(own, "bare")
     with pytest.raises(DataError, match="width 32, these have 16"):
         open_model(own, "model", features=np.zeros((120, 16)))
+
+
+def test_a_head_that_asks_comparisons_shows_those_that_voted(stage: WorldStage) -> None:
+    setting, seat = FitSetting(mechanism="biased", flips=0.1, pairs=200), Seat("retrieval")
+    pairs = stage.sample.preferences(MECHANISMS["biased"], flips=0.1, pairs=200, seed=0)
+    written = stage.sample.responses["training"]
+    row = int(pairs.chosen[7])
+    (said,) = stage.say(setting, seat, [(written.prompts[row], written.texts[row])])
+    model = heads.get("retrieval")().fit(pairs, seed=0)
+    (own,) = model.evidence(pairs.features.take([row]), most=3)  # type: ignore[attr-defined]
+    assert said["evidence"]["abstains"] is False
+    assert [vote["pair"] for vote in said["evidence"]["votes"]] == [vote.pair for vote in own.votes]
+    np.testing.assert_allclose(
+        [v["weight"] for v in said["evidence"]["votes"]], [v.weight for v in own.votes], rtol=1e-3
+    )
+    for vote in said["evidence"]["votes"]:
+        i, j = int(pairs.chosen[vote["pair"]]), int(pairs.rejected[vote["pair"]])
+        assert (vote["prompt"], vote["chosen"], vote["rejected"]) == (
+            written.prompts[i],
+            written.texts[i],
+            written.texts[j],
+        )
+    (plain,) = stage.say(setting, Seat("linear"), [(written.prompts[row], written.texts[row])])
+    assert plain["evidence"] is None
+    assert stage.state()["heads"]["retrieval"] == ["mean"]

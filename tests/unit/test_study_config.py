@@ -71,7 +71,7 @@ def test_overrides_reach_inside() -> None:
         ("rules.0.title=ibl 0.01", "rules: ibl 0.01 is there twice"),
         ("rules.1.heads=[mpl]", r"rule 'worst_case': heads: no 'mpl'. Did you mean 'mlp'\?"),
         ("heads.0.rules=[men]", r"head 'linear': rules: no 'men'. Did you mean 'mean'\?"),
-        ("rules.1.penalty=latent", "rule 'worst_case': only 'penalised' takes a penalty"),
+        ("rules.1.penalty=latent", "rule 'worst_case': only 'penalised' and 'imitation' take a penalty"),
         ("rules.0={name: penalised}", "rule 'penalised' needs a penalty; there is 'latent'"),
         ("rules.0.options={size: 3}", "rule 'mean size=3' has no option 'size'"),
         ("detection.heads=[infrom]", r"detection.heads: no 'infrom'. Did you mean 'inform'\?"),

@@ -45,7 +45,7 @@ def vectors(prompts: list[str], answers: list[str]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in selectors.names() if name not in ("penalised", "robust", "thompson")]
+    "name", [name for name in selectors.names() if name not in ("imitation", "penalised", "robust", "thompson")]
 )
 def test_the_reward_is_the_value_of_any_selector(name: str, model: FittedHead) -> None:
     rule = selectors.get(name)()

@@ -151,6 +151,18 @@ async function judge() {
 const change = (now, before) => (before == null || now == null || Math.abs(now - before) < 5e-7 ? ["", ""]
   : [signed(now - before), now > before ? "up" : "down"]);
 
+// What votes on a response, of a head that asks labelled comparisons.
+function evidence(said) {
+  if (!said) return null;
+  const side = (v) => v.vote > 0 ? "like the preferred text" : "like the other text";
+  return html("section", {class: "evidence", "data-abstains": String(said.abstains)},
+    html("h3", {}, said.abstains ? "Abstains: no labelled comparison is near enough" : "Evidence: labelled comparisons that voted"),
+    said.abstains ? null : html("ul", {}, ...said.votes.map((v) => html("li", {"data-pair": v.pair, "data-weight": v.weight, "data-vote": v.vote},
+      html("b", {}, `${signed(v.vote)} · weight ${(100 * v.weight).toFixed(1)} % · ${side(v)}`),
+      v.prompt == null ? html("p", {}, `training pair ${v.pair}`)
+        : html("details", {}, html("summary", {}, v.prompt), html("p", {}, "preferred: " + v.chosen), html("p", {}, "other: " + v.rejected))))));
+}
+
 function showVerdicts(now, before) {
   $("verdicts").replaceChildren(...now.seats.map((said, i) => {
     const [moved, way] = change(said.reward, before && before.seats[i]?.reward);
@@ -165,7 +177,8 @@ function showVerdicts(now, before) {
       html("div", {class: "strip"}, strip),
       html("p", {class: "note"}, `a higher reward than ${Math.round(said.percentile)} % of reference responses`),
       html("ul", {class: "detectors"}, ...Object.entries(said.detectors).map(([name, d]) => html("li", {class: d.alarm ? "alarm" : "", "data-detector": name},
-        html("b", {}, name), html("span", {"data-value": d.score}, `${name === "length" ? d.score : d.score.toFixed(2)}${d.p == null ? "" : " · p " + d.p.toFixed(2)}${d.alarm ? " · ALARM" : ""}`)))));
+        html("b", {}, name), html("span", {"data-value": d.score}, `${name === "length" ? d.score : d.score.toFixed(2)}${d.p == null ? "" : " · p " + d.p.toFixed(2)}${d.alarm ? " · ALARM" : ""}`)))),
+      evidence(said.evidence));
   }));
   const gold = now.gold.gold, [moved, way] = change(gold, before?.gold.gold);
   $("gold").textContent = gold == null ? "unknown" : plain(gold, 1);

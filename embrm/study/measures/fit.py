@@ -22,6 +22,7 @@ from embrm.core.data import Pairs
 from embrm.core.recipe import make
 from embrm.core.results import Reward
 from embrm.errors import DataError
+from embrm.evaluation.imitation import imitation_penalty
 from embrm.heads import FittedHead
 from embrm.metrics.calibration import calibration_report, tempered
 from embrm.selectors import Selector, ValueRule
@@ -88,7 +89,7 @@ def measure(
     arrays[Metric("reliability")] = np.stack([found.confidence, found.accuracy, found.weight])
     notes = {}
     if data.gold is not None:
-        rules = list(_rules(config, head, reward, _penalty(config, head, data, model, training)))
+        rules = list(_rules(config, head, reward, _penalties(config, head, data, model, training)))
         arrays |= _best_of_n(config, data, rules, reward, seed=cell.seed)
         plain = optimum_path(config, data, reward.mean).path
         arrays |= _optimum_paths(config, data, rules, reward, plain)
@@ -191,10 +192,11 @@ def optimum_path(config: StudyConfig, data: Dataset, value: Array) -> OptimumPat
 
 
 def _rules(
-    config: StudyConfig, head: HeadConfig, reward: Reward, penalty: Array | None
+    config: StudyConfig, head: HeadConfig, reward: Reward, penalties: Mapping[str, Array | None]
 ) -> Iterator[tuple[str, Selector, Array | None]]:
     """Yield title, rule and penalty of every rule that the reward allows."""
     for asked in config.rules_of(head):
+        penalty = penalties.get(asked.penalty)
         if asked.penalty and penalty is None:
             continue
         rule: Selector = make(selectors.registry, asked.name, asked.options)
@@ -206,13 +208,20 @@ def _rules(
             if head.rules is not None:
                 raise DataError(f"head '{head.title}' with rule '{asked.label}': {error}") from None
             continue
-        yield asked.label, rule, penalty if asked.penalty else None
+        yield asked.label, rule, penalty
 
 
-def _penalty(config: StudyConfig, head: HeadConfig, data: Dataset, model: FittedHead, training: Pairs) -> Array | None:
-    """Return the latent distance of every text, or None where no rule wants it or the latent is the reward alone."""
-    wanted = any(rule.penalty for rule in config.rules_of(head))
-    return latent_distance(data, model, training) if wanted else None
+def _penalties(
+    config: StudyConfig, head: HeadConfig, data: Dataset, model: FittedHead, training: Pairs
+) -> Mapping[str, Array | None]:
+    """Return what rules want subtracted of every text, by its name; None where the latent is the reward alone."""
+    wanted, found = {rule.penalty for rule in config.rules_of(head)}, {}
+    if "latent" in wanted:
+        found["latent"] = latent_distance(data, model, training)
+    if "experts" in wanted:
+        x, known = (features.matrix(next(iter(model.widths))) for features in (data.features, training.features))
+        found["experts"] = imitation_penalty(x, experts=known[training.chosen], reference=known[training.rows])
+    return found
 
 
 def _best_of_n(
