@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embrm.evaluation.hacking import HackThreshold, RuleLaw
     from embrm.evaluation.reports import PairReport, PoolReport
     from embrm.evaluation.rules import RuleComparison
+    from embrm.evaluation.steps import StepReport
     from embrm.metrics.intervals import Interval
     from embrm.monitoring.watch import DetectorReport, TrajectoryReport
 

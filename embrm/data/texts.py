@@ -91,8 +91,8 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
     Args:
         source: what `embrm.core.files.read_rows` reads.
         kind: what is wanted, "pairs", "pools", "texts" or "traces"; "judged" takes what the layout gives first of pairs
-            and pools, and texts where it gives neither; "measured" does so too, and takes traces; "compared" takes pairs, or pools where it gives none; None takes
-            what the layout gives first.
+            and pools, and texts where it gives neither; "measured" does so too, and takes traces; "compared" takes
+            pairs, or pools where it gives none; None takes what the layout gives first.
         rules: how the file calls its columns, its layout, and what is done with rows that cannot be used.
 
     Raises:
@@ -109,9 +109,9 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
     if not len(rows):
         faults.settle(rules, kept=0)
     name, layout = find_layout(rows, name=rules.layout, kind=None if kind in _CHOICES else kind)
-    form = form_of(kind, layout.kinds)
-    turn = layout.turn if form == "texts" else layout.judged
     try:
+        form = form_of(kind, layout.kinds)
+        turn = layout.turn if form == "texts" else layout.judged
         turned = list(turn(rows, faults, rules))
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
@@ -130,9 +130,7 @@ def form_of(kind: str | None, kinds: Sequence[str]) -> str:
     """Return which of the kinds that a layout gives is read where `kind` is wanted; see `read_texts`."""
     if "traces" in kinds:
         if kind in _CHOICES and kind != "measured":
-            raise DataError(
-                "there are labelled steps in this file, which `embrm fit --steps` and `embrm evaluate` read"
-            )
+            raise DataError("there are labelled steps here, which `embrm fit --steps` and `embrm evaluate` read")
         return "traces"
     if kind in ("judged", "measured"):
         return next((k for k in kinds if k != "texts"), "texts")

@@ -10,7 +10,7 @@ import numpy as np
 
 from embrm.bestofn import AGGREGATIONS, aggregate, step_probability
 from embrm.core.arrays import Array, IntArray
-from embrm.core.results import Reward, RewardModel
+from embrm.core.results import Reward
 from embrm.core.traces import StepTraces, first_below
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.reports import Fits, M_co
@@ -124,11 +124,7 @@ def fit_and_check_steps(
     apart = np.isin(traces.prompt, held.prompt)
     model = recipe.fit(traces.take(~apart).pairs(), seed=seed)
     rest = traces.take(apart)
-    return model, step_report(_score(model, rest), rest, seed=seed)
-
-
-def _score(model: RewardModel, traces: StepTraces) -> Reward:
-    return model.score(traces.features)
+    return model, step_report(model.score(rest.features), rest, seed=seed)
 
 
 def _unit(traces: StepTraces) -> IntArray:

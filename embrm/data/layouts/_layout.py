@@ -62,7 +62,8 @@ class RowLayout(ABC):
     """One way of writing down preferences, pools or texts.
 
     Attributes:
-        kinds: what its rows can become, "pairs", "pools", "texts" or "traces"; the first where nobody asks for one of them.
+        kinds: what its rows can become, "pairs", "pools", "texts" or "traces"; the first where nobody asks for one of
+            them.
         example: rows of this layout.
         gathers: the kinds that are brought together out of several rows, so that all rows must be known.
     """
