@@ -261,6 +261,24 @@ def _c21(holds: bool) -> Truth:
     return {(head, Metric("path", rule), HEAVY): hump(2.5 if holds else 2.0, 0.5) for head, rule in defences}
 
 
+def _steps(**means: float) -> Truth:
+    return {("steps", Metric("experiment", f"steps.{name}"), FAIR): np.array(mean) for name, mean in means.items()}
+
+
+def _c22(holds: bool) -> Truth:
+    names = ("min", "product", "last", "mean", "max")
+    return _steps(**{name: 0.7 - 0.03 * i * holds for i, name in enumerate(names)})
+
+
+def _c23(holds: bool) -> Truth:
+    names = ("min", "product", "last", "mean", "max")
+    return _steps(**dict.fromkeys(names, 0.7), outcome=0.62 if holds else 0.7)
+
+
+def _c24(holds: bool) -> Truth:
+    return _steps(search=0.78 if holds else 0.7, whole=0.7, random=0.5)
+
+
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
 
 

@@ -37,6 +37,11 @@ def rows_of(layout: str, asked: Turns, said: str) -> list[Row]:
         "voted": [{"prompt": asked, "response_a": said, "response_b": OTHER, "votes": ["a", "a"]}],
         "conversations": [{"messages": [*asked, {"role": "assistant", "content": text}]} for text in (said, OTHER)],
         "pools": [{"id": "a", **two}],
+        "stepwise": [{"prompt": asked, "completions": [said, OTHER], "labels": [True, False]}],
+        "first_error": [{"prompt": asked, "steps": [said, OTHER], "label": 1}],
+        "rated_steps": [
+            {"question": {"problem": asked}, "label": {"steps": [{"completions": [{"text": said, "rating": 1}]}]}}
+        ],
         "texts": [{"prompt": asked, "completion": text} for text in (said, OTHER)],
     }
     return written[layout]

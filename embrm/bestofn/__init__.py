@@ -8,18 +8,24 @@ from embrm.bestofn.exact import curve, kl_bound, kl_estimate, oracle_fraction, s
 from embrm.bestofn.ranks import Convention
 from embrm.bestofn.sampled import sampled
 from embrm.bestofn.scaling_law import Extrapolation, GaoFit, Peak, extrapolate, fit_gao, peak
+from embrm.bestofn.steps import AGGREGATIONS, Aggregation, StepSearch, Trace, aggregate, step_probability, trace_reward
 from embrm.bestofn.stochastic import pessimistic, poisson, soft
 from embrm.bestofn.threshold import PathRule, hack_threshold
 from embrm.bestofn.tilt import TiltPath, reference_sd, tilt_curve, tilt_path, tilted, tilted_pools
 
 __all__ = [
+    "AGGREGATIONS",
+    "Aggregation",
     "Convention",
     "Curve",
     "Extrapolation",
     "GaoFit",
     "PathRule",
     "Peak",
+    "StepSearch",
     "TiltPath",
+    "Trace",
+    "aggregate",
     "believable",
     "curve",
     "extrapolate",
@@ -36,9 +42,11 @@ __all__ = [
     "sampled",
     "sizes_up_to",
     "soft",
+    "step_probability",
     "tilt_curve",
     "tilt_path",
     "tilted",
     "tilted_pools",
+    "trace_reward",
     "win_score",
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from embrm.evaluation.hacking import HackThreshold, RuleLaw
     from embrm.evaluation.reports import PairReport, PoolReport
     from embrm.evaluation.rules import RuleComparison
+    from embrm.evaluation.steps import StepReport
     from embrm.metrics.intervals import Interval
     from embrm.monitoring.watch import DetectorReport, TrajectoryReport
 
@@ -112,6 +113,16 @@ def pair_table(report: PairReport) -> str:
         for name, line in (("accuracy", report.accuracy), ("NLL", report.nll), ("ECE", report.ece))
     ]
     return f"{report.pairs} pairs of {report.prompts} prompts\n" + table(["", "value", "2.5 %", "97.5 %"], rows)
+
+
+def step_table(report: StepReport) -> str:
+    """Return what a step reward finds, with intervals, and what each aggregation tells."""
+    named = {"accuracy": "steps told", "located": "errors located", "passed": "right traces passed", "f1": "F1"}
+    lines = [[name, *(float(v) for v in (line.estimate, line.low, line.high))]
+             for key, name in named.items() for line in [getattr(report, key)]]  # fmt: skip
+    found = table(["", "value", "2.5 %", "97.5 %"], lines)
+    areas = table(["aggregation", "AUROC of right traces"], [[how, area] for how, area in report.auroc.items()])
+    return f"{report.steps} labelled steps of {report.traces} traces, {report.prompts} prompts\n{found}\n\n{areas}"
 
 
 def pool_table(report: PoolReport) -> str:

@@ -10,6 +10,8 @@ from embrm.cli import _options, _render, _rows
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
+    from embrm.data.texts import Texts
+    from embrm.heads import FittedHead
 
 
 @click.command()
@@ -46,7 +48,8 @@ def command(
     FILE has pairs (prompt, chosen, rejected) or pools ({id, prompt, responses[], gold[]} a row), in any layout of
     `embrm data layouts`. Pairs give accuracy,
     negative log-likelihood and calibration error with 95 % intervals over prompts; pools give the exact expected gold
-    of the best of n by the model, beside the oracle and a random choice. Rows that the model was trained on are told,
+    of the best of n by the model, beside the oracle and a random choice. Labelled steps give how often the first error
+    is found, of a model that `embrm fit --steps` made. Rows that the model was trained on are told,
     and the others reported apart.
 
     Examples:
@@ -65,7 +68,10 @@ def command(
         figures.check(figure)
     wanted = _options.whole_numbers("--sizes", sizes)
     fitted = load_model(model)
-    texts = read_texts(file, kind="judged", rules=rules.like(fitted.embedder))
+    texts = read_texts(file, kind="measured", rules=rules.like(fitted.embedder))
+    if texts.kind == "traces":
+        _steps(fitted, texts, {"model": model, "file": file}, source=source, seed=seed, as_json=as_json)
+        return
     turn = as_pairs if texts.kind == "pairs" else as_candidates
     data = turn(texts, views=fitted.widths, **source.reading(fitted))
     if isinstance(data, Candidates):
@@ -80,3 +86,21 @@ def command(
         figures.save(figures.evaluation(found), figure)
         text += f"\nfigure: {figure}"
     _render.emit({"model": model, "file": file, **found.as_dict()}, text, as_json=as_json)
+
+
+def _steps(
+    model: FittedHead, texts: Texts, about: dict[str, str], *, source: _options.SourceOptions, seed: int, as_json: bool
+) -> None:
+    """Measure a step reward on labelled steps."""
+    from embrm.data.traces import as_traces
+    from embrm.errors import OptionError
+    from embrm.evaluation.steps import step_report
+
+    if not model.head.learns_steps:
+        raise OptionError(
+            f"{about['file']} has labelled steps, and {about['model']} learned from preferences; train one on steps by "
+            "`embrm fit --steps`"
+        )
+    traces = as_traces(texts, views=model.widths, **source.reading(model))
+    found = step_report(model.score(traces.features), traces, seed=seed)
+    _render.emit({**about, **found.as_dict()}, _render.step_table(found), as_json=as_json)

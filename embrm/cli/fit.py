@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @_options.workers
 @_rows.options
 @_rows.stream
+@click.option("--steps", is_flag=True, help="PAIRS holds labelled steps: train a reward of steps on their prefixes.")
 @_options.on_texts
 @_options.seed
 @_options.json_output
@@ -55,6 +56,7 @@ def command(
     source: _options.SourceOptions,
     rules: RowRules,
     stream: bool,
+    steps: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -64,11 +66,13 @@ def command(
     or messages) or in another layout (`embrm data layouts`); a folder or pattern of such files; - for standard input;
     or the id of a hub dataset (OWNER/NAME, OWNER/NAME:SPLIT or OWNER/NAME:CONFIGURATION/SPLIT).
 
-    Example:
+    Examples:
       embrm fit prefs.jsonl --head linear -o model
+      embrm fit traces.jsonl --steps --head linear -o model
     """
     from embrm import heads
     from embrm.core.files import check_writable
+    from embrm.core.recipe import changed
     from embrm.evaluation.reports import fit_and_check
 
     context = click.get_current_context()
@@ -76,6 +80,9 @@ def command(
     context.with_resource(use_workers(workers))
     recipe = _options.recipe(heads.registry, head, options)
     check_writable(output, folder=True)
+    if steps:
+        _fit_steps(pairs, changed(recipe, {"loss": "step"}), output, (source, rules, stream, holdout, seed, as_json))
+        return
     data, account = _pairs(pairs, recipe, source=source, rules=rules, stream=stream)
     model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
     told, read = _rows.account(account, account.pop("read"), len(data), rules)
@@ -107,3 +114,26 @@ def _pairs(
     if source.features is not None:
         raise OptionError("--stream embeds a file in blocks, and --features are of a whole file; give one of both")
     return stream_pairs(file, embedder=source.embedder_of(), views=head.reads, rules=rules)
+
+
+def _fit_steps(file: str, head: Head, output: str, typed: tuple[Any, ...]) -> None:
+    """Train a reward of steps, and measure it on held-out prompts."""
+    from embrm.data.texts import read_texts
+    from embrm.data.traces import as_traces
+    from embrm.errors import OptionError
+    from embrm.evaluation.steps import fit_and_check_steps
+
+    source, rules, stream, holdout, seed, as_json = typed
+    if stream:
+        raise OptionError("--stream reads preference pairs; leave it out with --steps")
+    texts = read_texts(file, kind="traces", rules=rules)
+    data = as_traces(texts, views=head.reads, **source.reading())
+    model, report = fit_and_check_steps(head, data, seed=seed, fraction=holdout)
+    told = {**texts.account, "traces": len(data), "prefixes": len(data.features), **rules.record}
+    measured = report.as_dict() if report else None
+    model = dataclasses.replace(model, record={**model.record, "data": told, "held_out": measured})
+    model.save(output)
+    lines = [f"{len(data)} traces, {len(data.features)} prefixes → {output}", f"read as {told['layout']}"]
+    lines.append(_render.step_table(report) if report else "no prompts were held out, so nothing was measured")
+    summary = {"model": output, "head": head.config()["name"], "embedder": model.embedder.as_json(), **told}
+    _render.emit({**summary, "record": model.record}, "\n".join(lines), as_json=as_json)

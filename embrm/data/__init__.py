@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embrm.data.prompts import read_prompts
     from embrm.data.read import read, read_candidates, read_pairs
     from embrm.data.texts import Texts, read_texts
+    from embrm.data.traces import read_traces
 
 __getattr__ = lazily(
     __name__,
@@ -33,6 +34,7 @@ __getattr__ = lazily(
         "read_pairs": "embrm.data.read",
         "read_prompts": "embrm.data.prompts",
         "read_texts": "embrm.data.texts",
+        "read_traces": "embrm.data.traces",
         "together": "embrm.data.convert",
         "trl_rows": "embrm.data.convert",
     },
@@ -52,6 +54,7 @@ __all__ = [
     "read_pairs",
     "read_prompts",
     "read_texts",
+    "read_traces",
     "together",
     "trl_rows",
 ]

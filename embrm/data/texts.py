@@ -23,16 +23,16 @@ from embrm.data.prompts import taken_once
 from embrm.errors import DataError
 
 AS_IT_IS = RowRules()
-_CHOICES = ("judged", "compared")
+_CHOICES = ("judged", "compared", "measured")
 PAIRED = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """The texts of a file in its order: chosen and rejected of each pair, or the responses of each pool.
+    """The texts of a file in its order: both of each pair, the responses of each pool, the prefixes of each trace.
 
     Attributes:
-        kind: `"pairs"`, `"pools"`, or `"texts"` (one response a row).
+        kind: `"pairs"`, `"pools"`, `"traces"`, or `"texts"` (one response a row).
         rows: the rows in their common form, see `embrm.data.layouts`, each where it stood in the file.
         prompts: `m` prompts, one a text.
         responses: `m` responses.
@@ -111,9 +111,9 @@ def read_texts(source: str | Path, *, kind: str | None = None, rules: RowRules =
 
     Args:
         source: what `embrm.core.files.read_rows` reads.
-        kind: what is wanted, "pairs", "pools" or "texts"; "judged" takes what the layout gives first of pairs and
-            pools, and texts where it gives neither; "compared" takes pairs, or pools where it gives none; None takes
-            what the layout gives first.
+        kind: what is wanted, "pairs", "pools", "texts" or "traces"; "judged" takes what the layout gives first of pairs
+            and pools, and texts where it gives neither; "measured" does so too, and takes traces; "compared" takes
+            pairs, or pools where it gives none; None takes what the layout gives first.
         rules: how the file calls its columns, its layout, and what is done with rows that cannot be used.
 
     Raises:
@@ -130,9 +130,9 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
     if not len(rows):
         faults.settle(rules, kept=0)
     name, layout = find_layout(rows, name=rules.layout, kind=None if kind in _CHOICES else kind)
-    form = form_of(kind, layout.kinds)
-    turn = layout.turn if form == "texts" else layout.judged
     try:
+        form = form_of(kind, layout.kinds)
+        turn = layout.turn if form == "texts" else layout.judged
         turned = list(turn(rows, faults, rules))
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
@@ -149,7 +149,11 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
 
 def form_of(kind: str | None, kinds: Sequence[str]) -> str:
     """Return which of the kinds that a layout gives is read where `kind` is wanted; see `read_texts`."""
-    if kind == "judged":
+    if "traces" in kinds:
+        if kind in _CHOICES and kind != "measured":
+            raise DataError("there are labelled steps here, which `embrm fit --steps` and `embrm evaluate` read")
+        return "traces"
+    if kind in ("judged", "measured"):
         return next((k for k in kinds if k != "texts"), "texts")
     if kind == "compared":
         return next((k for k in ("pairs", "pools") if k in kinds), "texts")
@@ -263,10 +267,25 @@ def _single_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowR
     return out
 
 
+def _trace_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
+    out = _Found()
+    for i, row in turned:
+        try:
+            steps = row["steps"]
+            prefixes = ["\n".join(steps[: j + 1]) for j in range(len(steps))]
+            places = [f"steps[{j}]" for j in range(len(steps))]
+            asked, texts = taken_once(needed(row, "prompt"), prefixes, places, keep_system=bool(rules.keep_system))
+            out.add(i, row, asked, texts)
+        except DataError as error:
+            faults.add(i, error)
+    return out
+
+
 _parsers: dict[str, Callable[[Iterable[tuple[int, Row]], Faults, RowRules], _Found]] = {
     "pairs": _pair_texts,
     "pools": _pool_texts,
     "texts": _single_texts,
+    "traces": _trace_texts,
 }
 
 

@@ -75,6 +75,11 @@ class Head(Limited, Recipe, ABC, limited=("fit", "fit_many")):
         inner = [value for value in vars(self).values() if isinstance(value, Head)]
         return tuple(dict.fromkeys([self.view, *(view for head in inner for view in head.reads)]))
 
+    @property
+    def learns_steps(self) -> bool:
+        """Whether it learns from labelled steps, and not from preferences: its reward is a logit then."""
+        return False
+
     def space(self) -> Mapping[str, Sequence[Any]]:
         """Return the values that `embrm.tune` may try for each option ("base.beta" is an option of a wrapped head)."""
         return {}

@@ -11,10 +11,12 @@ from scipy.special import expit
 
 from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Pairs
+from embrm.core.traces import StepPairs
 from embrm.errors import ConvergenceError
 from embrm.heads.gradient.split import targets
 
 CHUNK = 8192
+CONSTANT = 30.0  # of the column that carries an intercept: the prior holds it 900 times less than the others
 BYTES = 512 << 20  # of differences that are kept; more are made anew for each pass, from features that may be in a file
 
 
@@ -60,8 +62,18 @@ class Data(NamedTuple):
     margin: Array
 
     @classmethod
-    def of(cls, x: Matrix, pairs: Pairs, *, scale: Array) -> Data:
-        """Gather the differences of features `x (m, p)` in units of `scale (p,)`, in the precision of `x`."""
+    def of(cls, x: Matrix, pairs: Pairs, *, scale: Array, mean: Array | float = 0.0) -> Data:
+        """Gather the differences of features `x (m, p)` in units of `scale (p,)`, in the precision of `x`.
+
+        Of labelled steps there are no differences: they are rows less their `mean (p,)`, with a constant column. The
+        first text of each pair comes first, then the second of each.
+        """
+        if isinstance(pairs, StepPairs):
+            rows, label = np.concatenate([pairs.chosen, pairs.rejected]), pairs.labels.T.ravel()
+            d = np.empty((len(rows), x.shape[1] + 1), dtype=x.dtype)
+            d[:, :-1], d[:, -1] = (x[rows] - mean) / scale, CONSTANT
+            known = ~np.isnan(label)
+            return cls(d, known.astype(np.float64), np.where(known, label, 0.0), np.zeros(len(rows)))
         d = Differences(x, pairs.chosen, pairs.rejected, scale)
         few = d.dtype.itemsize * len(pairs) * d.shape[1] <= BYTES
         return cls(d[:] if few else d, *targets(pairs))
@@ -94,6 +106,13 @@ class Data(NamedTuple):
         """Return θᵀd − m, `(n,)` float64."""
         starts = range(0, len(self.d), CHUNK)
         return np.concatenate([self.d[s : s + CHUNK].astype(np.float64) @ theta for s in starts]) - self.margin
+
+
+def without_constant(theta: Array, pairs: Pairs) -> tuple[Array, Array]:
+    """Return θ `(s, p)` and the intercept `(s,)`, which is 0 of preferences."""
+    if not isinstance(pairs, StepPairs):
+        return theta, np.zeros(len(theta))
+    return theta[:, :-1], theta[:, -1] * CONSTANT
 
 
 class Fitted(NamedTuple):

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 from embrm.core.data import Problem
 from embrm.core.seen import TrainingTexts
+from embrm.core.traces import StepPairs
+from embrm.errors import DataError
 
 _FitMany: TypeAlias = Callable[[Any, Sequence[Problem]], list[Any]]  # of a head, whose module imports this one
 _inside: ContextVar[bool] = ContextVar("inside a fit", default=False)
@@ -20,6 +22,7 @@ def remembering(fit_many: _FitMany) -> _FitMany:
 
     @functools.wraps(fit_many)
     def wrapped(head: Any, problems: Sequence[Problem]) -> list[Any]:
+        _check_steps(head, problems)
         if _inside.get():
             return fit_many(head, problems)
         token = _inside.set(True)
@@ -32,6 +35,21 @@ def remembering(fit_many: _FitMany) -> _FitMany:
         return [model if seen is None else dataclasses.replace(model, seen=seen) for model, seen in pairs]
 
     return wrapped
+
+
+def _check_steps(head: Any, problems: Sequence[Problem]) -> None:
+    """Refuse labelled steps that a head would take for preferences, and preferences that it would take for labels."""
+    given = {isinstance(problem.pairs, StepPairs) for problem in problems}
+    if True in given and not head.learns_steps:
+        raise DataError(
+            f"these are labelled steps, and '{type(head).__name__.lower()}' learns from preferences; labelled steps "
+            "are for linear, mlp and inform with loss='step'"
+        )
+    if False in given and head.learns_steps:
+        raise DataError(
+            "loss 'step' learns from labelled steps, and these are preference pairs; give StepTraces(…).pairs(), or "
+            "leave the loss out"
+        )
 
 
 def seen_in(problem: Problem) -> TrainingTexts | None:

@@ -39,6 +39,7 @@ class Inform(GradientHead):
     """
 
     rounds: ClassVar[bool] = True
+    by_steps: ClassVar[bool] = True
     latent_dim: int = 32
     beta: float = 3e-3
     kl: Literal["sum", "mean", "released"] = "sum"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,23 +27,33 @@ class Linear(Head):
     """Bradley–Terry logistic regression, its prior tuned on held-out prompts.
 
     P(w ≻ l) = σ(θᵀ(e_w − e_l)) with a Gaussian prior on θ over features scaled to unit variance, by Newton's method
-    (Bradley & Terry 1952). Ties, margins and weights of the pairs are used.
+    (Bradley & Terry 1952). Ties, margins and weights of the pairs are used. With `loss="step"` it is plain logistic
+    regression of labelled prefixes, P(right so far) = σ(θᵀe + b), whose logit is the reward from its reference on.
 
     Attributes:
         prior_precision: λ of the prior, larger is smoother; None chooses it on validation prompts, then fits all pairs.
         members: 1 for the MAP; more are fitted to bootstraps over prompts (a convex fit has no other diversity).
         validation_fraction: share of the pairs held out to choose the prior.
+        loss: "bt" for preferences, or "step" for labelled steps (`StepTraces.pairs`).
     """
 
     prior_precision: float | None = None
     members: int = 1
     validation_fraction: float = 0.15
+    loss: Literal["bt", "step"] = "bt"
 
     def __post_init__(self) -> None:
+        if self.loss not in ("bt", "step"):
+            raise OptionError(f"loss must be one of bt, step, got '{self.loss}'")
         if self.prior_precision is not None and not self.prior_precision > 0:
             raise OptionError(f"prior_precision must be > 0 (or None to tune it), got {self.prior_precision}")
         if self.members < 1:
             raise OptionError(f"members must be >= 1, got {self.members}")
+
+    @property
+    def learns_steps(self) -> bool:
+        """Whether the loss is "step"."""
+        return self.loss == "step"
 
     def fit_many(self, problems: Sequence[Problem]) -> list[FittedHead]:
         """Fit the problems one by one: each is a few Newton steps."""
@@ -59,23 +69,25 @@ class Linear(Head):
             if validation is None:
                 precision = float(len(train)) ** 0.5
             else:
-                precision, trials = self._tune(train, validation, scale)
+                precision, trials = self._tune(train, validation, mean, scale)
         record: dict[str, Any] = {"prior_precision": precision, "pairs": len(problem.pairs), "trials": trials}
-        data, basis = _newton.Data.of(x, problem.pairs, scale=scale).spanned()
+        data, basis = _newton.Data.of(x, problem.pairs, mean=mean, scale=scale).spanned()
         theta = np.stack([_newton.fit(d, precision=precision).theta for d in self._resamples(data, problem)])
-        coefficients = (theta if basis is None else theta @ basis.T) / scale
+        theta = theta if basis is None else theta @ basis.T
+        theta, constant = _newton.without_constant(theta, problem.pairs)
+        coefficients = theta / scale
         return FittedLinear(
             head=self,
             width=x.shape[1],
             embedder=problem.pairs.features.embedder,
-            reference=coefficients @ mean,
+            reference=coefficients @ mean - constant,
             record=record,
             coefficients=coefficients,
         )
 
-    def _tune(self, train: Pairs, validation: Pairs, scale: Array) -> tuple[float, list[dict[str, float]]]:
-        data, basis = _newton.Data.of(train.features.rows(self.view), train, scale=scale).spanned()
-        held = _newton.Data.of(validation.features.rows(self.view), validation, scale=scale).along(basis)
+    def _tune(self, train: Pairs, validation: Pairs, mean: Array, scale: Array) -> tuple[float, list[dict[str, float]]]:
+        data, basis = _newton.Data.of(train.features.rows(self.view), train, mean=mean, scale=scale).spanned()
+        held = _newton.Data.of(validation.features.rows(self.view), validation, mean=mean, scale=scale).along(basis)
         trials: list[dict[str, float]] = []
         fitted, before = None, GRID[0]
         for precision in GRID:
@@ -89,7 +101,9 @@ class Linear(Head):
         if self.members == 1:
             return [data]
         rng = np.random.default_rng(problem.seed)
-        return [data.take(bootstrap_prompts(problem.pairs, rng)) for _ in range(self.members)]
+        drawn = [bootstrap_prompts(problem.pairs, rng) for _ in range(self.members)]
+        texts = len(data.d) // len(problem.pairs)  # of labelled steps both of a pair
+        return [data.take(np.concatenate([index + t * len(index) for t in range(texts)])) for index in drawn]
 
     def space(self) -> dict[str, tuple[Any, ...]]:
         """Return the priors; None is the head's own search."""

@@ -30,6 +30,7 @@ class Mlp(GradientHead):
     """
 
     rounds: ClassVar[bool] = True
+    by_steps: ClassVar[bool] = True
     hidden: tuple[int, ...] = (128, 64)
 
     def __post_init__(self) -> None:

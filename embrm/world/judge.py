@@ -98,7 +98,7 @@ class WorldGold:
     def _read(self, topic: int, text: str) -> list[int]:
         """Return the uses of each attribute, and behind them the number of unknown sentences."""
         row, seen = [0] * (len(self.world.attributes) + 1), set()
-        for sentence in self._sentences(text):
+        for sentence in self.sentences(text):
             column, about = self._fragments.get(sentence, (UNKNOWN, None))
             known = sentence not in seen and about in (None, topic)
             if column != NOTHING:
@@ -106,7 +106,7 @@ class WorldGold:
             seen.add(sentence)
         return row
 
-    def _sentences(self, text: str) -> Iterator[str]:
+    def sentences(self, text: str) -> Iterator[str]:
         """Yield fragments of the world, and what is between them up to the next full stop."""
         rest = text.strip()
         if not rest:
@@ -119,6 +119,11 @@ class WorldGold:
                 end = match.start() if match else len(rest)
             yield rest[:end]
             rest = rest[end:].lstrip()
+
+    def attribute(self, sentence: str) -> str:
+        """Return the attribute that a sentence of the world is a use of; "" of any other."""
+        column = self._fragments.get(sentence, (UNKNOWN, None))[0]
+        return self.world.attributes[column] if column >= 0 else ""
 
     @cached_property
     def _topics(self) -> dict[str, int]:

@@ -13,10 +13,16 @@ from embrm.data.layouts._layout import ASKS, Columns, RowLayout, found_columns
 from embrm.data.layouts._registry import registry
 from embrm.errors import DataError, OptionError
 
-NEEDED = {"pairs": ("chosen", "rejected"), "pools": ("prompt", "responses"), "texts": ("response",)}
+NEEDED = {
+    "pairs": ("chosen", "rejected"),
+    "pools": ("prompt", "responses"),
+    "texts": ("response",),
+    "traces": ("prompt", "steps"),
+}
 LISTED = (  # columns that hold lists or objects and never text
     *("responses", "gold", "policy", "ratings", "ranking", "completions", "answers", "messages", "conversations"),
     *("votes", "annotations", "individual_preference", "annotators", "preferences"),
+    *("steps", "labels"),
 )
 JOIN = 'join both by question_id and write a row {"id": …, "prompt": …, "responses": […], "policy": […]} a question'
 HALVES = {  # what is half of something, and where the other half is

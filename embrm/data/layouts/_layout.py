@@ -62,7 +62,8 @@ class RowLayout(ABC):
     """One way of writing down preferences, pools or texts.
 
     Attributes:
-        kinds: what its rows can become, "pairs", "pools" or "texts"; the first where nobody asks for one of them.
+        kinds: what its rows can become, "pairs", "pools", "texts" or "traces"; the first where nobody asks for one of
+            them.
         example: rows of this layout.
         gathers: the kinds that are brought together out of several rows, so that all rows must be known.
     """
@@ -79,7 +80,8 @@ class RowLayout(ABC):
         """Yield rows of the common form, each with the number of the row that it came from, counted from 0.
 
         The common form is a pair `{prompt?, chosen, rejected, weight?, margin?, tie?, annotator?}`, a pool `{prompt,
-        responses[], gold[]?, policy[]?, ratings[]?, ranking?}`, or a text `{prompt?, response}`, with further columns.
+        responses[], gold[]?, policy[]?, ratings[]?, ranking?}`, a text `{prompt?, response}`, or a trace `{prompt,
+        steps[], labels[]}` whose labels are 1, 0 or None, with further columns.
 
         Raises:
             DataError: the file as a whole cannot be read in this layout; single rows go to `faults`.

@@ -44,6 +44,11 @@ class GradientHead(Head, Network):
     A wrapper calls nothing else of it, but for what every fitted head promises (see `FittedHead`).
     """
 
+    @property
+    def learns_steps(self) -> bool:
+        """Whether the loss is "step"."""
+        return self.loss.fixes_offset
+
     def space(self) -> Mapping[str, Sequence[Any]]:
         """Return step sizes and shrinkages; heads add what is their own."""
         return {"learning_rate": (3e-4, 1e-3, 3e-3), "weight_decay": (0.01, 0.1, 1.0)}

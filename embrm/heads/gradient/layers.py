@@ -58,7 +58,8 @@ class Batch(NamedTuple):
     """Numbers of the pairs of a step.
 
     Attributes:
-        weight, target, margin: `(R, B)` or shared `(B,)`; the target is 1, or 0.5 for a tie.
+        weight, target, margin: `(R, B)` or shared `(B,)`; the target is 1, or 0.5 for a tie. Of `StepPairs` target and
+            margin are the labels of the two texts, -1 where there is none.
         extra: `(c, R, B)` or `(c, B)` what the head's `pair_numbers` gave.
         flip: `(R, 1)` share of the labels that are taken to be flipped.
     """

@@ -169,7 +169,8 @@ def _collect(head: Network, prepared: Prepared, trained: list[Trained], *, preci
     return Learnt(
         width=source.shape[1],
         embedder=prepared.pairs.features.embedder,
-        reference=np.asarray(reward.double().mean(dim=1).numpy()),
+        # Of a logit no offset is free.
+        reference=np.asarray(reward.double().mean(dim=1).numpy()) * (not head.loss.fixes_offset),
         record=record,
         params={name: p.cpu().numpy() for name, p in params.items()},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class Loss(Recipe):
     """
 
     family = losses
+    fixes_offset: ClassVar[bool] = False  # whether a constant added to all rewards changes it
 
     @abstractmethod
     def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
@@ -175,6 +177,25 @@ class Margin(Loss):
         """Return the cross entropy of the differences less the margin."""
         z = differences(reward, batch) - self.margin * (2 * batch.target - 1)
         return cross_entropy(z, batch.target)
+
+
+@losses.offer("step")
+@dataclass(frozen=True)
+class Step(Loss):
+    """The binary cross entropy of each prefix of a trace: right so far, or not (Lightman et al. 2305.20050).
+
+    It reads labelled prefixes (`StepTraces.pairs`) in place of preferences; the reward is a logit.
+    """
+
+    fixes_offset = True
+
+    def __call__(self, reward: Tensor, batch: Batch) -> Tensor:
+        """Return the cross entropies of the two prefixes of each pair, summed; one without a label costs nothing."""
+        first, second = (
+            torch.where(label >= 0, cross_entropy(logit, label), 0.0)
+            for logit, label in zip(reward.chunk(2, dim=-1), (batch.target, batch.margin), strict=True)
+        )
+        return first + second
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Network(Training, ABC):
         per_pair = self.preference(params, z, reward, batch)
         weight = batch.weight if self.reweight is None else self.reweight(batch.weight, per_pair)
         total: Tensor = torch.linalg.vecdot(weight, per_pair) / per_pair.shape[1]
-        if self.centre:
+        if self.centre and not self.loss.fixes_offset:
             chosen, rejected = reward.chunk(2, dim=-1)
             total = total + self.centre * (chosen + rejected).square().mean(dim=1)
         gain = self.diversity.gain(params, self.members)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Pairs, Problem
+from embrm.core.traces import StepPairs
 from embrm.errors import DataError
 from embrm.heads.gradient.rows import RowSource
 
@@ -50,8 +51,14 @@ def _hashes(x: RowSource, rows: IntArray, *, chunk: int = 8192) -> npt.NDArray[n
 
 
 def targets(pairs: Pairs) -> tuple[Array, Array, Array]:
-    """Return `(weight, target, margin)`, each `(n,)`: weights of mean 1, target 0.5 for ties and else 1."""
+    """Return `(weight, target, margin)`, each `(n,)`: weights of mean 1, target 0.5 for ties and else 1.
+
+    Of `StepPairs` target and margin are the labels of the two texts, -1 where there is none.
+    """
     n = len(pairs)
+    if isinstance(pairs, StepPairs):
+        first, second = np.nan_to_num(pairs.labels, nan=-1.0).T
+        return np.ones(n), first, second
     weight = np.ones(n) if pairs.weight is None else pairs.weight / pairs.weight.mean()
     target, margin = np.ones(n), np.zeros(n) if pairs.margin is None else pairs.margin
     if pairs.tie is not None:

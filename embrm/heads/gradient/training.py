@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from embrm.core.views import CROSSED
 from embrm.errors import OptionError
@@ -16,11 +16,13 @@ JOINT = "joint"  # the view that is read where nothing else is said
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How networks are trained; every option goes with every other.
+    """How networks are trained; every option goes with every other, where nothing else is said.
 
     Where an option comes in kinds, the name of a kind (`loss="rdpo"`) stands for its defaults.
 
     Attributes:
+        by_steps: whether the loss may be "step": the reward is then a logit, which heads with read-outs of their own
+            have no use for.
         view: which view of the features is read, or which ones side by side; see `Head`.
         members: how many reward models to train; each has its own initialisation, order and noise.
         diversity: what members differ in beside that: "seed" nothing, "bootstrap" the pairs, `Rank` is a bonus for
@@ -33,7 +35,8 @@ class Training:
             epochs and keeps the last.
         validation_fraction: share of the pairs, by prompt, held out for early stopping where no validation is given.
         loss: what a pair costs: "bt" is Bradley–Terry, "classify" tells winners from losers one by one, and there are
-            "smoothed", "rdpo", "symmetric", "unhinged" and "margin"; each is a class of `embrm.heads.gradient.losses`.
+            "smoothed", "rdpo", "symmetric", "unhinged" and "margin"; "step" learns from labelled steps
+            (`StepTraces.pairs`), not from preferences. Each is a class of `embrm.heads.gradient.losses`.
         centre: weight of (r_w + r_l)², which fixes the free offset of a preference likelihood.
         reweight: None weighs pairs as they come, `Instance` lifts the hard ones of a batch.
         augment: "rrm" adds pairs in which chosen and rejected of a prompt both beat the response to another prompt
@@ -41,6 +44,7 @@ class Training:
         pessimism: None, or `PoolPessimism`: a price on what the reward would pick on the problem's pools.
     """
 
+    by_steps: ClassVar[bool] = False
     view: str = JOINT
     members: int = 1
     diversity: Diversity = field(default_factory=Seeds)
@@ -59,6 +63,10 @@ class Training:
     def __post_init__(self) -> None:
         object.__setattr__(self, "diversity", Diversity.of(self.diversity))
         object.__setattr__(self, "loss", Loss.of(self.loss))
+        if self.loss.fixes_offset and not self.by_steps:
+            raise OptionError("loss 'step' is for linear, mlp and inform; this head learns from preferences alone")
+        if self.loss.fixes_offset and self.augment == "rrm":
+            raise OptionError("augment 'rrm' adds preferences, and loss 'step' learns from steps; leave one out")
         if self.reweight is not None:
             object.__setattr__(self, "reweight", Weighting.of(self.reweight))
         if self.pessimism is not None:
