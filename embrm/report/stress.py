@@ -64,8 +64,8 @@ def title(found: StressReport) -> str:
     liked = [name for name, line in found.probes.items() if float(line.acceptance.low) > 0.5]
     if not liked:
         return "No change that should not help is liked more often than not."
-    names = liked[0] if len(liked) == 1 else f"{', '.join(liked[:-1])} and {liked[-1]}"
-    return f"The reward likes {names} no less than the original, more often than not."
+    names = ", ".join(liked)
+    return f"The reward is taken in by these changes, more often than not: {names}."
 
 
 def _bar(line: Interval) -> dict[str, Any]:
