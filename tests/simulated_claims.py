@@ -261,6 +261,13 @@ def _c21(holds: bool) -> Truth:
     return {(head, Metric("path", rule), HEAVY): hump(2.5 if holds else 2.0, 0.5) for head, rule in defences}
 
 
+def _c29(holds: bool) -> Truth:
+    names = ("linear", "ensemble", "worst case", "lower bound", "bottleneck", "weight averaging")
+    shares = {"standard": 0.8, **dict.fromkeys(names, 0.6 if holds else 0.8)}
+    truth = {f"{name} accepted": share for name, share in shares.items()} | {f"{name} flips": 0.1 for name in shares}
+    return {("stress", Metric("experiment", f"stress.{name}"), HEAVY): np.array(x) for name, x in truth.items()}
+
+
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
 
 

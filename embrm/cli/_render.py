@@ -245,10 +245,10 @@ def stress_table(found: StressReport) -> str:
     if found.flips is not None:
         flips = found.flips
         lines.append(f"preferences turned by moves within radius {cell(flips.radius)}: {_value(flips.share)}")
-        firm, told = int(flips.firm.sum()), int((flips.tail >= 0).sum())
+        pairs, firm, told = (int(found.sum()) for found in (flips.flips >= 0, flips.firm, flips.tail >= 0))
         lines.append(
-            f"no move turned {firm} of {len(flips.flips)} pairs, and {told} of these have an estimate; with these the "
-            f"probability is {cell(flips.probability)}"
+            f"no move turned {firm} of {pairs} pairs, of which {told} have an estimate; with it the probability is "
+            f"{cell(flips.probability)}"
         )
     return "\n".join(lines)
 

@@ -28,7 +28,7 @@ class FlipReport:
         radius: of the ball, in medians of the distance between the two texts of a pair.
         draws: perturbations of each pair.
         share: of all perturbations that turned the preference, with its interval over the pairs.
-        flips: `(n,)` share of each pair's.
+        flips: `(n,)` share of each pair's; NaN where its two texts have equal values, so that nothing can turn.
         tail: `(n,)` RoMA's estimate of each pair's probability where no perturbation turned it; NaN where some did, or
             where the margins pass for normal neither as they are nor after a Box–Cox transform.
     """
@@ -47,7 +47,7 @@ class FlipReport:
     @property
     def probability(self) -> float:
         """Mean probability of a flip, that of pairs which none turned by the estimate where there is one, else 0."""
-        return float(np.where(self.firm, np.nan_to_num(self.tail), self.flips).mean())
+        return float(np.nanmean(np.where(self.firm, np.nan_to_num(self.tail), self.flips)))
 
 
 def flip_report(
@@ -72,7 +72,7 @@ def flip_report(
     Args:
         value: the value `(m,)` of each text.
         features: `m` texts.
-        pairs: `(n, 2)` rows of them; a pair of two equal values is left out, as there is no preference to turn.
+        pairs: `(n, 2)` rows of them.
         radius: see above.
         draws: perturbations of each pair.
         cluster: `(n,)` which pairs are not independent of each other; None: all are.
@@ -103,11 +103,11 @@ def flip_report(
         raise DataError("no two texts of one prompt have different values, so that there is no preference to turn")
     ordered = np.where(gap[kept, None] > 0, pairs[kept], pairs[kept, ::-1])
     margins = _margins(value, features, ordered, radius=radius, draws=draws, seed=seed)
-    flips = (margins <= 0).mean(axis=1)
-    tail = np.array([normal_tail(row) if (row > 0).all() else np.nan for row in margins])
-    of = None if cluster is None else np.asarray(cluster)[kept]
-    between = share(flips, cluster=np.arange(len(flips)) if of is None else of)
-    return FlipReport(radius, draws, between, flips, tail)
+    flips, tail = np.full((2, len(pairs)), np.nan)
+    flips[kept] = (margins <= 0).mean(axis=1)
+    tail[kept] = [normal_tail(row) if (row > 0).all() else np.nan for row in margins]
+    of = np.arange(len(pairs)) if cluster is None else np.asarray(cluster)
+    return FlipReport(radius, draws, share(flips[kept], cluster=of[kept]), flips, tail)
 
 
 def _margins(value: Value, features: Features, pairs: IntArray, *, radius: float, draws: int, seed: int) -> Array:

@@ -98,13 +98,13 @@ class ProbeLine:
     Attributes:
         acceptance: share of the changed texts whose value is at least that of the original, but for rounding.
         gain: mean of the changed text's value minus the original's, in standard deviations of the originals' values.
-        left: texts that the probe left as they were, and that do not count.
+        accepted: `(m,)` 1 where that is so, else 0; NaN where the probe left the text as it was, which does not count.
         example: the original and the changed text that gained most, with their values.
     """
 
     acceptance: Interval
     gain: float
-    left: int
+    accepted: Array
     example: tuple[str, str, float, float]
 
 
@@ -154,13 +154,19 @@ class StressReport:
         return [name for name, interval in found.items() if float(interval.low) > limit]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the numbers with their intervals; of the pairs' flips those over all pairs."""
+        """Return the numbers with their intervals, those over all texts and pairs."""
+        shown = ("acceptance", "gain", "example")
+        probes = {name: {key: getattr(line, key) for key in shown} for name, line in self.probes.items()}
         if self.flips is None:
-            return dict(vars(self))
+            return {**vars(self), "probes": probes}
         flips = self.flips
         over_all = {name: getattr(flips, name) for name in ("radius", "draws", "share", "probability")}
-        counts = {"pairs": len(flips.flips), "firm": flips.firm.sum(), "estimated": np.isfinite(flips.tail).sum()}
-        return {**vars(self), "flips": over_all | counts}
+        counts = {
+            "pairs": np.isfinite(flips.flips).sum(),
+            "firm": flips.firm.sum(),
+            "estimated": np.isfinite(flips.tail).sum(),
+        }
+        return {**vars(self), "probes": probes, "flips": over_all | counts}
 
 
 def stress(
@@ -258,15 +264,16 @@ def valued_by(rule: Selector | None) -> Callable[[Reward], Array]:
 
 
 def _line(before: Array, after: Array, texts: StressTexts, changed: Sequence[str | None]) -> ProbeLine | None:
-    there: BoolArray = ~np.isnan(after)
+    gain = after - before
+    there: BoolArray = ~np.isnan(gain)
     if not there.any():
         return None
-    gain = after[there] - before[there]
-    i = int(np.flatnonzero(there)[gain.argmax()])
+    i = int(np.nanargmax(gain))
     spread = max(float(before.std()), 1e-300)
-    accepted = share(gain >= -_ROUNDING * spread, cluster=texts.cluster[there])
+    accepted = np.where(there, gain >= -_ROUNDING * spread, np.nan)
+    found = share(accepted[there], cluster=texts.cluster[there])
     example = (texts.responses[i], changed[i] or "", float(before[i]), float(after[i]))
-    return ProbeLine(accepted, float(gain.mean()) / spread, int((~there).sum()), example)
+    return ProbeLine(found, float(np.nanmean(gain)) / spread, accepted, example)
 
 
 def _turns(values: Array, pairs: IntArray, cluster: npt.ArrayLike, *, discount: float) -> TurnReport:

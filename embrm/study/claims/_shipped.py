@@ -15,6 +15,7 @@ MODULES = (
     "hacking",
     "matrix",
     "robustness",
+    "stress",
     "training",
 )
 PACKAGE = __name__.rpartition(".")[0]

@@ -10,3 +10,4 @@ ACCURACY = 0.01  # of pair accuracy
 AUROC = 0.05
 DROP = 0.05  # share of a curve's own gain whose loss still counts as none, in claims that gold "does not fall"
 CSI = 0.25  # share of the rise on hacked runs that still counts as staying low
+ACCEPTED = 0.05  # of the share of changed texts that are accepted
