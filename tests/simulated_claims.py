@@ -279,6 +279,13 @@ def _c24(holds: bool) -> Truth:
     return _steps(search=0.78 if holds else 0.7, whole=0.7, random=0.5)
 
 
+def _c29(holds: bool) -> Truth:
+    names = ("linear", "ensemble", "worst case", "lower bound", "bottleneck", "weight averaging")
+    shares = {"standard": 0.8, **dict.fromkeys(names, 0.6 if holds else 0.8)}
+    truth = {f"{name} accepted": share for name, share in shares.items()} | {f"{name} flips": 0.1 for name in shares}
+    return {("stress", Metric("experiment", f"stress.{name}"), HEAVY): np.array(x) for name, x in truth.items()}
+
+
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from embrm.evaluation.reports import PairReport, PoolReport
     from embrm.evaluation.rules import RuleComparison
     from embrm.evaluation.steps import StepReport
+    from embrm.evaluation.stress import StressReport
     from embrm.metrics.intervals import Interval
     from embrm.monitoring.watch import DetectorReport, TrajectoryReport
 
@@ -239,6 +240,28 @@ def trajectory_table(reports: Sequence[TrajectoryReport]) -> str:
     notes = [f"{w.detector} ({w.space}): {note}" for w in reports for note in w.warnings]
     header = ["detector", "space", "rule", "first", "last", "alarm at step", "gold falls at", "lead", "AUROC of steps"]
     return "\n".join([table(header, rows), *notes])
+
+
+def stress_table(found: StressReport) -> str:
+    """Return how often each probe is accepted, and below it how firm preferences are."""
+    rows = [
+        [name, float(line.acceptance.estimate), _of(line.acceptance), line.gain] for name, line in found.probes.items()
+    ]
+    header = ["probe", "accepted", "95 %", "gain in sd"]
+    lines = [f"{found.texts} texts of {found.prompts} prompts", table(header, rows)]
+    if found.turns is not None:
+        kept = ", ".join(cell(float(share)) for share in found.turns.kept.estimate)
+        lines.append(f"preferences that stand after 1, 2, … doubts: {kept}")
+        lines.append(f"position-weighted consistency: {_value(found.turns.consistency)}")
+    if found.flips is not None:
+        flips = found.flips
+        lines.append(f"preferences turned by moves within radius {cell(flips.radius)}: {_value(flips.share)}")
+        pairs, firm, told = (int(found.sum()) for found in (flips.flips >= 0, flips.firm, flips.tail >= 0))
+        lines.append(
+            f"no move turned {firm} of {pairs} pairs, of which {told} have an estimate; with it the probability is "
+            f"{cell(flips.probability)}"
+        )
+    return "\n".join(lines)
 
 
 def emit_cache(found: CacheInfo, word: str, *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ MODULES = (
     "matrix",
     "robustness",
     "steps",
+    "stress",
     "training",
 )
 PACKAGE = __name__.rpartition(".")[0]

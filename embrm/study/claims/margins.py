@@ -11,3 +11,4 @@ AUROC = 0.05
 DROP = 0.05  # share of a curve's own gain whose loss still counts as none, in claims that gold "does not fall"
 RIGHT = 0.02  # of the share of chosen responses that make no wrong statement (C22 to C24)
 CSI = 0.25  # share of the rise on hacked runs that still counts as staying low
+ACCEPTED = 0.05  # of the share of changed texts that are accepted
