@@ -13,13 +13,13 @@ from embrm import selectors
 from embrm.core.results import Reward
 from embrm.errors import DataError, OptionError
 
-OFFSETS = [0, 4, 11, 20]
+OFFSETS = [0, 4, 11, 20, 40, 60, 80, 100, 120]
 NAMES = ("ann", "ann", "ann", "bob", "bob", "bob", "cy", "cy", "cy")
 
 
 def reward() -> Reward:
     rng = np.random.default_rng(5)
-    draws = rng.normal(size=(9, 20)) * np.repeat([1.0, 30.0, 0.1], 3)[:, None]
+    draws = rng.normal(size=(9, 120)) * np.repeat([1.0, 30.0, 0.1], 3)[:, None]
     return Reward(draws, "posterior", reference=rng.normal(size=9), annotator=NAMES)
 
 
