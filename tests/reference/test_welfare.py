@@ -19,7 +19,8 @@ NAMES = ("ann", "ann", "ann", "bob", "bob", "bob", "cy", "cy", "cy")
 
 def reward() -> Reward:
     rng = np.random.default_rng(5)
-    draws = rng.normal(size=(9, 120)) * np.repeat([1.0, 30.0, 0.1], 3)[:, None]
+    liking = rng.normal(size=(3, 120)) + rng.normal(size=120)  # with something that all like
+    draws = (np.repeat(liking, 3, axis=0) + 0.3 * rng.normal(size=(9, 120))) * np.repeat([1.0, 30.0, 0.1], 3)[:, None]
     return Reward(draws, "posterior", reference=rng.normal(size=9), annotator=NAMES)
 
 
