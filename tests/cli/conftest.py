@@ -67,6 +67,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_lines(folder / "prefs.jsonl", pairs)
     write_lines(folder / "votes.jsonl", [{**pair, "annotator": "ab"[i % 2]} for i, pair in enumerate(pairs)])
+    for name, quality in (("tuned", 0.9), ("base", 0.4)):
+        rows = [{"prompt": f"How do I mend lamp {i // 3}?", "response": answer(quality, rng)} for i in range(60)]
+        write_lines(folder / f"{name}.jsonl", rows)
     write_lines(folder / "rewardbench.jsonl", [{**pair, "subset": "donotanswer"} for pair in pairs])
     pools = []
     for i in range(20):
