@@ -261,6 +261,19 @@ def _c21(holds: bool) -> Truth:
     return {(head, Metric("path", rule), HEAVY): hump(2.5 if holds else 2.0, 0.5) for head, rule in defences}
 
 
+def _experiment(name: str, at: tuple[str, float], values: Mapping[str, float]) -> Truth:
+    return {(name, Metric("experiment", f"{name}.{part}"), at): np.array(value) for part, value in values.items()}
+
+
+def _c26(holds: bool) -> Truth:
+    gains = {"egalitarian sure": 0.6 if holds else 0.4, "utilitarian": 0.4, "egalitarian": 0.5, "utilitarian sure": 0.4}
+    return _experiment("annotators", FAIR, gains)
+
+
+def _c28(holds: bool) -> Truth:
+    return _experiment("inverse", HEAVY, {"entropy": 0.8 if holds else 0.72, "labels": 0.9, "margin": 0.6})
+
+
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
 
 

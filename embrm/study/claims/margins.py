@@ -10,3 +10,5 @@ ACCURACY = 0.01  # of pair accuracy
 AUROC = 0.05
 DROP = 0.05  # share of a curve's own gain whose loss still counts as none, in claims that gold "does not fall"
 CSI = 0.25  # share of the rise on hacked runs that still counts as staying low
+WORST_OFF = 0.1  # of the gain of the population that gains least, in standard deviations of its utility in a pool
+INFERRED = 0.8  # share of the accuracy of a head trained on labels that counts as recovering their reward
