@@ -271,7 +271,7 @@ def _c26(holds: bool) -> Truth:
 
 
 def _c28(holds: bool) -> Truth:
-    return _experiment("inverse", HEAVY, {"entropy": 0.8 if holds else 0.72, "labels": 0.9, "margin": 0.6})
+    return _experiment("inverse", FAIR, {"entropy": 0.8 if holds else 0.72, "labels": 0.9, "margin": 0.6})
 
 
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}

@@ -33,7 +33,8 @@ class MaxMargin(Head):
     whole models that they do in between is left out, as here the policies choose among given texts.
 
     Attributes:
-        members: restarts, each from the policy of another random reward.
+        members: restarts: the first from the policy that gave the rejected texts, each other from that of a random
+            reward.
         iterations: the most policies to add.
         tolerance: the margin, in standard deviations of the features, at which it stops.
         validation_fraction: share of the pairs, by prompt, held out to choose among the rewards.
@@ -66,7 +67,7 @@ class MaxMargin(Head):
         for k in range(self.members):
             tried = [
                 (_newton.fit(judge._replace(d=judge.products(way)[:, None]), precision=1.0), way, margin)
-                for way, margin in self.rewards(shown, np.random.default_rng([problem.seed, k]))
+                for way, margin in self.rewards(shown, self._start(shown, problem.seed, k))
             ]
             sized, way, margin = min(tried, key=lambda each: each[0].loss)
             theta.append(max(float(sized.theta[0]), 0.0) * way)
@@ -81,12 +82,17 @@ class MaxMargin(Head):
             coefficients=coefficients,
         )
 
-    def rewards(self, shown: Demonstrations, rng: np.random.Generator) -> list[tuple[Array, float]]:
+    def _start(self, shown: Demonstrations, seed: int, member: int) -> Array:
+        """Return the mean features of the policy to start from."""
+        if member == 0:
+            return shown.rejected
+        return shown.best(np.random.default_rng([seed, member]).normal(size=shown.x.shape[1]))
+
+    def rewards(self, shown: Demonstrations, nearest: Array) -> list[tuple[Array, float]]:
         """Return the rewards of all steps, of unit variance over the texts, and their margins; at least one."""
-        nearest = shown.best(rng.normal(size=shown.x.shape[1]))
         out: list[tuple[Array, float]] = []
         for _ in range(self.iterations):
-            reward = shown.mean - nearest
+            reward = shown.chosen - nearest
             margin = float(np.linalg.norm(reward))
             out.append((reward / (float((shown.x @ reward).std()) or 1.0), margin))
             step = shown.best(reward) - nearest
@@ -114,25 +120,29 @@ class MaxMargin(Head):
 
 
 class Demonstrations(NamedTuple):
-    """Pools of scaled features `x (m, d)`, prompt by prompt, and the mean features `(d,)` of what was chosen."""
+    """Pools of scaled features `x (m, d)`, prompt by prompt, and mean features `(d,)` of chosen and rejected texts."""
 
     x: Array
     starts: IntArray
     pool: IntArray
-    mean: Array
+    chosen: Array
+    rejected: Array
 
     @classmethod
     def of(cls, x: Matrix, pairs: Pairs, *, scale: Array) -> Demonstrations:
-        """Gather the texts of the pairs; each prompt counts alike, its chosen texts by their weights."""
+        """Gather the texts of the pairs; each prompt counts alike, its texts by the weights of their pairs."""
         rows = pairs.rows[np.argsort(pairs.features.prompt[pairs.rows], kind="stable")]
         pool = np.unique(pairs.features.prompt[rows], return_inverse=True)[1]
         starts = np.flatnonzero(np.diff(pool, prepend=-1))
         weight, target, _ = targets(pairs)
         scaled = np.asarray(x[rows] / scale)
-        share = np.bincount(pairs.chosen, weights=weight * (target == 1), minlength=len(pairs.features))[rows]
-        of_pool = np.add.reduceat(share, starts)
-        share = share / np.where(of_pool > 0, of_pool, 1)[pool] / max(int((of_pool > 0).sum()), 1)
-        return cls(scaled, starts, pool, share @ scaled)
+        means = []
+        for side in (pairs.chosen, pairs.rejected):
+            share = np.bincount(side, weights=weight * (target == 1), minlength=len(pairs.features))[rows]
+            of_pool = np.add.reduceat(share, starts)
+            share = share / np.where(of_pool > 0, of_pool, 1)[pool] / max(int((of_pool > 0).sum()), 1)
+            means.append(share @ scaled)
+        return cls(scaled, starts, pool, *means)
 
     def best(self, reward: Array) -> Array:
         """Return the mean features `(d,)` of the policy that takes the best text of each pool."""

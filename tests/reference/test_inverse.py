@@ -92,8 +92,8 @@ def test_the_margin_is_the_distance_to_the_hull_of_all_policies() -> None:
     share = nnls(system, np.append(expert, 1e4))[0]
     nearest = np.linalg.norm(expert - share @ np.array(policies))
     shown = Demonstrations.of(features.rows("joint"), pairs, scale=x.reshape(-1, 2).std(axis=0))
-    np.testing.assert_allclose(shown.mean, scaled[:, 0].mean(axis=0), rtol=1e-5)
-    margins = [m for _, m in MaxMargin(iterations=300).rewards(shown._replace(mean=expert), np.random.default_rng(1))]
+    np.testing.assert_allclose(shown.chosen, scaled[:, 0].mean(axis=0), rtol=1e-5)
+    margins = [m for _, m in MaxMargin(iterations=300).rewards(shown._replace(chosen=expert), shown.rejected)]
     assert (np.diff(margins) <= 1e-12).all()
     np.testing.assert_allclose(margins[-1], nearest, rtol=1e-3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embrm.study.claims.case import CLEAN
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, Scope, claim
 from embrm.study.claims.margins import ACCURACY, INFERRED, WORST_OFF
@@ -28,7 +29,7 @@ def worst_off(cells: Cells) -> Measured:
 
 @claim("C28", "The reward behind a tuned policy is inferred from its outputs: held-out preferences are ordered with at "
        "least 0.8 of the accuracy of a head that learns the labels themselves", source="Insights from the Inverse 2024",
-       heads=("inverse",), setting="The policy is the world's, whose attributes are independent.")  # fmt: skip
+       heads=("inverse",), scope=Scope(under="fair", flips=(CLEAN,)), setting="The policy is the world's, whose attributes are independent.")  # fmt: skip
 def behind(cells: Cells) -> Measured:
     """Accuracy of the reward inferred by maximum entropy, minus 0.8 of that of a head trained on the labels."""
     metrics = [Metric("experiment", f"inverse.{name}") for name in ("entropy", "labels", "margin")]
@@ -36,7 +37,7 @@ def behind(cells: Cells) -> Measured:
     what = f"accuracy of the inferred reward minus {INFERRED:g} of that of the labels"
     sample = cells.mean(entropy - INFERRED * labels, cells.clusters(metrics[0]))
     remark = (
-        f"maximum entropy {entropy.mean():.3g}, maximum margin {margin.mean():.3g}, labels {labels.mean():.3g}: a share "
-        f"of {entropy.mean() / labels.mean():.3g}"
+        f"maximum entropy {entropy.mean():.3g}, maximum margin {margin.mean():.3g}, labels {labels.mean():.3g}: "
+        f"a share of {entropy.mean() / labels.mean():.3g}"
     )
     return [difference(what, sample, smallest=ACCURACY)], remark

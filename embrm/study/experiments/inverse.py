@@ -28,22 +28,23 @@ class InferredReward(Experiment):
     """How well a reward that is inferred from a tuned policy orders held-out responses as the reward behind it does.
 
     A head learns a reward from the setting's pairs, a policy of the world is tuned against it as by `embrm rl`, and
-    the reward is inferred from as many outputs of it and of π_ref as there were pairs, to the training prompts.
+    the reward is inferred from outputs of it and of π_ref to the training prompts.
 
     Attributes:
         behind: the head of the reward that the policy is tuned for.
         head: what infers it by maximum entropy, and what learns it from its own labels, to compare with.
-        kl_weight: of the run; the smaller, the farther the policy goes and the less its outputs differ.
-        steps, batch, learning_rate: of the run.
+        outputs: how many of each policy, for each of the setting's pairs: they need no labels.
+        kl_weight, steps, batch, learning_rate: of the run, as those of `embrm rl`.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("fast",)
-    core_seconds: ClassVar[float] = 8.0
+    core_seconds: ClassVar[float] = 25.0
     behind: str = "mlp"
     head: str = "linear"
-    kl_weight: float = 0.3
-    steps: int = 60
-    batch: int = 32
+    outputs: float = 2.0
+    kl_weight: float = 0.1
+    steps: int = 100
+    batch: int = 64
     learning_rate: float = 0.1
 
     def measure(self, setting: ExperimentSetting) -> Mapping[str, PerPrompt]:
@@ -58,7 +59,7 @@ class InferredReward(Experiment):
         base = GrammarPolicy.from_probabilities(data.world.world.reference)
         tuned = GrammarPolicy.from_flat(np.array(run.steps[-1].logits), like=base)
         rng = np.random.default_rng([setting.seed, 5])
-        prompts = self._prompts(data, setting.pairs, rng)
+        prompts = self._prompts(data, round(self.outputs * setting.pairs), rng)
         sides = [self._outputs(data, policy, prompts, rng) for policy in (tuned, base)]
         shown = demonstrations(*sides, seed=setting.seed)
         models: dict[str, RewardModel] = {
