@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from embrm.errors import EmbrmError
     from embrm.heads import load_model
     from embrm.training.adversarial import adversarial_rounds
+    from embrm.training.inverse import demonstrations, infer
     from embrm.training.tuning import tune
 
 _homes = {
@@ -33,9 +34,11 @@ _homes = {
     "Verdict": "embrm.core.results",
     "adversarial_rounds": "embrm.training.adversarial",
     "bestofn": "embrm.bestofn",
+    "demonstrations": "embrm.training.inverse",
     "detectors": "embrm.detectors",
     "embedders": "embrm.embedders",
     "heads": "embrm.heads",
+    "infer": "embrm.training.inverse",
     "load_model": "embrm.heads",
     "read_candidates": "embrm.data.read",
     "read_pairs": "embrm.data.read",
@@ -58,9 +61,11 @@ __all__ = [
     "Verdict",
     "adversarial_rounds",
     "bestofn",
+    "demonstrations",
     "detectors",
     "embedders",
     "heads",
+    "infer",
     "load_model",
     "read_candidates",
     "read_pairs",

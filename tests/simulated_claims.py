@@ -286,6 +286,19 @@ def _c29(holds: bool) -> Truth:
     return {("stress", Metric("experiment", f"stress.{name}"), HEAVY): np.array(x) for name, x in truth.items()}
 
 
+def _experiment(name: str, at: tuple[str, float], values: Mapping[str, float]) -> Truth:
+    return {(name, Metric("experiment", f"{name}.{part}"), at): np.array(value) for part, value in values.items()}
+
+
+def _c26(holds: bool) -> Truth:
+    gains = {"egalitarian sure": 0.6 if holds else 0.4, "utilitarian": 0.4, "egalitarian": 0.5, "utilitarian sure": 0.4}
+    return _experiment("annotators", FAIR, gains)
+
+
+def _c28(holds: bool) -> Truth:
+    return _experiment("inverse", FAIR, {"entropy": 0.8 if holds else 0.72, "labels": 0.9, "margin": 0.6})
+
+
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
 
 

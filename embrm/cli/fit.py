@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,13 +15,18 @@ from embrm.core.processes import use_workers
 if TYPE_CHECKING:
     from embrm.core.data import Pairs
     from embrm.data.faults import RowRules
-    from embrm.heads import Head
+    from embrm.heads import FittedHead, Head
 
 
 @click.command()
 @click.argument("pairs", metavar="PAIRS")
 @click.option("--head", default="inform", show_default=True, metavar="NAME", help="Which head (`embrm list heads`).")
 @_options.settings
+@click.option(
+    "--by",
+    type=click.Choice(["annotator"]),
+    help="Fit the head to each annotator's pairs: --head annotators with this head as its base.",
+)
 @click.option("-o", "--output", metavar="FOLDER", required=True, help="The folder for the model.")
 @click.option(
     "--holdout",
@@ -49,6 +55,7 @@ def command(
     pairs: str,
     head: str,
     options: tuple[str, ...],
+    by: str | None,
     output: str,
     holdout: float,
     device: str,
@@ -69,21 +76,26 @@ def command(
     Examples:
       embrm fit prefs.jsonl --head linear -o model
       embrm fit traces.jsonl --steps --head linear -o model
+      embrm fit votes.jsonl --head laplace --by annotator -o annotators
     """
     from embrm import heads
     from embrm.core.files import check_writable
     from embrm.core.recipe import changed
+    from embrm.errors import DataError
     from embrm.evaluation.reports import fit_and_check
 
     context = click.get_current_context()
     context.with_resource(use_device(device))
     context.with_resource(use_workers(workers))
     recipe = _options.recipe(heads.registry, head, options)
+    recipe = recipe if by is None else heads.get("annotators")(base=recipe)
     check_writable(output, folder=True)
     if steps:
         _fit_steps(pairs, changed(recipe, {"loss": "step"}), output, (source, rules, stream, holdout, seed, as_json))
         return
     data, account = _pairs(pairs, recipe, source=source, rules=rules, stream=stream)
+    if recipe.config()["name"] == "annotators" and data.annotator is None:
+        raise DataError(f"no row of {pairs} names an annotator; say in which column they are: --columns annotator=NAME")
     model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
     told, read = _rows.account(account, account.pop("read"), len(data), rules)
     measured = report.as_dict() if report else None
@@ -91,11 +103,26 @@ def command(
     model.save(output)
     lines = [f"{head}: {len(data)} pairs of {len(data.features)} texts → {output}", read]
     lines += [f"{name}: {model.record[name]}" for name in ("epochs", "prior_precision") if name in model.record]
+    if "annotators" in model.record:
+        lines.append(_annotators(model, data))
     lines.append(_render.pair_table(report) if report else "no prompts were held out, so nothing was measured")
     made = model.embedder.as_json()
     summary = {"model": output, "head": head, "embedder": made, "pairs": len(data), "texts": len(data.features)}
     summary |= {"record": model.record}
     _render.emit(summary, "\n".join(lines), as_json=as_json)
+
+
+def _annotators(model: FittedHead, data: Pairs) -> str:
+    """Return how many pairs of each annotator were trained on; those without any are warned of."""
+    rows = [[each["name"], each["pairs"]] for each in model.record["annotators"]]
+    lost = sorted(set(data.annotator.tolist() if data.annotator is not None else []) - {name for name, _ in rows})
+    if lost and "others" not in dict(rows):
+        warnings.warn(
+            f"all pairs of {', '.join(lost)} were held out, so that the model has no reward of theirs; --holdout 0 "
+            "trains on all pairs",
+            stacklevel=2,
+        )
+    return _render.table(["annotator", "training pairs"], rows)
 
 
 def _pairs(

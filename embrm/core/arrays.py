@@ -18,6 +18,7 @@ from embrm.errors import DataError, OptionError
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+NameArray: TypeAlias = npt.NDArray[np.str_]
 Matrix: TypeAlias = Array | FileMatrix  # what rows can be taken of
 
 
@@ -123,6 +124,17 @@ def as_vector(x: npt.ArrayLike, name: str, length: int, dtype: npt.DTypeLike) ->
     if np.issubdtype(dtype, np.floating) and not np.isfinite(out).all():
         raise DataError(f"{name} must be finite, but entry {int(np.flatnonzero(~np.isfinite(out))[0])} is not")
     return out
+
+
+def as_names(x: npt.ArrayLike, name: str, length: int) -> NameArray:
+    """Return `x` as texts `(length,)`, whole numbers written out, or raise DataError."""
+    out = np.asarray(x, dtype=object)
+    if out.shape != (length,):
+        raise DataError(f"{name} must have shape ({length},), got {out.shape}")
+    for i, value in enumerate(out):
+        if isinstance(value, bool | np.bool_) or not isinstance(value, str | int | np.integer):
+            raise DataError(f"{name} must be texts or whole numbers, but entry {i} is {value!r}; '' stands for unknown")
+    return out.astype(np.str_)
 
 
 def _as_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:

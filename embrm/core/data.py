@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, BoolArray, IntArray, Matrix, as_rows, as_vector, check_offsets, components
+from embrm.core import arrays
+from embrm.core.arrays import Array, BoolArray, IntArray, Matrix, NameArray, as_rows, as_vector, check_offsets
 from embrm.core.provenance import UNKNOWN, Provenance
 from embrm.core.seen import TextHashes
 from embrm.core.views import made
@@ -116,6 +117,7 @@ class Pairs:
         weight: `(n,)` non-negative weights of the pairs' losses, or None for 1.
         margin: `(n,)` by how much the chosen reward should exceed the rejected one, or None for 0.
         tie: `(n,)` True where neither text is preferred, or None.
+        annotator: `(n,)` who judged each pair, "" where that is not known, or None.
     """
 
     features: Features
@@ -124,6 +126,7 @@ class Pairs:
     weight: Array | None = None
     margin: Array | None = None
     tie: BoolArray | None = None
+    annotator: NameArray | None = None
 
     def __post_init__(self) -> None:
         n = np.asarray(self.chosen).size
@@ -150,6 +153,8 @@ class Pairs:
             object.__setattr__(self, "margin", as_vector(self.margin, "margin", n, np.float64))
         if self.tie is not None:
             object.__setattr__(self, "tie", as_vector(self.tie, "tie", n, np.bool_))
+        if self.annotator is not None:
+            object.__setattr__(self, "annotator", arrays.as_names(self.annotator, "annotator", n))
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -170,6 +175,7 @@ class Pairs:
         weight: npt.ArrayLike | None = None,
         margin: npt.ArrayLike | None = None,
         tie: npt.ArrayLike | None = None,
+        annotator: npt.ArrayLike | None = None,
     ) -> Pairs:
         """Make pairs from your own vectors.
 
@@ -181,26 +187,21 @@ class Pairs:
             weight: `(n,)`, see the class.
             margin: `(n,)`, see the class.
             tie: `(n,)`, see the class.
+            annotator: `(n,)`, see the class.
         """
         matrix = as_rows(x)
         w, l = np.atleast_1d(np.asarray(chosen)), np.atleast_1d(np.asarray(rejected))  # noqa: E741
         if prompt is None:
-            prompt = components(len(matrix), w, l)
+            prompt = arrays.components(len(matrix), w, l)
         features = Features({"joint": matrix}, prompt=np.asarray(prompt))
-        extra = {"weight": weight, "margin": margin, "tie": tie}
+        extra = {"weight": weight, "margin": margin, "tie": tie, "annotator": annotator}
         return cls(features, w, l, **{k: np.asarray(v) for k, v in extra.items() if v is not None})
 
     def take(self, index: npt.ArrayLike) -> Pairs:
         """Return the given pairs (indices or a mask `(n,)`), sharing the features."""
         i = np.asarray(index)
-        return replace(
-            self,
-            chosen=self.chosen[i],
-            rejected=self.rejected[i],
-            weight=None if self.weight is None else self.weight[i],
-            margin=None if self.margin is None else self.margin[i],
-            tie=None if self.tie is None else self.tie[i],
-        )
+        columns = ("chosen", "rejected", "weight", "margin", "tie", "annotator")
+        return replace(self, **{c: x[i] for c in columns if (x := getattr(self, c)) is not None})
 
     @property
     def rows(self) -> IntArray:

@@ -25,12 +25,14 @@ class Reward:
         kind: what a row of `draws` is. Rules that mean "members" refuse posterior draws.
         sigma: `(s, n)` a member's own predictive standard deviation (BRME), or None.
         reference: `(s,)` mean of each draw on the training texts: the free offset of a preference likelihood.
+        annotator: `s` names: whose liking each draw is of; None where draws are not told apart so.
     """
 
     draws: Array
     kind: Kind
     sigma: Array | None = None
     reference: Array | None = None
+    annotator: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         draws = np.asarray(self.draws, dtype=np.float64)
@@ -48,6 +50,8 @@ class Reward:
             object.__setattr__(self, "sigma", sigma)
         if self.reference is not None:
             object.__setattr__(self, "reference", as_vector(self.reference, "reference", len(draws), np.float64))
+        if self.annotator is not None and len(self.annotator) != len(draws):
+            raise DataError(f"annotator must name whose each of the {len(draws)} draws is, got {len(self.annotator)}")
 
     def __len__(self) -> int:
         return int(self.draws.shape[1])
@@ -67,6 +71,11 @@ class Reward:
         if self.reference is None:
             return self
         return replace(self, draws=self.draws - self.reference[:, None], reference=None)
+
+    def by_annotator(self) -> dict[str, Array]:
+        """Return the draws `(s_a, n)` of each annotator; draws that name none are an annotator each, from "1" on."""
+        names = self.annotator or tuple(str(k + 1) for k in range(len(self.draws)))
+        return {name: self.draws[[other == name for other in names]] for name in dict.fromkeys(names)}
 
 
 @dataclass(frozen=True, eq=False)

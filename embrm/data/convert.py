@@ -123,7 +123,7 @@ def from_rankings(
 
 
 def together(labels: Mapping[str, Pairs]) -> Pairs:
-    """Return the pairs of all annotators as one set; each pair that several judged stands there once for each.
+    """Return the pairs of all annotators as one set, with their names; what several judged stands there once for each.
 
     Raises:
         DataError: there are none, or they are of different features.
@@ -154,6 +154,7 @@ def together(labels: Mapping[str, Pairs]) -> Pairs:
         weight=joined("weight", 1),
         margin=joined("margin", 0),
         tie=None if tie is None else tie.astype(bool),
+        annotator=np.concatenate([np.full(len(part), name) for name, part in labels.items()]),
     )
 
 

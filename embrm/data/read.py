@@ -18,7 +18,7 @@ from embrm.core.views import needed
 from embrm.data.clusters import clusters
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
-from embrm.data.texts import Texts, gold, number_prompts, numbers, read_texts
+from embrm.data.texts import Texts, annotators, gold, number_prompts, numbers, read_texts
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 
@@ -37,9 +37,9 @@ def read_pairs(
     There a row has `chosen` and `rejected`, and `prompt` or a beginning that both share; each is text or a list of
     messages. `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given, and
     `annotators`, a list of "chosen", "rejected" and "tie": then a pair becomes one of each verdict, with its share
-    as weight. A text that stands in several pairs of one prompt becomes one row of the features. Pairs whose texts
-    became one vector are left out. A column `cluster` says which prompts belong together, such as those of a
-    conversation or a source.
+    as weight. `annotator` is the name or number of who judged the pair. A text that stands in several pairs of one
+    prompt becomes one row of the features. Pairs whose texts became one vector are left out. A column `cluster` says
+    which prompts belong together, such as those of a conversation or a source.
 
     Args:
         source: what `embrm.core.files.read_rows` reads.
@@ -122,6 +122,7 @@ def as_pairs(
     first = np.unique(rows, return_index=True)[1]
     vectors = _features(texts, first, embedder=embedder, views=views, progress=progress)
     tie = numbers(texts.rows, "tie", default=0)
+    judges = annotators(texts.rows)
     pairs = Pairs(
         vectors,
         rows[0::2],
@@ -129,6 +130,7 @@ def as_pairs(
         weight=numbers(texts.rows, "weight", default=1),
         margin=numbers(texts.rows, "margin", default=0),
         tie=None if tie is None else tie != 0,
+        annotator=np.array(judges) if any(judges) else None,
     )
     if texts.vectors is not None:
         return pairs

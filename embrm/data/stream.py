@@ -24,7 +24,7 @@ from embrm.data.layouts import find_layout, get, listed, renamed
 from embrm.data.layouts._layout import ASKS, Columns, is_missing
 from embrm.data.pairing import NUMBERS
 from embrm.data.read import distinct
-from embrm.data.texts import AS_IT_IS, Texts, form_of, number_prompts, numbers, texts_of
+from embrm.data.texts import AS_IT_IS, Texts, annotators, form_of, number_prompts, numbers, texts_of
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 
@@ -135,6 +135,7 @@ class _Gathered:
     parts: list[Encoded] = field(default_factory=list)
     index: list[int] = field(default_factory=list)
     numbers: dict[str, list[Array | int]] = field(default_factory=lambda: {name: [] for name in NUMBERS})
+    annotators: list[str] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     unit: str = "row"
     account: dict[str, Any] = field(default_factory=dict)
@@ -170,6 +171,7 @@ class _Gathered:
         for name, default in NUMBERS.items():
             found = numbers(texts.rows, name, default=default)
             self.numbers[name].append(len(texts.rows) if found is None else found)
+        self.annotators += annotators(texts.rows)
         self.places += texts.rows.numbers
         self.unit = texts.rows.unit
         for name, value in texts.account.items():
@@ -224,6 +226,7 @@ class _Gathered:
             weight=columns["weight"],
             margin=columns["margin"],
             tie=None if tie is None else tie != 0,
+            annotator=np.array(self.annotators) if any(self.annotators) else None,
         )
 
     def _column(self, name: str, default: float) -> Array | None:

@@ -301,6 +301,27 @@ def numbers(rows: Rows, column: str, *, default: float) -> Array | None:
     return np.array(values, dtype=np.float64)
 
 
+def annotators(rows: Rows) -> list[str]:
+    """Return who judged each pair, "" where that is not told.
+
+    Raises:
+        DataError: an entry is neither a text nor a whole number.
+    """
+    names = []
+    for i, row in enumerate(rows.values):
+        value = row.get("annotator")
+        value = "" if is_missing(value) else value
+        if isinstance(value, float) and value.is_integer():  # as tables write whole numbers among missing ones
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise DataError(
+                f"{rows.where(i)}: annotator must be a name or a whole number, got {short(value)}; "
+                "--columns annotator= leaves the column out"
+            )
+        names.append(str(value))
+    return names
+
+
 def gold(rows: Rows) -> Array | None:
     """Return the gold rewards of all responses of the pools, `(m,)`, or None where no row has them.
 

@@ -114,7 +114,7 @@ def score_rows(texts: Texts, reward: Reward, *, draws: bool) -> list[dict[str, A
             for row, numbers in zip(rows, values.T.tolist(), strict=True):
                 row[name] = numbers
         for row in rows:
-            row["kind"] = reward.kind
+            row |= {"kind": reward.kind} | ({} if reward.annotator is None else {"annotator": reward.annotator})
     return rows
 
 
@@ -144,7 +144,10 @@ def read_scores(path: str | Path, texts: Texts) -> Reward:
     kind = rows[0].get("kind", "members" if len(draws) > 1 else "point")
     if kind not in get_args(Kind):
         raise DataError(f"{path}: kind must be one of {', '.join(get_args(Kind))}, got {short(kind)}; score again")
-    return Reward(draws, kind, sigma=sigma)
+    names = rows[0].get("annotator")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise DataError(f"{path}: annotator must name whose each draw is, got {short(names)}; score again")
+    return Reward(draws, kind, sigma=sigma, annotator=None if names is None else tuple(names))
 
 
 def read_numbers(path: str | Path, texts: Texts) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -158,9 +158,9 @@ def tempered(reward: Reward, temperature: float) -> Reward:
     """
     if not temperature > 0:
         raise OptionError(f"temperature must be > 0, got {temperature}")
-    return Reward(
-        reward.draws / temperature,
-        kind=reward.kind,
+    return replace(
+        reward,
+        draws=reward.draws / temperature,
         sigma=None if reward.sigma is None else reward.sigma / temperature,
         reference=None if reward.reference is None else reward.reference / temperature,
     )

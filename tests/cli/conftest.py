@@ -66,6 +66,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(80)
     ]
     write_lines(folder / "prefs.jsonl", pairs)
+    write_lines(folder / "votes.jsonl", [{**pair, "annotator": "ab"[i % 2]} for i, pair in enumerate(pairs)])
+    for name, quality in (("tuned", 0.9), ("base", 0.4)):
+        rows = [{"prompt": f"How do I mend lamp {i // 3}?", "response": answer(quality, rng)} for i in range(60)]
+        write_lines(folder / f"{name}.jsonl", rows)
     write_lines(folder / "rewardbench.jsonl", [{**pair, "subset": "donotanswer"} for pair in pairs])
     pools = []
     for i in range(20):
@@ -86,6 +90,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=3", "--embedder", "hashing"]
         assert run([*fit, "-o", "model"]) == 0
+        by = ["fit", "votes.jsonl", "--head", "laplace", "--by", "annotator", "--embedder", "hashing"]
+        assert run([*by, "-o", "annotators"]) == 0
         write_run(folder / "run", steps=12, turn=12)
         write_run(folder / "hacked", steps=12, turn=6)
         assert run(["score", "model", "pools.jsonl", "-o", "scores.jsonl"]) == 0

@@ -14,6 +14,7 @@ MODULES = (
     "frontier",
     "hacking",
     "matrix",
+    "people",
     "robustness",
     "steps",
     "stress",

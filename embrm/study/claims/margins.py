@@ -12,3 +12,5 @@ DROP = 0.05  # share of a curve's own gain whose loss still counts as none, in c
 RIGHT = 0.02  # of the share of chosen responses that make no wrong statement (C22 to C24)
 CSI = 0.25  # share of the rise on hacked runs that still counts as staying low
 ACCEPTED = 0.05  # of the share of changed texts that are accepted
+WORST_OFF = 0.1  # of the gain of the population that gains least, in standard deviations of its utility in a pool
+INFERRED = 0.8  # share of the accuracy of a head trained on labels that counts as recovering their reward

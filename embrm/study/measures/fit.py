@@ -296,4 +296,5 @@ def _best(value: Array, gold: Array, n: IntArray, offsets: IntArray) -> Array:
 
 
 def _rows(reward: Reward, rows: IntArray) -> Reward:
-    return Reward(reward.draws[:, rows], reward.kind, None if reward.sigma is None else reward.sigma[:, rows])
+    sigma = None if reward.sigma is None else reward.sigma[:, rows]
+    return Reward(reward.draws[:, rows], reward.kind, sigma, annotator=reward.annotator)
