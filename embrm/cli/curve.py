@@ -78,7 +78,8 @@ def command(
     """
     from embrm import selectors
     from embrm.data.clusters import clusters
-    from embrm.data.texts import gold, number_prompts, read_texts
+    from embrm.data.columns import gold
+    from embrm.data.texts import number_prompts, read_texts
     from embrm.evaluation import hacking
     from embrm.evaluation import penalty as choosing
     from embrm.evaluation import rules as comparing

@@ -52,7 +52,8 @@ def command(
     """
     from embrm import selectors
     from embrm.core.files import check_output
-    from embrm.data.texts import gold, read_texts
+    from embrm.data.columns import gold
+    from embrm.data.texts import read_texts
     from embrm.evaluation import penalty as choosing
     from embrm.evaluation.scorer import Scorer
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from embrm.core.data import Pairs
+from embrm.data.columns import numbers
 from embrm.data.encode import encode, view_text
 from embrm.data.faults import RowRules
-from embrm.data.texts import AS_IT_IS, Texts, number_prompts, numbers, read_texts
+from embrm.data.texts import AS_IT_IS, Texts, number_prompts, read_texts
 from embrm.embedders import Embedder
 
 SHOWN = 3

@@ -16,9 +16,10 @@ from embrm.core.data import Candidates, Features, Pairs, Provenance
 from embrm.core.seen import TextHashes
 from embrm.core.views import needed
 from embrm.data.clusters import clusters
+from embrm.data.columns import annotators, gold, numbers
 from embrm.data.encode import encode
 from embrm.data.faults import ReadingWarning, RowRules
-from embrm.data.texts import Texts, annotators, gold, number_prompts, numbers, read_texts
+from embrm.data.texts import Texts, number_prompts, read_texts
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 

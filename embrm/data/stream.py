@@ -18,13 +18,14 @@ from embrm.core.files import Rows
 from embrm.core.seen import TextHashes
 from embrm.core.views import needed
 from embrm.data.chat import short
+from embrm.data.columns import annotators, numbers
 from embrm.data.encode import Encoded, encode
 from embrm.data.faults import ReadingWarning, RowRules
 from embrm.data.layouts import find_layout, get, listed, renamed
 from embrm.data.layouts._layout import ASKS, Columns, is_missing
 from embrm.data.pairing import NUMBERS
 from embrm.data.read import distinct
-from embrm.data.texts import AS_IT_IS, Texts, annotators, form_of, number_prompts, numbers, texts_of
+from embrm.data.texts import AS_IT_IS, Texts, form_of, number_prompts, texts_of
 from embrm.embedders import Embedder
 from embrm.errors import DataError, OptionError
 

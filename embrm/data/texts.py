@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embrm.core.arrays import Array, IntArray, Matrix, as_rows
+from embrm.core.arrays import IntArray, Matrix, as_rows
 from embrm.core.files import Rows, read_rows
 from embrm.core.vectors import open_vectors
 from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts import find_layout, listed, renamed
 from embrm.data.layouts._layout import Row, is_missing, needed
-from embrm.data.numbers import number, number_or
+from embrm.data.numbers import number
 from embrm.data.pairing import by_verdict, check_ratings, compared, mention_unused, with_numbers
 from embrm.data.prompts import taken_once
 from embrm.errors import DataError
@@ -80,9 +80,10 @@ class Texts:
         Raises:
             DataError: they are no such matrix, or not one row a text.
         """
-        typed = isinstance(features, str | Path)
-        name = str(features) if typed else "features"
-        matrix = open_vectors(name) if typed else as_rows(features)
+        if isinstance(features, str | Path):
+            name, matrix = str(features), open_vectors(features)
+        else:
+            name, matrix = "features", as_rows(features)
         if len(matrix) != len(self):
             order = "chosen, rejected of each pair" if self.kind == "pairs" else "the responses of each row"
             raise DataError(
@@ -287,52 +288,3 @@ _parsers: dict[str, Callable[[Iterable[tuple[int, Row]], Faults, RowRules], _Fou
     "texts": _single_texts,
     "traces": _trace_texts,
 }
-
-
-def numbers(rows: Rows, column: str, *, default: float) -> Array | None:
-    """Return a column of numbers (or of true and false) `(rows,)`, or None where no row has it.
-
-    Raises:
-        DataError: an entry is no finite number.
-    """
-    if all(is_missing(row.get(column)) for row in rows.values):
-        return None
-    values = [number_or(v.get(column), f"{rows.where(i)}: {column}", default) for i, v in enumerate(rows.values)]
-    return np.array(values, dtype=np.float64)
-
-
-def annotators(rows: Rows) -> list[str]:
-    """Return who judged each pair, "" where that is not told.
-
-    Raises:
-        DataError: an entry is neither a text nor a whole number.
-    """
-    names = []
-    for i, row in enumerate(rows.values):
-        value = row.get("annotator")
-        value = "" if is_missing(value) else value
-        if isinstance(value, float) and value.is_integer():  # as tables write whole numbers among missing ones
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise DataError(
-                f"{rows.where(i)}: annotator must be a name or a whole number, got {short(value)}; "
-                "--columns annotator= leaves the column out"
-            )
-        names.append(str(value))
-    return names
-
-
-def gold(rows: Rows) -> Array | None:
-    """Return the gold rewards of all responses of the pools, `(m,)`, or None where no row has them.
-
-    Raises:
-        DataError: only some rows have them, or an entry is no finite number.
-    """
-    missing = [i for i, row in enumerate(rows.values) if row.get("gold") is None]
-    if len(missing) == len(rows):
-        return None
-    if missing:
-        raise DataError(
-            f"{rows.where(missing[0])} has no 'gold', but other pools have; give it to all of them or to none"
-        )
-    return np.array([number(v, f"{rows.where(i)}: gold") for i, row in enumerate(rows.values) for v in row["gold"]])

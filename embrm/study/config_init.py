@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from embrm.core.arrays import Array
+from embrm.data.columns import gold
 from embrm.data.read import as_pairs
-from embrm.data.texts import Texts, gold, number_prompts, read_texts
+from embrm.data.texts import Texts, number_prompts, read_texts
 from embrm.errors import DataError, OptionError
 from embrm.study.schema import TEST_SHARE
 
