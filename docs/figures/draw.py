@@ -96,6 +96,18 @@ def bottleneck(found: Measured) -> alt.FacetChart:
     return panels.facet(column=_column("mechanism", found), data=alt.InlineData(values=found["rows"]))
 
 
+def steps(found: Measured) -> alt.LayerChart:
+    """Draw how often each way to choose gives a response without a wrong statement."""
+    order = [row["choice"] for row in found["rows"]]
+    base = alt.Chart(alt.InlineData(values=found["rows"])).encode(
+        x=alt.X("right:Q", title="share of choices without a wrong statement", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("choice:N", title=None, sort=order, axis=alt.Axis(labelLimit=260)),
+    )
+    numbers = base.mark_text(align="left", dx=5, color=GREY).encode(text=alt.Text("right:Q", format=".2f"))
+    bars: alt.LayerChart = (base.mark_bar(color=PROXY, height=14) + numbers).properties(width=340, height=230)
+    return bars
+
+
 def labelled(
     rows: Sequence[Mapping[str, Any]],
     x: str,
@@ -128,7 +140,7 @@ def _column(field: str, found: Measured) -> alt.Column:
 
 
 FIGURES: Mapping[str, Callable[[Measured], alt.LayerChart | alt.FacetChart]] = {
-    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck)
+    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck, steps)
 }
 
 

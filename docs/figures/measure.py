@@ -1,8 +1,8 @@
-"""What the site's figures show, measured in the shipped world and written to measured.json.
+"""What the site's figures show, measured in the world and written to measured.json.
 
     python docs/figures/measure.py && python docs/figures/draw.py
 
-Numbers are means over SEEDS, rounded to what a figure can show; half a minute on two cores.
+Numbers are means over SEEDS, rounded to what a figure can show; a minute on two cores.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from embrm import bestofn, detectors, heads
 from embrm.core.arrays import Array
 from embrm.core.data import Pairs
 from embrm.heads import FittedHead
+from embrm.study import experiments
+from embrm.study.datasets import DatasetConfig, open_dataset
+from embrm.study.experiments import ExperimentSetting
 from embrm.world import Mechanism, shipped
 
 HERE = Path(__file__).resolve().parent
@@ -159,6 +162,23 @@ def bottleneck(world: World) -> dict[str, Any]:
     return {"rows": rows}
 
 
+def steps(world: World) -> dict[str, Any]:
+    """Measure how often what is chosen among responses in steps makes no wrong statement, on a small fast world."""
+    size = {"topics": 52, "stock": 192, "pool": 2, "stratum": 1, "refinements": 0}
+    data = open_dataset(DatasetConfig(name="fast", kind="fast", embedder="static", options=size))
+    recipe = experiments.get("steps")()
+    found = [recipe.measure(ExperimentSetting(data, MECHANISMS[FAIR], 0.0, 2000, seed)) for seed in SEEDS]
+    named = {
+        "any response": "random",
+        "best of 16 by the outcome reward": "outcome",
+        **{f"best of 16 by steps: {how}": how for how in bestofn.AGGREGATIONS},
+        "best of 7 by steps: min": "whole",
+        "search by steps, as many texts": "search",
+    }
+    share = {title: float(np.mean([each[name].values.mean() for each in found])) for title, name in named.items()}
+    return {"rows": [{"choice": title, "right": round(value, 3)} for title, value in share.items()]}
+
+
 def _mean(of: Callable[..., Array], *what: str | float) -> Array:
     return np.asarray(np.mean([of(*what, seed) for seed in SEEDS], axis=0))
 
@@ -169,7 +189,7 @@ def listed(values: Array) -> list[float]:
 
 
 FIGURES: Mapping[str, Callable[[World], dict[str, Any]]] = {
-    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck)
+    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck, steps)
 }
 
 

@@ -8,13 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.arrays import Array, BoolArray
 from embrm.errors import OptionError
 from embrm.world.judge import WorldGold
 from embrm.world.world import World
 
 MARKERS = "list_marker"  # the attribute whose uses stand before a sentence, and are none themselves
-DRAWS = 256  # of counts at a time, until enough are of the length that is wanted
 
 
 def steps_of(gold: WorldGold, text: str) -> tuple[list[str], BoolArray]:
@@ -40,7 +39,7 @@ class StepWriter:
 
     A whole response is drawn as the world draws it: counts, then sentences in a random order. What may follow a prefix
     is drawn from the same law, given the prefix: counts c with a chance ∝ Π p(c_a)·c_a!/(c_a − k_a)!, where the prefix
-    has k_a uses of attribute a.
+    has k_a uses of attribute a, so that attribute a is next with a chance ∝ E[c_a] − k_a.
 
     Attributes:
         world: what it writes of.
@@ -54,6 +53,10 @@ class StepWriter:
         most = sum(len(p) - 1 for p in self._chances)
         if not 1 <= self.sentences <= most:
             raise OptionError(f"sentences must be inside 1..{most}, got {self.sentences}")
+
+    @cached_property
+    def _known(self) -> dict[tuple[int, ...], Array]:
+        return {}
 
     @cached_property
     def _names(self) -> list[str]:
@@ -74,10 +77,9 @@ class StepWriter:
     def following(self, topic: int, prefix: Sequence[str], *, rng: np.random.Generator) -> str:
         """Return a sentence that may follow, drawn from π_ref given the sentences before it."""
         lists = [self._texts(topic, name) for name in self._names]
-        used = np.array([sum(sentence in texts for sentence in prefix) for texts in lists])
-        left = (self._counts(used, rng) - used).astype(np.float64)
-        texts = lists[rng.choice(len(lists), p=left / left.sum())]
-        return str(rng.choice([text for text in texts if text not in prefix]))
+        used = tuple(sum(sentence in texts for sentence in prefix) for texts in lists)
+        fresh = [text for text in lists[rng.choice(len(lists), p=self._next(used))] if text not in prefix]
+        return fresh[rng.integers(len(fresh))]
 
     def is_right(self, topic: int, sentences: Sequence[str]) -> bool:
         """Return whether none of the sentences is a wrong statement."""
@@ -87,15 +89,23 @@ class StepWriter:
         found: Sequence[str] = self.world.spec.styles.get(name) or getattr(self.world.spec.topics[topic], name)
         return found
 
-    def _counts(self, used: IntArray, rng: np.random.Generator) -> IntArray:
-        """Return the counts `(a,)` of a whole response that begins so."""
-        given = []
-        for chance, k in zip(self._chances, used, strict=True):
-            c = np.arange(len(chance))
-            weight = chance * np.prod([np.maximum(c - j, 0) for j in range(int(k))], axis=0)
-            given.append(weight / weight.sum())
-        while True:
-            drawn = np.stack([rng.choice(len(p), size=DRAWS, p=p) for p in given], axis=1)
-            of_length = np.flatnonzero(drawn.sum(axis=1) == self.sentences)
-            if len(of_length):
-                return np.asarray(drawn[of_length[0]])
+    def _next(self, used: tuple[int, ...]) -> Array:
+        """Return with which chance the next sentence is a use of each attribute `(a,)`: ∝ E[c_a] − k_a."""
+        if used not in self._known:
+            given = [
+                chance * np.prod([np.maximum(np.arange(len(chance)) - j, 0) for j in range(k)], axis=0)
+                for chance, k in zip(self._chances, used, strict=True)
+            ]
+            left = np.array([self._mean(given, a) - k for a, k in enumerate(used)])
+            self._known[used] = np.maximum(left, 0) / np.maximum(left, 0).sum()
+        return self._known[used]
+
+    def _mean(self, given: Sequence[Array], a: int) -> float:
+        """Return E[c_a] where counts with these weights sum to the length of a response."""
+        others = np.ones(1)
+        for weight in (*given[:a], *given[a + 1 :]):
+            others = np.convolve(others, weight)
+        counts = np.arange(min(len(given[a]), self.sentences + 1))
+        rest = self.sentences - counts
+        joint = given[a][counts] * np.where(rest < len(others), others[np.minimum(rest, len(others) - 1)], 0.0)
+        return float(joint @ counts / joint.sum())
