@@ -59,6 +59,12 @@ workers = click.option(
     type=click.IntRange(min=1),
     help="Processes that compute; unless given, as many as pay. No number depends on it.",
 )
+track = click.option(
+    "--track",
+    metavar="NAME",
+    help="Log to a tracker as well: tensorboard or mlflow (files in the folder), trackio or wandb (where they are set "
+    "to go).",
+)
 settings = click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE", help="Set an option; base.hidden=[32] that of an option."
 )

@@ -17,6 +17,7 @@ from embrm.cli._world_head import HeadOptions, world_head
 if TYPE_CHECKING:
     from embrm.core.trajectory import Step, Trajectory
     from embrm.data.faults import RowRules
+    from embrm.integrations.tracking import Run
     from embrm.integrations.trl import RewardFunction
 
 GRAMMAR = ("algorithm", "shaping")
@@ -88,13 +89,21 @@ WORLD_RATE = 3e-4  # a model of two million weights bears larger steps than one 
 @_options.latent_penalty
 @_rows.options
 @_rows.reference_options
+@_options.track
 @click.option("--latents", is_flag=True, help="Keep the model's latents of every step, for detectors.")
 @world_head
 @_options.embedding
 @_options.seed
 @_options.json_output
 def command(
-    model: str | None, output: str, policy: str, alarm: AlarmOptions, trained: HeadOptions, as_json: bool, **typed: Any
+    model: str | None,
+    output: str,
+    policy: str,
+    alarm: AlarmOptions,
+    trained: HeadOptions,
+    track: str | None,
+    as_json: bool,
+    **typed: Any,
 ) -> int:
     """Train a policy against a model's reward, and watch the gold.
 
@@ -111,6 +120,7 @@ def command(
     from pathlib import Path
 
     from embrm.errors import OptionError
+    from embrm.integrations.tracking import tracking
     from embrm.report.figures import save
     from embrm.report.path import along_kl
 
@@ -127,10 +137,13 @@ def command(
     if model is None:
         model, drawn = trained.train(output, source=typed["source"], seed=typed["seed"])
         typed["reference"] = typed["reference"] or drawn
-    if policy == "grammar":
-        run, fired = _train_grammar(model=model, output=output, **typed), None
-    else:
-        run, fired = _train_lm(model=model, output=output, alarm=alarm, **typed)
+    with tracking(track, output) as tracked:
+        if policy == "grammar":
+            run, fired = _train_grammar(model=model, output=output, tracked=tracked, **typed), None
+        else:
+            run, fired = _train_lm(model=model, output=output, alarm=alarm, tracked=tracked, **typed)
+        if fired is not None:
+            tracked.alert(fired, f"{typed['detector'] or 'mahalanobis'} says that the texts have left the reference")
     figure = Path(output) / "trajectory.svg"
     save(along_kl([vars(step) for step in run.steps]), figure)
     columns = ("step", "kl", "proxy", "gold")
@@ -152,6 +165,7 @@ def _train_grammar(
     latents: bool,
     source: _options.SourceOptions,
     seed: int,
+    tracked: Run,
     **typed: Any,
 ) -> Trajectory:
     from embrm import embedders
@@ -168,7 +182,7 @@ def _train_grammar(
     if latent_penalty:
         data = shipped.load(embedders.registry.name_of(embedder))
         reward = LatentPenalty.of(fitted, data, weight=latent_penalty).from_reward(reward, embedder)
-    with _shown(training.steps) as show:
+    with _shown(training.steps, tracked) as show:
         latent = latents_of(fitted, embedder) if latents else None
         return training.train(World.load(), reward, seed=seed, latent=latent, folder=output, on_step=show)
 
@@ -183,6 +197,7 @@ def _train_lm(
     gold: str | None,
     gold_label: int | None,
     seed: int,
+    tracked: Run,
     **typed: Any,
 ) -> tuple[Trajectory, int | None]:
     from embrm.core.settings import read_settings
@@ -199,7 +214,7 @@ def _train_lm(
     watched = "mahalanobis" if typed["detector"] is None and typed["stop_on_alarm"] else typed["detector"]
     reward = _reward(model, watched=watched, **typed)
     reward.latents = typed["latents"]
-    with _shown(training.steps) as show:
+    with _shown(training.steps, tracked) as show:
         run = training.train(
             lm,
             prompts_or_world(prompts, lm=lm, rules=rules)[1],
@@ -256,7 +271,7 @@ def _given(typed: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _shown(steps: int) -> Iterator[Callable[[Step], None]]:
+def _shown(steps: int, tracked: Run) -> Iterator[Callable[[Step], None]]:
     from tqdm import tqdm
 
     with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
@@ -264,5 +279,7 @@ def _shown(steps: int) -> Iterator[Callable[[Step], None]]:
         def show(step: Step) -> None:
             bar.set_postfix(kl=f"{step.kl:.2f}", proxy=f"{step.proxy:.2f}", gold=f"{step.gold:.2f}", refresh=False)
             bar.update()
+            numbers = {name: getattr(step, name) for name in ("kl", "entropy", "proxy", "gold")}
+            tracked.log(step.step, numbers | {f"mean/{name}": mean for name, mean in step.means.items()})
 
         yield show

@@ -50,6 +50,7 @@ PAUSE = 10.0  # seconds between two lines of progress where nobody looks at a te
     metavar="SECONDS",
     help="A cell whose fit, or whose measuring, takes longer fails alone.",
 )
+@_options.track
 @click.option(
     "--seed", type=_options.SEED, default=0, show_default=True, help="Added to every seed of the configuration."
 )
@@ -69,6 +70,7 @@ def command(
     workers: int | None,
     only: tuple[str, ...],
     cell_timeout: float | None,
+    track: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -88,6 +90,7 @@ def command(
         given = ctx.get_parameter_source("output") is not ParameterSource.DEFAULT
         _begin(init, output if given else None, as_json=as_json)
         return
+    from embrm.integrations.tracking import tracking
     from embrm.study.config import load_config
     from embrm.study.runner.run import run
 
@@ -103,11 +106,19 @@ def command(
     if dry_run:
         _foretell(loaded, folder, only, workers, as_json=as_json)
         return
-    with _bar() as progress:
+    with tracking(track, folder) as tracked, _bar() as bar:
+
+        def progress(done: float, total: float, text: str) -> None:
+            bar(done, total, text)
+            tracked.log(round(done), {"share done": done / total})
+
         results = run(
             loaded, folder, engine=engine, workers=workers, only=only, cell_timeout=cell_timeout, progress=progress
         )
-    _reported(results, folder)
+        effects = _reported(results, folder)
+        tracked.log(round(results.environment["seconds"]), effects)
+        for cell, why in results.failures.items():
+            tracked.alert(0, f"failed: {cell}: {why}")
     report = folder / "report.html"
     fits = sum(row.cell.kind == "fit" for row in results.rows)
     seconds = results.environment["seconds"]
@@ -198,17 +209,18 @@ def _foretell(config: StudyConfig, folder: Path, only: tuple[str, ...], workers:
     _render.emit(about, f"{text} with {count} workers", as_json=as_json)
 
 
-def _reported(results: Results, folder: Path) -> None:
-    """Write claims.json and the report, unless they are those of these very results."""
+def _reported(results: Results, folder: Path) -> dict[str, float]:
+    """Write claims.json and the report, unless they are those of these very results; return the claims' effects."""
     from embrm.report import study
     from embrm.study import claims
 
     rows = results.digest
     if study.rows_of(folder) == rows and claims.rows_of(folder) == rows:
-        return
+        return {}
     found = claims.findings(results)
     claims.write(found, folder, rows=rows)
     study.write(results, folder, found)
+    return {f"effect/{line.name}": line.effect for line in found if line.effect is not None}
 
 
 @contextmanager
