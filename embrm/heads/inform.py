@@ -36,6 +36,8 @@ class Inform(GradientHead):
         hidden: width of the encoder's hidden layer; 0 makes the encoder linear (with a linear decoder the score is
             then linear in the embedding: an ablation, not the method).
         decoder: "mlp" is k → k → 1, "gated" is down(silu(gate z) ∘ up z) of width 4k, "linear" is wᵀz.
+        warm_up: epochs over which β rises from 0 (KL annealing; Bowman et al. 1511.06349), of which none is kept; 0 is
+            off. A large β can otherwise close the latent before it has learnt anything.
     """
 
     rounds: ClassVar[bool] = True
@@ -46,12 +48,17 @@ class Inform(GradientHead):
     hidden: int = 128
     decoder: Literal["mlp", "gated", "linear"] = "mlp"
     centre: float = 0.0
+    warm_up: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.latent_dim < 1 or self.hidden < 0 or self.beta < 0:
             raise OptionError(
                 f"latent_dim must be >= 1, hidden >= 0 and beta >= 0, got {self.latent_dim}, {self.hidden}, {self.beta}"
+            )
+        if not 0 <= self.warm_up < self.epochs or (self.warm_up and self.kl == "released"):
+            raise OptionError(
+                f"warm_up must be >= 0 and below the {self.epochs} epochs, and 0 for kl 'released', got {self.warm_up}"
             )
         for name, known in (("kl", ("sum", "mean", "released")), ("decoder", ("mlp", "gated", "linear"))):
             if getattr(self, name) not in known:

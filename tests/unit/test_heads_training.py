@@ -357,3 +357,19 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 def test_inform_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         heads.get("inform")(**options)
+
+
+def test_the_price_of_a_nat_rises_over_the_warm_up_and_nothing_from_before_its_end_is_kept() -> None:
+    """At a β that closes the latent at once, a warm-up leaves time to learn; without KL it changes nothing."""
+    pairs, _ = planted(pairs=400)
+    inform = heads.get("inform")
+    head = inform(beta=0.1, warm_up=3, epochs=5, patience=1)
+    model = head.fit(pairs, seed=0)
+    assert model.record["best_epoch"][0] >= 4
+    free, late = (inform(beta=0.0, warm_up=w, patience=0, epochs=4).fit(pairs, seed=0) for w in (0, 3))
+    np.testing.assert_array_equal(free.score(pairs.features).draws, late.score(pairs.features).draws)
+    at_once, annealed = (inform(beta=1.0, warm_up=w, patience=0, epochs=12).fit(pairs, seed=0) for w in (0, 11))
+    assert annealed.record["kl_nats"][0] > at_once.record["kl_nats"][0]
+    for options in ({"warm_up": 5, "epochs": 5}, {"warm_up": -1}, {"warm_up": 1, "kl": "released"}):
+        with pytest.raises(OptionError, match="warm_up must be >= 0 and below"):
+            inform(**options)

@@ -69,10 +69,11 @@ class Block:
             ConvergenceError: the loss stopped being finite; nothing is returned.
         """
         head, done, last = self.head, 0, math.nan
+        warm = head.warm_up * self.steps
         best = EarlyStopping(head, self.replicates, self.params.values)
         for epoch in range(head.epochs):
             for number, step in enumerate(self._epoch()):
-                loss = self.loss(step)
+                loss = self.loss(step, charged=min(1.0, done / warm) if warm else 1.0)
                 value = loss.item()
                 if not math.isfinite(value):
                     raise ConvergenceError(
@@ -115,14 +116,19 @@ class Block:
                         table.scale(self.pools.gather(replicate.generator), out=pool[i])
                 yield StepInputs(x, pool, as_batch(numbers[:, s], self.flip), noise.to(device))
 
-    def loss(self, step: StepInputs) -> Tensor:
-        """Return the negative ELBO of the batch, summed over replicates, averaged over pairs."""
+    def loss(self, step: StepInputs, *, charged: float = 1.0) -> Tensor:
+        """Return the negative ELBO of the batch, summed over replicates, averaged over pairs.
+
+        Args:
+            step: what it reads.
+            charged: share of the price of the latent's nats; it rises during the warm-up.
+        """
         head, params = self.head, self.params.values
         latent = head.encode(params, step.x)
         z, kl = latent.draw(step.noise, priced=head.kl_scale() > 0)
         total = head.objective(params, latent, z, step.batch).sum()
         if kl is not None:
-            total = torch.add(total, kl.sum(), alpha=head.kl_scale() / self.batch)
+            total = torch.add(total, kl.sum(), alpha=charged * head.kl_scale() / self.batch)
         if head.pessimism:
             total = total + head.pessimism.price(head.decode(params, head.encode(params, step.pool).loc)).sum()
         return total

@@ -46,8 +46,8 @@ class EarlyStopping:
             if prepared.validation is not None:
                 part = {name: p[members] for name, p in params.items()}
                 now[members] = validation_loss(self.head, part, *prepared.validation, prepared.flip).cpu()
-        # Without validation pairs the last epoch is the best, and the first always is.
-        better = now.isnan() | (now < self.loss - TOLERANCE * self.loss.abs()) | (epoch == 0)
+        # Without validation pairs the last epoch is the best, and the first after the warm-up always is.
+        better = now.isnan() | (now < self.loss - TOLERANCE * self.loss.abs()) | (epoch <= self.head.warm_up)
         better &= self.running
         for name, p in params.items():
             chosen = better.to(p.device)

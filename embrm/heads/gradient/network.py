@@ -24,9 +24,12 @@ class Network(Training, ABC):
     Attributes:
         rounds: whether `encode` reads the features through `affine(params, "input", x)` and in no other way, so that
             they may come in bfloat16 where that is faster.
+        warm_up: epochs over which the price of the latent's nats rises to `kl_scale`, in equal steps; a head may have
+            an option of that name. No parameters from before its end are kept.
     """
 
     rounds: ClassVar[bool] = False
+    warm_up = 0
 
     @abstractmethod
     def parameters(self, width: int) -> dict[str, Init]:
