@@ -96,6 +96,30 @@ def bottleneck(found: Measured) -> alt.FacetChart:
     return panels.facet(column=_column("mechanism", found), data=alt.InlineData(values=found["rows"]))
 
 
+def annotators(found: Measured) -> alt.LayerChart:
+    """Draw the gain of the worst-off by each rule."""
+    return bars(found, "rule", "gain", "gain of the worst-off (sd of the pool)")
+
+
+def inverse(found: Measured) -> alt.LayerChart:
+    """Draw the accuracy of three models, and what 0.8 of the last one's is."""
+    level = 0.8 * found["rows"][-1]["accuracy"]
+    rule = alt.Chart(alt.InlineData(values=[{"accuracy": level}]))
+    aim = rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="accuracy:Q")
+    both: alt.LayerChart = bars(found, "model", "accuracy", "accuracy on held-out preferences") + aim
+    return both
+
+
+def bars(found: Measured, of: str, value: str, title: str) -> alt.LayerChart:
+    """Draw a bar with its number for each row."""
+    base = alt.Chart(alt.InlineData(values=found["rows"])).encode(y=alt.Y(f"{of}:N", title=None, sort=None))
+    bar = base.mark_bar(color=PROXY, height=14).encode(x=alt.X(f"{value}:Q", title=title))
+    said = base.mark_text(align="left", dx=6, color=GOLD, fontSize=12)
+    drawn = bar + said.encode(x=alt.X(f"{value}:Q"), text=alt.Text(f"{value}:Q", format=".2f"))
+    both: alt.LayerChart = drawn.properties(width=420)
+    return both
+
+
 def labelled(
     rows: Sequence[Mapping[str, Any]],
     x: str,
@@ -128,7 +152,11 @@ def _column(field: str, found: Measured) -> alt.Column:
 
 
 FIGURES: Mapping[str, Callable[[Measured], alt.LayerChart | alt.FacetChart]] = {
-    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck)
+    figure.__name__: figure
+    for figure in (
+        *(turning, mechanisms, accuracy, best_of_n, detection, bottleneck),
+        *(annotators, inverse),
+    )
 }
 
 
