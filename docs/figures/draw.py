@@ -98,14 +98,31 @@ def bottleneck(found: Measured) -> alt.FacetChart:
 
 def steps(found: Measured) -> alt.LayerChart:
     """Draw how often each way to choose gives a response without a wrong statement."""
-    order = [row["choice"] for row in found["rows"]]
-    base = alt.Chart(alt.InlineData(values=found["rows"])).encode(
-        x=alt.X("right:Q", title="share of choices without a wrong statement", scale=alt.Scale(domain=[0, 1])),
-        y=alt.Y("choice:N", title=None, sort=order, axis=alt.Axis(labelLimit=260)),
-    )
-    numbers = base.mark_text(align="left", dx=5, color=GREY).encode(text=alt.Text("right:Q", format=".2f"))
-    bars: alt.LayerChart = (base.mark_bar(color=PROXY, height=14) + numbers).properties(width=340, height=230)
-    return bars
+    return bars(found, "choice", "right", "share of choices without a wrong statement")
+
+
+def annotators(found: Measured) -> alt.LayerChart:
+    """Draw the gain of the worst-off by each rule."""
+    return bars(found, "rule", "gain", "gain of the worst-off (sd of the pool)")
+
+
+def inverse(found: Measured) -> alt.LayerChart:
+    """Draw the accuracy of three models, and what 0.8 of the last one's is."""
+    level = 0.8 * found["rows"][-1]["accuracy"]
+    rule = alt.Chart(alt.InlineData(values=[{"accuracy": level}]))
+    aim = rule.mark_rule(color=GREY, strokeDash=[4, 4]).encode(x="accuracy:Q")
+    both: alt.LayerChart = bars(found, "model", "accuracy", "accuracy on held-out preferences") + aim
+    return both
+
+
+def bars(found: Measured, of: str, value: str, title: str) -> alt.LayerChart:
+    """Draw a bar with its number for each row."""
+    base = alt.Chart(alt.InlineData(values=found["rows"])).encode(y=alt.Y(f"{of}:N", title=None, sort=None))
+    bar = base.mark_bar(color=PROXY, height=14).encode(x=alt.X(f"{value}:Q", title=title))
+    said = base.mark_text(align="left", dx=6, color=GOLD, fontSize=12)
+    drawn = bar + said.encode(x=alt.X(f"{value}:Q"), text=alt.Text(f"{value}:Q", format=".2f"))
+    both: alt.LayerChart = drawn.properties(width=420)
+    return both
 
 
 def labelled(
@@ -140,7 +157,11 @@ def _column(field: str, found: Measured) -> alt.Column:
 
 
 FIGURES: Mapping[str, Callable[[Measured], alt.LayerChart | alt.FacetChart]] = {
-    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck, steps)
+    figure.__name__: figure
+    for figure in (
+        *(turning, mechanisms, accuracy, best_of_n, detection, bottleneck),
+        *(steps, annotators, inverse),
+    )
 }
 
 

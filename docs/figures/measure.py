@@ -21,7 +21,7 @@ from embrm.core.data import Pairs
 from embrm.heads import FittedHead
 from embrm.study import experiments
 from embrm.study.datasets import DatasetConfig, open_dataset
-from embrm.study.experiments import ExperimentSetting
+from embrm.study.experiments import Experiment, ExperimentSetting
 from embrm.world import Mechanism, shipped
 
 HERE = Path(__file__).resolve().parent
@@ -179,6 +179,29 @@ def steps(world: World) -> dict[str, Any]:
     return {"rows": [{"choice": title, "right": round(value, 3)} for title, value in share.items()]}
 
 
+def annotators(world: World) -> dict[str, Any]:
+    """Return the worst-off population's gain by rules, where one population judged a twenty-fifth of the pairs."""
+    names = {rule: rule for rule in ("utilitarian", "egalitarian", "nash")}
+    names |= {f"{rule}, lower bound": f"{rule} sure" for rule in names}
+    found = _experiment("annotators", flips=0.25, seeds=3)
+    return {"rows": [{"rule": title, "gain": found[name]} for title, name in names.items()]}
+
+
+def inverse(world: World) -> dict[str, Any]:
+    """Return how three models order held-out responses as the reward behind a tuned policy does."""
+    names = {"maximum entropy": "entropy", "maximum margin": "margin", "trained on its labels": "labels"}
+    found = _experiment("inverse", flips=0.0, seeds=1)
+    return {"rows": [{"model": title, "accuracy": found[name]} for title, name in names.items()]}
+
+
+def _experiment(name: str, *, flips: float, seeds: int) -> dict[str, float]:
+    """Return the means of an experiment on the fast world, with seeds that are no study's."""
+    data = open_dataset(DatasetConfig(name="fast", kind="fast", embedder="static"))
+    settings = [ExperimentSetting(data, Mechanism(), flips, 2000, 100 + seed) for seed in range(seeds)]
+    found = [Experiment.of(name).measure(setting) for setting in settings]
+    return {key: listed(np.array([np.mean([each[key].values.mean() for each in found])]))[0] for key in found[0]}
+
+
 def _mean(of: Callable[..., Array], *what: str | float) -> Array:
     return np.asarray(np.mean([of(*what, seed) for seed in SEEDS], axis=0))
 
@@ -189,7 +212,11 @@ def listed(values: Array) -> list[float]:
 
 
 FIGURES: Mapping[str, Callable[[World], dict[str, Any]]] = {
-    figure.__name__: figure for figure in (turning, mechanisms, accuracy, best_of_n, detection, bottleneck, steps)
+    figure.__name__: figure
+    for figure in (
+        *(turning, mechanisms, accuracy, best_of_n, detection, bottleneck),
+        *(steps, annotators, inverse),
+    )
 }
 
 

@@ -27,9 +27,15 @@ def worst_off(cells: Cells) -> Measured:
     return [difference(what, cells.mean(sure - mean, clusters), smallest=WORST_OFF)], remark
 
 
-@claim("C28", "The reward behind a tuned policy is inferred from its outputs: held-out preferences are ordered with at "
-       "least 0.8 of the accuracy of a head that learns the labels themselves", source="Insights from the Inverse 2024",
-       heads=("inverse",), scope=Scope(under="fair", flips=(CLEAN,)), setting="The policy is the world's, whose attributes are independent.")  # fmt: skip
+@claim(
+    "C28",
+    "The reward behind a tuned policy is inferred from its outputs: held-out preferences are ordered with at least 0.8 "
+    "of the accuracy of a head that learns the labels themselves",
+    source="Insights from the Inverse 2024",
+    heads=("inverse",),
+    setting="The policy is the world's, whose attributes are independent.",
+    scope=Scope(under="fair", flips=(CLEAN,)),
+)
 def behind(cells: Cells) -> Measured:
     """Accuracy of the reward inferred by maximum entropy, minus 0.8 of that of a head trained on the labels."""
     metrics = [Metric("experiment", f"inverse.{name}") for name in ("entropy", "labels", "margin")]
