@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embrm.core.arrays import Array
 from embrm.core.trajectory import Step, Trajectory
+from embrm.data.encode import embedder_of, encode
+from embrm.data.texts import read_texts
 from embrm.embedders import static
+from embrm.heads import load_model
 from embrm.world import World
 from tests.cli.conftest import Result
 from tests.tiny_models import reward_model
@@ -66,6 +70,44 @@ def test_the_world_s_own_model_is_trained_against_a_head_made_on_the_spot(embrm:
     assert run.series("kl")[0] == 0 < run.series("kl")[1]
     assert Path("trained", "preferences.jsonl").exists()
     assert embrm("score", "trained/head", "trained/preferences.jsonl").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--selector", "worst_case"), lambda seen: seen.min(axis=0)),
+        (("--selector", "uncertainty_weighted:weight=0.5"), lambda seen: seen.mean(axis=0) - 0.5 * seen.var(axis=0)),
+        (("--latent-penalty", "0.1"), None),
+        (("--stop-on-alarm", "--onset", "threshold", "--limit=-1"), lambda seen: seen.mean(axis=0)),
+    ],
+)
+def test_each_defence_makes_the_reward_of_the_world_s_own_model(
+    words: tuple[str, ...], expected: Callable[[Array], Array] | None, embrm: Run
+) -> None:
+    base = ("rl", "--policy", "causal_lm", "--lm", "world", "--head", "mlp:members=3,epochs=2", "--pairs", "200")
+    more = ("--embedder", "hashing", "-o", "trained", "--steps", "2", "--batch", "8", "--max-new-tokens", "24")
+    result = embrm(*base, *words, *more, "--latents", "--json")
+    stops = "--stop-on-alarm" in words
+    assert result.code == (3 if stops else 0), result.err
+    run = Trajectory.load("trained")
+    assert (len(run), result.json["alarm"]) == ((1, 0) if stops else (2, None))
+    model = load_model("trained/head")
+    for step in run.steps:
+        asked, texts = ([row[name] for row in step.sample] for name in ("prompt", "text"))
+        features = encode(asked, texts, embedder=embedder_of(model), views=model.widths).features
+        seen = model.score(features).centred().draws
+        if expected is not None:
+            np.testing.assert_allclose([row["proxy"] for row in step.sample], expected(seen), rtol=1e-4, atol=1e-5)
+            continue
+        reference = read_texts("trained/preferences.jsonl")
+        told = encode(reference.prompts, reference.responses, embedder=embedder_of(model), views=model.widths)
+        x, y = model.latent(told.features), model.latent(features)
+        far = np.einsum("nk,kl,nl->n", y - x.mean(axis=0), np.linalg.pinv(np.cov(x.T)), y - x.mean(axis=0))
+        taken = seen.mean(axis=0) - [row["proxy"] for row in step.sample]
+        # The detector shrinks the covariance, which the plain distance does not.
+        assert np.corrcoef(taken, far)[0, 1] > 0.95
+        assert (taken > 0).all()
 
 
 @pytest.mark.slow
