@@ -135,8 +135,8 @@ def test_a_mechanism_is_checked_and_taken_out_with_null(tmp_path: Path) -> None:
     ):
         with pytest.raises(OptionError, match=why):
             load_config("ci", [faulty, "rules=[{name: mean}]", "detection.heads=[]"])
-    with pytest.raises(OptionError, match=r"rl\.mechanism: no 'confused'. Did you mean 'confounded'"):
-        load_config("full", ["rl.mechanism=confused"])
+    with pytest.raises(OptionError, match=r"rl\.mechanisms: no 'confused'. Did you mean 'confounded'"):
+        load_config("full", ["rl.mechanisms=[fair, confused]"])
 
 
 def test_what_an_override_takes_out_takes_along_what_names_it() -> None:

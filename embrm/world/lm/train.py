@@ -42,7 +42,7 @@ class LanguageModelTraining:
 
     width: int = 224
     layers: int = 3
-    steps: int = 1000
+    steps: int = 1600
     until: float = 0.7
     batch: int = 32
     muon: float = 0.02
@@ -121,7 +121,6 @@ class LanguageModelTraining:
         ]
 
     def _update(self, net: Any, optimisers: list[torch.optim.Optimizer], *, step: int) -> None:
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         left = min(1.0, (step + 1) / self.warm_up) * (1 - step / self.steps)
         for optimiser, size in zip(optimisers, (self.muon, self.adam), strict=True):
             for group in optimiser.param_groups:
@@ -131,7 +130,10 @@ class LanguageModelTraining:
 
 
 def _gradients(net: Any, rows: list[tuple[IntArray, int]], *, filler: int) -> float:
-    """Add the gradients of the mean loss of a token of the responses to the weights, and return it."""
+    """Add to the weights the gradients of the mean loss of a response, and return the mean loss of a token.
+
+    Texts of a batch are equally long, so that a mean over tokens would make those of short texts count for more.
+    """
     longest = max(len(tokens) for tokens, _ in rows)
     ids = torch.full((len(rows), longest), filler)
     counted = torch.zeros((len(rows), longest - 1), dtype=torch.bool)
@@ -142,11 +144,11 @@ def _gradients(net: Any, rows: list[tuple[IntArray, int]], *, filler: int) -> fl
     states = net.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[counted]
     targets, leaf, total = ids[:, 1:][counted], states.detach().requires_grad_(), 0.0
     for some, wanted in zip(leaf.split(ROWS), targets.split(ROWS), strict=True):
-        loss = functional.cross_entropy(net.lm_head(some).float(), wanted, reduction="sum") / len(targets)
-        loss.backward()
+        loss = functional.cross_entropy(net.lm_head(some).float(), wanted, reduction="sum")
+        (loss / len(rows)).backward()
         total += float(loss.detach())
     states.backward(leaf.grad)
-    return total
+    return total / len(targets)
 
 
 def _network(tokenizer: Any, *, width: int, layers: int) -> Any:
@@ -172,5 +174,6 @@ def _network(tokenizer: Any, *, width: int, layers: int) -> Any:
 def _save(net: Any, tokenizer: Any, folder: Path) -> None:
     with quiet():
         tokenizer.save_pretrained(folder)
-        weights = {name: weight.half() for name, weight in net.state_dict().items()}
+        # The output layer is the embedding, which need not be there twice.
+        weights = {name: weight.half() for name, weight in net.state_dict().items() if name != "lm_head.weight"}
         net.save_pretrained(folder, state_dict=weights)
