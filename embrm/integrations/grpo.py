@@ -27,7 +27,7 @@ from embrm.integrations._recording import GoldFunction, Recorder
 from embrm.integrations.resume import FOLDER, Begun, begin, latest
 from embrm.integrations.trl import RewardFunction
 from embrm.lm.batching import MemoryWarning
-from embrm.lm.checkpoint import Checkpoint, Prompt, in_bfloat16, quiet
+from embrm.lm.checkpoint import Checkpoint, Prompt, devices, in_bfloat16, quiet
 from embrm.policies.pool_file import Gold
 from embrm.policies.training import RunStoppedError
 
@@ -248,6 +248,8 @@ class GRPO:
         usual = {
             "bf16": in_bfloat16("auto", device="auto"),
             "dataloader_pin_memory": False,  # prompts are text
+            "gradient_checkpointing": devices("auto")
+            != ["cpu"],  # it saves memory, which a CPU has, for a forward pass
             "report_to": [],
             "save_strategy": "steps" if save and self.save_every else "no",
             "save_steps": self.save_every or 1,
