@@ -248,8 +248,7 @@ class GRPO:
         usual = {
             "bf16": in_bfloat16("auto", device="auto"),
             "dataloader_pin_memory": False,  # prompts are text
-            "gradient_checkpointing": devices("auto")
-            != ["cpu"],  # it saves memory, which a CPU has, for a forward pass
+            "gradient_checkpointing": devices("auto") != ["cpu"],  # memory for time
             "report_to": [],
             "save_strategy": "steps" if save and self.save_every else "no",
             "save_steps": self.save_every or 1,
