@@ -198,7 +198,7 @@ def _run(asked: StudyConfig, head: str, rng: np.random.Generator) -> Row:
     arrays |= {
         Metric("watch", name, "latent"): kl * 3 + rng.normal(scale=0.2, size=steps) for name in ("csi", "mahalanobis")
     }
-    cell = Cell("rl", asked.rl.dataset, head, asked.rl.pairs, asked.rl.mechanism, asked.rl.flips, asked.rl.seed)
+    cell = Cell("rl", asked.rl.dataset, head, asked.rl.pairs, asked.rl.mechanisms[0], asked.rl.flips, asked.rl.seeds[0])
     return Row(cell, key_of(str(cell)), arrays=arrays, notes=notes, seconds={"train": 21.0})
 
 

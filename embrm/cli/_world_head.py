@@ -26,8 +26,10 @@ class HeadOptions:
     confounding: float
     flips: float
 
-    def train(self, output: str, *, source: _options.SourceOptions, seed: int) -> tuple[str, str]:
+    def train(self, output: str, *, source: _options.SourceOptions, seed: int, begun: bool = False) -> tuple[str, str]:
         """Draw preferences, train the head on them, write both to the folder, and return their paths: head first.
+
+        Where an interrupted run has `begun` in the folder, both are made again there.
 
         Raises:
             OptionError: nothing can be written there, or the head's or the embedder's options cannot be.
@@ -45,7 +47,8 @@ class HeadOptions:
         recipe = _options.recipes(heads.registry, [self.head])[self.head]
         options = read_settings(source.settings, example="batch_size=32")
         embedder = Embedder.of({"name": EMBEDDER if source.embedder is None else source.embedder, "options": options})
-        check_writable(output, folder=True)
+        if not begun:
+            check_writable(output, folder=True)
         mechanism = Mechanism(bias=self.bias, confounding=self.confounding)
         rows, _ = pair_rows(World.load(), self.pairs, mechanism=mechanism, flips=self.flips, seed=seed)
         Path(output).mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GRAMMAR = ("algorithm", "shaping")
 LM = (
     *("lm", "prompts", "gold", "gold_label", "selector", "reference", "detector", "stop_on_alarm"),
-    *("group", "max_new_tokens", "micro_batch", "options"),
+    *("group", "max_new_tokens", "micro_batch", "save_every", "options"),
 )
 WORLD_RATE = 3e-4  # a model of two million weights bears larger steps than one of billions
 
@@ -85,6 +85,11 @@ WORLD_RATE = 3e-4  # a model of two million weights bears larger steps than one 
 @click.option(
     "--micro-batch", type=_options.whole(), help="Of causal_lm: texts in memory at once; the batch unless given."
 )
+@click.option(
+    "--save-every",
+    type=_options.whole(0),
+    help="Of causal_lm: steps between checkpoints; 50 unless given, 0: none.",
+)
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Of causal_lm: set an option of TRL.")
 @_options.latent_penalty
 @_rows.options
@@ -109,7 +114,8 @@ def command(
 
     The policy is the simulated world's, or with `--policy causal_lm` a language model, trained by TRL's GRPO. The
     folder gets trajectory.jsonl, a line a step, and trajectory.svg, gold and proxy against KL; for a language model
-    also the trained model in `policy`. The small language model that comes with the project is called world: its
+    also the trained model in `policy`. A language model's run that was interrupted goes on from its last checkpoint
+    when the same command is given again. The small language model that comes with the project is called world: its
     prompts and its gold are the world's.
 
     Examples:
@@ -120,6 +126,7 @@ def command(
     from pathlib import Path
 
     from embrm.errors import OptionError
+    from embrm.integrations.resume import interrupted
     from embrm.integrations.tracking import tracking
     from embrm.report.figures import save
     from embrm.report.path import along_kl
@@ -135,7 +142,8 @@ def command(
     if (model is None) == (trained.head is None):
         raise OptionError("give a MODEL, the folder of a saved head, or --head NAME to train one; one of both")
     if model is None:
-        model, drawn = trained.train(output, source=typed["source"], seed=typed["seed"])
+        begun = policy == "causal_lm" and interrupted(output)
+        model, drawn = trained.train(output, source=typed["source"], seed=typed["seed"], begun=begun)
         typed["reference"] = typed["reference"] or drawn
     with tracking(track, output) as tracked:
         if policy == "grammar":
@@ -151,7 +159,8 @@ def command(
     summary = {"output": output, "steps": len(run), "first": rows[0], "last": rows[1], "figure": str(figure)}
     text = f"{_render.table(columns, rows)}\nfigure: {figure}"
     if policy == "causal_lm":
-        summary["alarm"] = fired
+        summary |= {"alarm": fired, "cut": (cut := run.steps[-1].cut)}
+        text += f"\n{cut:.0%} of the last texts were cut off at --max-new-tokens" if cut else ""
         text += "" if fired is None else f"\nALARM at step {fired}"
     _render.emit(summary, text, as_json=as_json)
     return 0 if fired is None else 3
@@ -209,7 +218,7 @@ def _train_lm(
     if lm == WORLD and typed["learning_rate"] is None:
         typed["learning_rate"] = WORLD_RATE
     options = read_settings(typed["options"], example="temperature=0.7")
-    names = ("steps", "batch", "kl_weight", "learning_rate", "group", "max_new_tokens", "micro_batch")
+    names = ("steps", "batch", "kl_weight", "learning_rate", "group", "max_new_tokens", "micro_batch", "save_every")
     training = GRPO(options=options, **_given(typed, *names))
     watched = "mahalanobis" if typed["detector"] is None and typed["stop_on_alarm"] else typed["detector"]
     reward = _reward(model, watched=watched, **typed)

@@ -178,7 +178,7 @@ def _seeded(config: StudyConfig, shift: int) -> StudyConfig:
         [p.model_copy(update={"seeds": p.seeds and [seed + shift for seed in p.seeds]}) for p in parts]
         for parts in (config.heads, config.experiments)
     )
-    rl = config.rl and config.rl.model_copy(update={"seed": config.rl.seed + shift})
+    rl = config.rl and config.rl.model_copy(update={"seeds": [seed + shift for seed in config.rl.seeds]})
     changed = {"heads": heads, "experiments": experiments, "rl": rl}
     return config.model_copy(update={"seeds": [seed + shift for seed in config.seeds], **changed})
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, as_matrix, read_npy
 from embrm.core.documents import json_line, parse_json, read_bytes
+from embrm.core.files import write_bytes
 from embrm.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Step:
         logits: a grammar policy, as one vector.
         sample: some of the batch: prompt, text, proxy, and where they are known counts and gold.
         latent: `(batch, k)` latents of the batch, or None.
+        cut: share of the batch that a language model's token limit cut off.
     """
 
     step: int
@@ -47,6 +49,7 @@ class Step:
     logits: list[float]
     sample: list[dict[str, Any]]
     latent: Array | None = None
+    cut: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class _Line:
     means: dict[str, float]
     logits: list[float]
     sample: list[dict[str, Any]]
+    cut: float = 0.0
 
 
 @dataclass(eq=False)
@@ -78,7 +82,7 @@ class Trajectory:
     def __post_init__(self) -> None:
         if self.folder is not None and not self.steps:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if (self.folder / _FILE).exists():
+            if self.begun(self.folder):
                 raise DataError(f"{self.folder / _FILE} exists already; give another folder or remove it")
 
     def __len__(self) -> int:
@@ -89,7 +93,7 @@ class Trajectory:
         if self.folder is not None:
             line = asdict(step)
             if line.pop("latent") is not None:
-                np.save(self.folder / f"latent-{step.step:04d}.npy", np.asarray(step.latent, dtype=np.float32))
+                np.save(_latent(self.folder, step.step), np.asarray(step.latent, dtype=np.float32))
             line |= {name: None for name in _NUMBERS if math.isnan(line[name])}
             with (self.folder / _FILE).open("a", encoding="utf-8") as file:
                 file.write(json_line(line, nan=True))
@@ -101,6 +105,32 @@ class Trajectory:
         if rows and name not in rows[0]:
             raise DataError(f"no series '{name}'; there are {', '.join([*_NUMBERS, *self.steps[0].means])}")
         return np.array([row[name] for row in rows], dtype=np.float64)
+
+    @staticmethod
+    def begun(folder: str | Path) -> bool:
+        """Say whether a run has written a step to the folder."""
+        return (Path(folder) / _FILE).exists()
+
+    @classmethod
+    def again(cls, folder: str | Path, steps: int) -> Trajectory:
+        """Return the first steps of an interrupted run to go on with; what the folder holds of later ones is removed.
+
+        Raises:
+            DataError: see `load`, or there are fewer steps.
+        """
+        folder = Path(folder)
+        run = cls.load(folder) if steps else cls()
+        if len(run) < steps:
+            raise DataError(f"expected {steps} steps in {folder / _FILE}, found {len(run)}; it is damaged, begin anew")
+        kept = run.steps[:steps]
+        lines = read_bytes(folder / _FILE).split(b"\n")[:steps]
+        for file in {*folder.glob("latent-*.npy")} - {_latent(folder, step.step) for step in kept}:
+            file.unlink()
+        if not kept:
+            (folder / _FILE).unlink()
+            return cls(folder)
+        write_bytes(folder / _FILE, b"".join(line + b"\n" for line in lines))
+        return cls(folder, kept)
 
     @classmethod
     def load(cls, folder: str | Path) -> Trajectory:
@@ -121,6 +151,10 @@ class Trajectory:
         return cls(folder, steps)
 
 
+def _latent(folder: Path, step: int) -> Path:
+    return folder / f"latent-{step:04d}.npy"
+
+
 def _step(folder: Path, line: bytes, number: int) -> Step:
     """Return the step that a line of the file tells of."""
     from pydantic import ValidationError
@@ -133,7 +167,7 @@ def _step(folder: Path, line: bytes, number: int) -> Step:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise DataError(f"{where}: {place}: {first['msg']}; the line is damaged, take it out") from error
-    latent = folder / f"latent-{read.step:04d}.npy"
+    latent = _latent(folder, read.step)
     x = as_matrix(read_npy(latent, of="latents"), name=str(latent)) if latent.exists() else None
     known = vars(read) | {name: math.nan for name in _NUMBERS if getattr(read, name) is None}
     return Step(**known, latent=x)

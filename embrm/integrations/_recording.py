@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import TrainerCallback
 
 from embrm.core.arrays import Array, as_vector
-from embrm.core.trajectory import Step, Trajectory
+from embrm.core.trajectory import Step
 from embrm.integrations._grpo_trainer import KL
+from embrm.integrations.resume import Begun, complete
 from embrm.integrations.trl import RewardFunction, said, spread
 from embrm.policies.pool_file import Gold
 from embrm.policies.training import SAMPLE
@@ -51,17 +53,32 @@ class GoldFunction:
 class Recorder(TrainerCallback):
     """Turns what TRL logs after each step into the steps of a trajectory, and stops at an alarm."""
 
-    trajectory: Trajectory
+    run: Begun
     reward: RewardFunction
     gold: GoldFunction | None
     on_step: Callable[[Step], None] | None
     stop_on_alarm: bool
 
+    def recall(self) -> None:
+        """Let the reward know the steps that an interrupted run had done."""
+        told = zip(self.run.trajectory.steps, self.run.prompts, strict=True)
+        self.reward.recall([(step.latent, prompts) for step, prompts in told if step.sample])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_save = False  # the run is done, and its policy saved
+
+    def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        if state.is_world_process_zero:
+            complete(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.run.prompts)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **others: Any) -> None:
         if logs is None or "reward" not in logs:  # the end of training, or an update that drew no new responses
             return
         step = self._step(state.global_step - 1, logs)
-        self.trajectory.add(step)
+        self.run.trajectory.add(step)
+        seen = self.reward.seen
+        self.run.prompts.append([] if self.reward.alarm is None or seen is None else seen.prompts)
         if self.on_step is not None:
             self.on_step(step)
         # The log is the same on every process, so that all of them stop.
@@ -86,6 +103,7 @@ class Recorder(TrainerCallback):
             logits=[],
             sample=sample,
             latent=None if seen is None else seen.latent,
+            cut=float(logs["completions/clipped_ratio"]),
         )
 
 

@@ -6,33 +6,35 @@ import gc
 import json
 import os
 import random
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback
 
+from embrm.core.files import fingerprint
 from embrm.core.names import suggestion
 from embrm.core.trajectory import Step, Trajectory
+from embrm.data.chat import prompt_text
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.integrations._recording import GoldFunction, Recorder
+from embrm.integrations.resume import FOLDER, Begun, begin, latest
 from embrm.integrations.trl import RewardFunction
 from embrm.lm.batching import MemoryWarning
-from embrm.lm.checkpoint import Checkpoint, Prompt, in_bfloat16, quiet
+from embrm.lm.checkpoint import Checkpoint, Prompt, devices, in_bfloat16, quiet
 from embrm.policies.pool_file import Gold
 from embrm.policies.training import RunStoppedError
 
 try:
-    from datasets import Dataset
     from trl import GRPOConfig  # type: ignore[attr-defined]  # it exports lazily
 
-    from embrm.integrations._grpo_trainer import MeasuringTrainer
+    from embrm.integrations._grpo_trainer import check_same_form, passes_before, prompts_of, trainer_of
 except ImportError as error:
     raise MissingExtraError(
         f"reinforcement learning of a language model needs TRL ({error}): pip install 'embrm[trl]'"
@@ -52,6 +54,8 @@ class GRPO:
         max_new_tokens: a response is cut off there.
         micro_batch: responses that pass through the model at once, which divide `batch`: fewer need less memory. None
             takes all of them, and half where memory runs out.
+        save_every: steps between checkpoints in the run's folder, which keeps the last until the run is done: an
+            interrupted one goes on from there. Each takes the room of model and optimiser; 0 means none.
         options: further options of `trl.GRPOConfig`, such as `{"use_vllm": True}`.
     """
 
@@ -62,14 +66,15 @@ class GRPO:
     kl_weight: float = 0.02
     max_new_tokens: int = 256
     micro_batch: int | None = None
+    save_every: int = 50
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         micro = self.batch if self.micro_batch is None else self.micro_batch
-        if min(self.steps, self.max_new_tokens, micro) < 1 or self.group < 2:
+        if min(self.steps, self.max_new_tokens, micro) < 1 or self.group < 2 or self.save_every < 0:
             raise OptionError(
-                "expected steps, max_new_tokens and micro_batch >= 1 and group >= 2, got "
-                f"{self.steps}, {self.max_new_tokens}, {micro} and {self.group}; raise them"
+                "expected steps, max_new_tokens and micro_batch >= 1 and group >= 2, and save_every >= 0, got "
+                f"{self.steps}, {self.max_new_tokens}, {micro}, {self.group} and {self.save_every}; raise them"
             )
         if self.batch % self.group or self.batch % micro or not self.batch:
             raise OptionError(
@@ -96,6 +101,9 @@ class GRPO:
     ) -> Trajectory:
         """Train and return every step's record; what is recorded is the policy before the step's update.
 
+        A run that was interrupted goes on from its last checkpoint when it is asked for again with the same folder, as
+        if nothing had happened: steps after the checkpoint are done once more, with the same result.
+
         A step's KL and entropy are means over its responses of sums over their tokens, each of which is exact: in nats
         a response. Of the world's gold, the mean uses of each attribute are recorded too. Gold is NaN where it is not
         known, and so is any number of a step in which nothing could be scored. Every response is in the means, a few
@@ -110,12 +118,13 @@ class GRPO:
             seed: determines order and sampling, and so the run on one machine.
             gold: `(prompts, texts) -> (n,)`, such as `RewardModelGold`, for the record alone; it gets prompts as they
                 are, text or messages.
-            folder: gets each step as soon as it is done, and at the end the trained model in `policy`.
+            folder: gets each step as soon as it is done, checkpoints, and at the end the trained model in `policy`.
             on_step: called after each step.
             stop_on_alarm: end the run after the step at which the reward's alarm fired.
 
         Raises:
-            DataError: the folder holds a run already; the prompts are too few, or messages without a chat template.
+            DataError: the folder holds a run that is done, or an interrupted one that was asked otherwise; the prompts
+                are too few, or messages without a chat template.
             OptionError: there is no such model, or TRL refuses an option.
             RunStoppedError: memory ran out, and not in a first step that half of the micro-batch could do.
 
@@ -133,19 +142,35 @@ class GRPO:
             raise DataError(f"prompts are lists of messages, but '{model}' has no chat template; give plain text")
         if tokenizer.eos_token_id is None:
             raise DataError(f"the tokenizer of '{model}' has no end-of-text token, so its responses would never end")
-        _check_same_form(prompts)
+        check_same_form(prompts)
         if tokenizer.chat_template:
             prompts = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
         watching = None if gold is None else GoldFunction(gold)
         # Of several processes, to which launchers give ranks, the first writes.
         kept = Path(folder) if folder is not None and os.environ.get("RANK", "0") == "0" else None
-        recorder = Recorder(Trajectory(kept), reward, watching, on_step, stop_on_alarm)
+        asked = self._asked(str(model), prompts, reward, seed=seed)
+        if kept is not None:
+            run = begin(kept, asked)
+        else:
+            run = Begun(Trajectory(), [], None if folder is None else latest(Path(folder)))
+        recorder = Recorder(run, reward, watching, on_step, stop_on_alarm)
         recipe: GRPO | None = self
         with _generators_kept(), quiet():
             while recipe is not None:
-                reward.forget()
+                recorder.recall()
                 recipe = recipe._run(place, prompts, tokenizer=tokenizer, recorder=recorder, folder=folder, seed=seed)
-        return recorder.trajectory
+        if kept is not None:
+            shutil.rmtree(kept / FOLDER)
+        return run.trajectory
+
+    def _asked(self, model: str, prompts: Sequence[Prompt], reward: RewardFunction, *, seed: int) -> dict[str, Any]:
+        """Return what determines a run; of the reward what it says of one text, to three digits."""
+        first = [prompt_text(prompt, "the first prompt") for prompt in prompts[:1]] or [""]
+        said = reward.score(first, ["Hm."], seed=0)
+        digits = [f"{float(value[0]):.3g}" for value in (said.value, said.uncertainty)]
+        own = {name: value for name, value in asdict(self).items() if name not in ("micro_batch", "save_every")}
+        more = {"model": model, "prompts": fingerprint(list(prompts)), "reward": digits, "seed": seed}
+        return dict(json.loads(json.dumps(own | more, default=str)))
 
     def _run(
         self,
@@ -160,11 +185,14 @@ class GRPO:
         """Train, and return None, or the recipe to start again with where memory ran out in the first step."""
         functions = [recorder.reward] if recorder.gold is None else [recorder.reward, recorder.gold]
         with tempfile.TemporaryDirectory() as scratch:
-            config = self.config(scratch, seed=seed, weights=[1.0, 0.0][: len(functions)])
-            data = _data(prompts, least=self.batch * config.world_size // self.group)
-            trainer = _trainer(place, functions, config, data, tokenizer, recorder)
+            kept = scratch if folder is None else str(Path(folder) / FOLDER)
+            config = self.config(kept, seed=seed, weights=[1.0, 0.0][: len(functions)], save=folder is not None)
+            data = prompts_of(prompts, least=self.batch * config.world_size // self.group)
+            trainer = trainer_of(place, functions, config, data, tokenizer, recorder)
+            checkpoint = recorder.run.checkpoint
+            trainer.passes = 0 if checkpoint is None else passes_before(checkpoint)
             try:
-                trainer.train()
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             except torch.OutOfMemoryError as error:
                 if config.world_size > 1:  # the other processes would wait for this one
                     raise
@@ -174,7 +202,7 @@ class GRPO:
                     trainer.save_model(str(Path(folder) / "policy"))
                     (Path(folder) / "policy" / "training_args.bin").unlink(missing_ok=True)  # a pickle, of no use
                 return None
-        return self._halved(recorder.trajectory, told)
+        return self._halved(recorder.run.trajectory, told)
 
     def _halved(self, trajectory: Trajectory, told: str) -> GRPO:
         micro = self.micro_batch or self.batch
@@ -205,13 +233,14 @@ class GRPO:
             "disable_tqdm": True,
         }
 
-    def config(self, scratch: str, *, seed: int, weights: Sequence[float] = (1.0,)) -> GRPOConfig:
+    def config(self, folder: str, *, seed: int, weights: Sequence[float] = (1.0,), save: bool = False) -> GRPOConfig:
         """Return what TRL is told.
 
         Args:
-            scratch: the folder for TRL's own files.
+            folder: for TRL's own files.
             seed: see `train`.
             weights: of the reward functions: 1 for the reward, 0 for a gold that is only watched.
+            save: whether to write checkpoints there.
 
         Raises:
             OptionError: there is no such option (the nearest is suggested), or TRL refuses its value.
@@ -219,14 +248,17 @@ class GRPO:
         usual = {
             "bf16": in_bfloat16("auto", device="auto"),
             "dataloader_pin_memory": False,  # prompts are text
+            "gradient_checkpointing": devices("auto") != ["cpu"],  # memory for time
             "report_to": [],
-            "save_strategy": "no",
+            "save_strategy": "steps" if save and self.save_every else "no",
+            "save_steps": self.save_every or 1,
+            "save_total_limit": 1,
         }
         given = {
             **usual,
             **self.options,
             **self._own(),
-            "output_dir": scratch,
+            "output_dir": folder,
             "seed": seed,
             "reward_weights": list(weights),
         }
@@ -245,41 +277,6 @@ def _stopped(trajectory: Trajectory, micro: int, told: str) -> RunStoppedError:
         f"take a smaller model ({told.splitlines()[0]})",
         trajectory,
     )
-
-
-def _check_same_form(prompts: Sequence[Prompt]) -> None:
-    if len({isinstance(prompt, str) for prompt in prompts}) > 1:
-        raise DataError("prompts must all be text or all be lists of messages, got both; bring them into one form")
-
-
-def _data(prompts: Sequence[Prompt], *, least: int) -> Dataset:
-    prompts = list({json.dumps(prompt): prompt for prompt in prompts}.values())
-    if len(prompts) < least:
-        raise DataError(
-            f"a step draws responses to {least} different prompts, and there are {len(prompts)}; give more prompts, a "
-            "smaller batch or larger groups"
-        )
-    return Dataset.from_list([{"prompt": prompt} for prompt in prompts])
-
-
-def _trainer(
-    place: Checkpoint, functions: list[Any], config: GRPOConfig, data: Dataset, tokenizer: Any, recorder: Recorder
-) -> MeasuringTrainer:
-    try:
-        trainer = MeasuringTrainer(
-            model=str(place.folder or place.model),
-            reward_funcs=functions,
-            args=config,
-            train_dataset=data,
-            processing_class=tokenizer,
-            callbacks=[recorder],
-        )
-    except OSError as error:
-        raise place.unreachable(error) from error
-    except ValueError as error:
-        raise OptionError(f"trl.GRPOTrainer refuses an option: {error}") from error
-    trainer.remove_callback(PrinterCallback)  # it would write to standard output
-    return trainer
 
 
 @contextmanager

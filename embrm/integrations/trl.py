@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -158,6 +158,18 @@ class RewardFunction:
         self._batches = 0
         if self.alarm is not None:
             self.alarm.forget()
+
+    def recall(self, batches: Iterable[tuple[Array | None, Sequence[str]]]) -> None:
+        """Forget all batches but these of an interrupted run, to go on behind them.
+
+        Args:
+            batches: of each the latents `(n, k)`, which only an alarm needs, and the prompts.
+        """
+        self.forget()
+        for latents, prompts in batches:
+            self._batches += 1
+            if self.alarm is not None and latents is not None:
+                self.alarm.see(latents, prompts)
 
     def score(self, prompts: Sequence[str], texts: Sequence[str], *, seed: int) -> Seen:
         """Return what the head says of `n >= 1` texts, with the selector's value; a run of one prompt is a pool."""

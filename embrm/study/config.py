@@ -139,7 +139,7 @@ def _check(config: StudyConfig, where: str) -> None:
         _check_experiment(config, asked, f"{where}: experiment '{asked.label}'")
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")
-        _known([config.rl.mechanism], list(config.mechanisms), f"{where}: rl.mechanism")
+        _known(config.rl.mechanisms, list(config.mechanisms), f"{where}: rl.mechanisms")
         writing = [data.name for data in config.datasets if data.kind in WRITING]
         _known([config.rl.dataset], writing, f"{where}: rl.dataset (it must be one that can write new texts)")
     for data in config.datasets:

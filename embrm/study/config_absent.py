@@ -73,6 +73,7 @@ class _Gone:
 
     def rl(self, rl: RLConfig | None) -> RLConfig | None:
         heads = self.less(rl.heads, self.titles) if rl else []
-        if rl is None or not heads or rl.mechanism in self.mechanisms or rl.dataset in self.datasets:
+        mechanisms = self.less(rl.mechanisms, self.mechanisms) if rl else []
+        if rl is None or not heads or not mechanisms or rl.dataset in self.datasets:
             return None
-        return rl.model_copy(update={"heads": heads})
+        return rl.model_copy(update={"heads": heads, "mechanisms": mechanisms})

@@ -189,12 +189,14 @@ class ExperimentConfig(TrainedPart):
 class RLConfig(_Part):
     """Live reinforcement learning; its new texts need the embedder itself.
 
-    In the world a factorised policy learns by REINFORCE, a language model by TRL's GRPO.
+    A language model learns by TRL's GRPO, the factorised policy of the world by REINFORCE.
 
     Attributes:
         heads: titles of the heads that a policy is optimised against.
         dataset: name of the data set.
-        pairs, mechanism, flips, seed: of the model.
+        policy: what learns in the world: "grammar", the factorised policy, or "causal_lm", the world's own language
+            model, against the heads whose exact path the study has too.
+        pairs, mechanisms, flips, seeds: of the models; each head has a run for each mechanism and seed.
         steps, batch, learning_rate, kl_weight: see `embrm rl`.
         group, max_new_tokens: of a language model, see `embrm rl`.
         options: of a language model, further options of `trl.GRPOConfig`.
@@ -202,10 +204,11 @@ class RLConfig(_Part):
 
     heads: list[str]
     dataset: str
+    policy: Literal["grammar", "causal_lm"] = "grammar"
     pairs: Positive = 4000
-    mechanism: str = "biased"
+    mechanisms: Annotated[list[str], Field(min_length=1)] = ["biased"]
     flips: float = 0.25
-    seed: Seed = 0
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     steps: Positive = 100
     batch: Annotated[int, Field(ge=2, le=LARGEST)] = 32
     learning_rate: float = 0.1

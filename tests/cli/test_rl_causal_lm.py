@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embrm.core.trajectory import Trajectory
+from embrm.core.arrays import Array
+from embrm.core.trajectory import Step, Trajectory
+from embrm.data.encode import embedder_of, encode
+from embrm.data.texts import read_texts
+from embrm.embedders import static
+from embrm.heads import load_model
 from embrm.world import World
 from tests.cli.conftest import Result
 from tests.tiny_models import reward_model
@@ -31,12 +36,14 @@ def test_a_run_is_recorded_drawn_and_can_go_on_from_its_policy(embrm: Run) -> No
     assert first.json["steps"] == len(run) == 3
     assert first.json["last"] == [2, *(getattr(run.steps[2], name) for name in ("kl", "proxy", "gold"))]
     assert np.isfinite(run.series("gold")).all()
+    assert first.json["cut"] == run.steps[2].cut > 0.5  # an untrained model hardly ever ends a text
     assert all(step.latent is not None and len(step.latent) == 8 for step in run.steps)
     assert Path("trained", "trajectory.svg").exists()
     base = [word if word != "lm" else "trained/policy" for word in BASE[:-1]]
     again = embrm(*base, "again", *TINY, "--steps", "1", "--selector", "worst_case")
     assert again.code == 0
     assert "figure: again/trajectory.svg" in again.out
+    assert "of the last texts were cut off at --max-new-tokens" in again.out
     assert "–" in again.out  # gold is not known
 
 
@@ -63,6 +70,69 @@ def test_the_world_s_own_model_is_trained_against_a_head_made_on_the_spot(embrm:
     assert run.series("kl")[0] == 0 < run.series("kl")[1]
     assert Path("trained", "preferences.jsonl").exists()
     assert embrm("score", "trained/head", "trained/preferences.jsonl").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--selector", "worst_case"), lambda seen: seen.min(axis=0)),
+        (("--selector", "uncertainty_weighted:weight=0.5"), lambda seen: seen.mean(axis=0) - 0.5 * seen.var(axis=0)),
+        (("--latent-penalty", "0.1"), None),
+        (("--stop-on-alarm", "--onset", "threshold", "--limit=-1"), lambda seen: seen.mean(axis=0)),
+    ],
+)
+def test_each_defence_makes_the_reward_of_the_world_s_own_model(
+    words: tuple[str, ...], expected: Callable[[Array], Array] | None, embrm: Run
+) -> None:
+    base = ("rl", "--policy", "causal_lm", "--lm", "world", "--head", "mlp:members=3,epochs=2", "--pairs", "200")
+    more = ("--embedder", "hashing", "-o", "trained", "--steps", "2", "--batch", "8", "--max-new-tokens", "24")
+    result = embrm(*base, *words, *more, "--latents", "--json")
+    stops = "--stop-on-alarm" in words
+    assert result.code == (3 if stops else 0), result.err
+    run = Trajectory.load("trained")
+    assert (len(run), result.json["alarm"]) == ((1, 0) if stops else (2, None))
+    model = load_model("trained/head")
+    for step in run.steps:
+        asked, texts = ([row[name] for row in step.sample] for name in ("prompt", "text"))
+        features = encode(asked, texts, embedder=embedder_of(model), views=model.widths).features
+        seen = model.score(features).centred().draws
+        if expected is not None:
+            np.testing.assert_allclose([row["proxy"] for row in step.sample], expected(seen), rtol=1e-4, atol=1e-5)
+            continue
+        reference = read_texts("trained/preferences.jsonl")
+        told = encode(reference.prompts, reference.responses, embedder=embedder_of(model), views=model.widths)
+        x, y = model.latent(told.features), model.latent(features)
+        far = np.einsum("nk,kl,nl->n", y - x.mean(axis=0), np.linalg.pinv(np.cov(x.T)), y - x.mean(axis=0))
+        taken = seen.mean(axis=0) - [row["proxy"] for row in step.sample]
+        # The detector shrinks the covariance, which the plain distance does not.
+        assert np.corrcoef(taken, np.sqrt(far))[0, 1] > 0.95
+        assert (taken > 0).all()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_when_the_same_command_is_given_again(
+    embrm: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("rl", "--policy", "causal_lm", "--lm", "lm", "--prompts", "prefs.jsonl", "--head", "linear", "--pairs")
+    more = ("200", "--embedder", "hashing", *TINY, "-o", "trained", "--steps", "3", "--save-every", "1", "--json")
+    add = Trajectory.add
+
+    def interrupt(run: Trajectory, step: Step) -> None:
+        add(run, step)
+        if step.step == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trajectory, "add", interrupt)
+        assert embrm(*words, *more).code == 130
+    seen = Path("trained", "trajectory.jsonl").read_text(encoding="utf-8")
+    result = embrm(*words, *more, "--bias", "1")
+    assert (result.code, "begun with another reward; give what it had" in result.err) == (1, True)
+    assert embrm(*words, *more).json["steps"] == 3
+    assert Path("trained", "trajectory.jsonl").read_text(encoding="utf-8").startswith(seen)
+    result = embrm(*words, *more)
+    assert (result.code, "holds files that embrm did not write" in result.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +171,16 @@ def test_without_the_extra_the_command_that_installs_it_is_named(embrm: Run, mon
     monkeypatch.delitem(sys.modules, "embrm.integrations.grpo", raising=False)
     result = embrm(*BASE, *TINY)
     assert (result.code, "pip install 'embrm[trl]'" in result.err) == (1, True)
+
+
+def test_a_head_whose_embedder_is_not_installed_says_what_to_install(
+    embrm: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert embrm("fit", "prefs.jsonl", "--head", "linear", "--embedder", "static", "-o", "still").code == 0
+    monkeypatch.setattr(static, "PACKAGE", "no_such_package")
+    static._loaded.cache_clear()
+    result = embrm("rl", "still", *BASE[2:], *TINY)
+    assert (result.code, "pip install 'embrm[static]'" in result.err) == (1, True)
 
 
 def test_detect_reads_the_run_of_a_language_model(embrm: Run) -> None:

@@ -511,9 +511,9 @@ def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
     assert "those with hacked texts are averaged" in found.reason
 
 
-def trained(csi: Array, gold: Array, *, mechanism: str, seed: int) -> Row:
+def trained(csi: Array, gold: Array, *, mechanism: str, seed: int, head: str = "inform") -> Row:
     return Row(
-        Cell("rl", "world", "inform", 500, mechanism, 0.25, seed),
+        Cell("rl", "world", head, 500, mechanism, 0.25, seed),
         "",
         arrays={Metric("watch", "csi", "latent"): csi, Metric("run", "gold"): gold},
     )
@@ -529,6 +529,16 @@ def test_live_runs_come_before_paths() -> None:
     assert found.verdict == "supported"
     assert "RL runs: alarm in time in" in found.reason
     assert "false alarms among fair annotators in 1 of 4: too few runs to tell" in found.reason
+
+
+def test_over_optimisation_says_what_gold_did_in_training_runs() -> None:
+    results = simulated.trial("C1", holds=True, number=0)
+    gold = np.repeat([1.0, 2.0, 3.0, 2.5, -1.0], 3)
+    runs = [trained(gold, gold + seed, mechanism="biased", seed=seed, head="mlp") for seed in range(3)]
+    found = claims.get("C1")(replace(results, rows=[*results.rows, *runs]), "world", draws=100)
+    said = "training runs (3): gold is 2 in the first fifth of the steps, 4 in the best, 0 in the last"
+    assert {said in finding.reason for finding in found if finding.mechanism == "biased"} == {True}
+    assert {"training runs" in finding.reason for finding in found if finding.mechanism != "biased"} <= {False}
 
 
 def test_runs_that_are_not_hacked_cannot_show_a_rise() -> None:

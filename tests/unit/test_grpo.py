@@ -7,18 +7,20 @@ import json
 import math
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from embrm import detectors, embedders, heads, read_pairs
+from embrm import detectors, embedders, heads, read_pairs, selectors
 from embrm.core.trajectory import Step, Trajectory
 from embrm.data.prompts import read_prompts
 from embrm.data.texts import read_texts
 from embrm.errors import DataError, MissingExtraError, OptionError
 from embrm.heads import FittedHead
+from embrm.integrations.resume import interrupted
 from embrm.integrations.reward_model import RewardModelGold
 from embrm.integrations.trl import RewardFunction
 from embrm.lm.batching import MemoryWarning
@@ -30,7 +32,8 @@ from tests.tiny_models import causal_lm, reward_model
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
-from embrm.integrations.grpo import GRPO, _data  # noqa: E402 - without the extra it cannot be imported
+from embrm.integrations._grpo_trainer import prompts_of  # noqa: E402 - without the extra it cannot be imported
+from embrm.integrations.grpo import GRPO  # noqa: E402 - likewise
 
 # What TRL 1.16 calls is deprecated in transformers 5.23.
 pytestmark = pytest.mark.filterwarnings(
@@ -149,6 +152,66 @@ def test_an_alarm_stops_the_run_where_that_is_asked_for(
     assert len(run) == (1 if stop else 3)
 
 
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
+    model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path
+) -> None:
+    recipe = GRPO(steps=5, save_every=3, **TINY)
+    told = (lm, [*dict.fromkeys(prompts)][:5])  # two steps a pass, so that the checkpoint is in the second one
+    texts, rule = read_texts(PREFS), AlarmRule("threshold", window=3, limit=1e9)
+
+    def watched() -> RewardFunction:
+        thompson = RewardFunction(model, EMBEDDER, selector=selectors.get("thompson")())
+        return thompson.watched_by(detectors.get("csi")(), texts, rule=rule)
+
+    def interrupt(step: Step) -> None:
+        if step.step == 3:
+            raise KeyboardInterrupt
+
+    whole, parts = watched(), watched()
+    recipe.train(*told, reward=whole, seed=3, folder=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(*told, reward=parts, seed=3, folder=tmp_path / "parts", on_step=interrupt)
+    assert len(Trajectory.load(tmp_path / "parts")) == 4
+    assert interrupted(tmp_path / "parts")
+    with pytest.raises(DataError, match=r"was interrupted, and begun with another seed; give .*run\.json"):
+        recipe.train(*told, reward=parts, seed=4, folder=tmp_path / "parts")
+    other = RewardFunction(model, EMBEDDER, selector=selectors.get("lower_bound")(weight=3.0))
+    with pytest.raises(DataError, match="begun with another learning_rate, reward; give"):
+        replace(recipe, learning_rate=1.0).train(*told, reward=other, seed=3, folder=tmp_path / "parts")
+    done: list[int] = []
+    fresh = watched()  # as in another process
+    again = recipe.train(
+        *told, reward=fresh, seed=3, folder=tmp_path / "parts", on_step=lambda step: done.append(step.step)
+    )
+    assert (done, len(again)) == ([3, 4], 5)
+    for name in ("trajectory.jsonl", "policy/model.safetensors", "latent-0004.npy"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert whole.alarm is not None
+    assert fresh.alarm is not None
+    np.testing.assert_allclose(fresh.alarm.trace.statistic, whole.alarm.trace.statistic, rtol=1e-5)
+    assert not interrupted(tmp_path / "parts")
+    with pytest.raises(DataError, match="exists already"):
+        recipe.train(*told, reward=fresh, seed=3, folder=tmp_path / "parts")
+
+
+def test_a_run_that_was_interrupted_before_its_first_checkpoint_begins_anew(
+    model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path
+) -> None:
+    def interrupt(step: Step) -> None:
+        raise KeyboardInterrupt
+
+    recipe, reward = GRPO(steps=2, **TINY), RewardFunction(model, EMBEDDER, latents=True)
+    with pytest.raises(KeyboardInterrupt):
+        recipe.train(lm, prompts, reward=reward, seed=0, folder=tmp_path / "run", on_step=interrupt)
+    seen = (tmp_path / "run" / "trajectory.jsonl").read_bytes()
+    np.save(tmp_path / "run" / "latent-0009.npy", np.zeros((8, 2)))  # of a later step, of which no line was written
+    assert len(recipe.train(lm, prompts, reward=reward, seed=0, folder=tmp_path / "run")) == 2
+    assert (tmp_path / "run" / "trajectory.jsonl").read_bytes().startswith(seen)
+    assert len([*(tmp_path / "run").glob("latent-*.npy")]) == 2
+    with pytest.raises(DataError, match=r"expected 3 steps in .*trajectory\.jsonl, found 2; it is damaged"):
+        Trajectory.again(tmp_path / "run", 3)
+
+
 class Narrow(RewardFunction):
     """Stands for a device: memory runs out whenever more than so many responses pass at once, or in a given step."""
 
@@ -225,6 +288,7 @@ def test_the_run_is_decided_by_its_seed_and_leaves_the_global_generators_alone(
         ({"batch": 12}, "batch must be a multiple of group and of micro_batch, got 12, 8 and 12"),
         ({"micro_batch": 7}, "batch must be a multiple of group and of micro_batch, got 64, 8 and 7"),
         ({"kl_weight": -1.0}, "learning_rate > 0 and kl_weight >= 0"),
+        ({"save_every": -1}, "save_every >= 0, got 200, 256, 64, 8 and -1"),
         ({"options": {"beta": 0.1}}, "beta cannot be set by options"),
     ],
 )
@@ -359,9 +423,9 @@ def test_prompts_count_once_each_and_are_checked(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in ("a", "b", "a", message)), encoding="utf-8")
     read = read_prompts(file)[1]
     assert read == ["a", "b", "a", message]
-    assert [row["prompt"] for row in _data(read[:3], least=2)] == ["a", "b"]
+    assert [row["prompt"] for row in prompts_of(read[:3], least=2)] == ["a", "b"]
     with pytest.raises(DataError, match="a step draws responses to 3 different prompts, and there are 2"):
-        _data(read[:3], least=3)
+        prompts_of(read[:3], least=3)
     file.write_text('{"prompt": "a"}\n{"text": "b"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="line 2 has no 'prompt'; found: text"):
         read_prompts(file)

@@ -135,8 +135,8 @@ def test_a_mechanism_is_checked_and_taken_out_with_null(tmp_path: Path) -> None:
     ):
         with pytest.raises(OptionError, match=why):
             load_config("ci", [faulty, "rules=[{name: mean}]", "detection.heads=[]"])
-    with pytest.raises(OptionError, match=r"rl\.mechanism: no 'confused'. Did you mean 'confounded'"):
-        load_config("full", ["rl.mechanism=confused"])
+    with pytest.raises(OptionError, match=r"rl\.mechanisms: no 'confused'. Did you mean 'confounded'"):
+        load_config("full", ["rl.mechanisms=[fair, confused]"])
 
 
 def test_what_an_override_takes_out_takes_along_what_names_it() -> None:
@@ -146,9 +146,13 @@ def test_what_an_override_takes_out_takes_along_what_names_it() -> None:
     assert {"mean", "soft", "worst_case"} <= {rule.label for rule in config.rules}
     assert {rule.label: rule.heads for rule in config.rules}["soft"] == ["linear"]
     assert config.rl is None
-    with pytest.warns(AbsentWarning, match="head 'hmc', .*rl"):
+    with pytest.warns(AbsentWarning, match="head 'hmc'"):
         config = load_config("full", ["mechanisms={fair: {}}"])
     assert "hmc" not in config.titles
+    assert config.rl is not None
+    assert config.rl.mechanisms == ["fair"]
+    with pytest.warns(AbsentWarning, match="head 'hmc', .*rl"):
+        assert load_config("full", ["mechanisms={narrow: {coverage: 0.3}}"]).rl is None
     with pytest.warns(AbsentWarning, match="head 'embedder ensemble', rl"):
         config = load_config("full", ["datasets=[{name: other}]"])
     with pytest.raises(OptionError, match=r"rule 'soft': heads: no 'linaer'\. Did you mean 'linear'"):

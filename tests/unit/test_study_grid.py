@@ -133,6 +133,20 @@ def test_live_training_has_a_choice_of_options_at_its_flips() -> None:
     assert [cell for cell in found.keys if cell.kind == "rl"] == [Cell("rl", "world", "linear", 100, "biased", 0.1, 0)]
 
 
+def test_live_training_has_a_run_for_each_mechanism_and_seed() -> None:
+    rl = {"heads": ["linear"], "dataset": "world", "mechanisms": ["biased", "fair"], "seeds": [3, 5], "pairs": 100}
+    values = {"seeds": [0], "datasets": [{"name": "world", "embedder": "hashing"}], "pairs": [100]}
+    keys = [
+        plan(parse(values | {"heads": [{"name": "linear"}], "flips": [0.25], "rl": rl | more})).keys
+        for more in ({}, {"seeds": [3, 5, 6]}, {"policy": "causal_lm"})
+    ]
+    found, longer, other = ({cell: key for cell, key in some.items() if cell.kind == "rl"} for some in keys)
+    assert {(cell.mechanism, cell.seed) for cell in found} == {(m, s) for m in ("biased", "fair") for s in (3, 5)}
+    assert len({*found.values()}) == 4
+    assert longer.items() > found.items()  # seeds are added without doing anything again
+    assert not {*other.values()} & {*found.values()}
+
+
 def test_a_part_holds_the_heads_whose_titles_match_and_the_controls(pool: Path) -> None:
     grid = {"name": "linear", "title": "ridge", "grid": {"prior_precision": [1.0, 10.0]}}
     found = planned(pool, heads=[{"name": "linear"}, {"name": "mlp"}, grid])

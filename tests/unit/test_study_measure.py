@@ -11,19 +11,24 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embrm import bestofn, heads
+from embrm import bestofn, embedders, heads
 from embrm.core.data import Pairs
+from embrm.data.encode import encode
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
 from embrm.study.config import DatasetConfig, StudyConfig, parse
 from embrm.study.datasets import Dataset, open_dataset
 from embrm.study.datasets.pool import PoolData
+from embrm.study.measures.detection import texts_of
 from embrm.study.measures.fit import FitCell, control, measure, optimum_path
+from embrm.study.measures.rl import rl
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
+from embrm.world.judge import WorldGold
 from embrm.world.mechanism import Mechanism
 
 X = Metric("bon", "x")
+EMBEDDER = embedders.get("hashing")()
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "alpacaeval"
 
 
@@ -94,6 +99,36 @@ def measured(world: Dataset, which: int, **changes: object) -> tuple[FittedHead,
 @pytest.fixture(scope="module")
 def inform(world: Dataset) -> tuple[FittedHead, Pairs, Row]:
     return measured(world, 0)
+
+
+@pytest.mark.parametrize("policy", ["grammar", pytest.param("causal_lm", marks=pytest.mark.slow)])
+@pytest.mark.filterwarnings("ignore:`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated:FutureWarning")
+def test_a_run_is_trained_against_the_head_and_watched(policy: str, world: Dataset) -> None:
+    asked = {"policy": policy, "heads": ["linear"], "dataset": "world", "steps": 3, "batch": 8, "max_new_tokens": 24}
+    study = config(rl=asked | {"group": 4, "learning_rate": 0.05 if policy == "grammar" else 0.001})
+    training = world.train(mechanism=Mechanism(bias=1.0), flips=0.25, pairs=500, seed=0)
+    model = heads.get("linear")().fit(training, seed=0)
+    row = rl(study, world, model, Cell("rl", "world", "linear", 500, "biased", 0.25, 0), "key", training=training)
+    kl, gold, proxy = (row.arrays[Metric("run", name)] for name in ("kl", "gold", "proxy"))
+    assert kl[0] == pytest.approx(0, abs=1e-9)
+    assert kl[2] > 0
+    for i, step in enumerate(row.notes["steps"]):
+        texts, asked_for = ([kept[name] for kept in step["sample"]] for name in ("text", "prompt"))
+        made = encode(asked_for, texts, embedder=EMBEDDER, views=model.widths).features
+        told = model.score(made).centred().mean
+        np.testing.assert_allclose([kept["proxy"] for kept in step["sample"]], told, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose([kept["gold"] for kept in step["sample"]], WorldGold()(asked_for, texts), atol=1e-6)
+        if len(texts) == 8:
+            np.testing.assert_allclose([proxy[i], gold[i]], [told.mean(), WorldGold()(asked_for, texts).mean()])
+    watched = row.arrays[Metric("watch", "csi", "latent")]
+    assert watched.shape == kl.shape
+    reference = model.latent(training.features.take(texts_of(training)))
+    centred = reference - reference.mean(axis=0)
+    assert row.arrays[Metric("latent")].shape == (3, 8, 2)
+    spread = np.linalg.svd(centred, compute_uv=False)[:2]
+    whole = np.linalg.norm(row.arrays[Metric("cloud")], axis=0)
+    assert whole[0] <= spread[0] * (1 + 1e-9)
+    assert row.notes["attributes"][:2] == ["correct", "wrong"]
 
 
 def test_the_world_is_what_is_shipped(world: Dataset) -> None:

@@ -21,7 +21,9 @@ def runs(results: Results) -> list[dict[str, Any]]:
 
 def titles(results: Results) -> list[str]:
     """Return what each training run is called, in the same order."""
-    return [f"{row.cell.head} on {row.cell.dataset}, seed {row.cell.seed}" for row in _rows(results)]
+    return [
+        f"{row.cell.head} on {row.cell.dataset}, {row.cell.mechanism}, seed {row.cell.seed}" for row in _rows(results)
+    ]
 
 
 def _rows(results: Results) -> list[Row]:

@@ -15,6 +15,7 @@ from embrm.study.claims.halves import mean_gain_and_drop
 from embrm.study.claims.margins import GAIN
 from embrm.study.claims.sample import Sample, SampleStatistic, resample
 from embrm.study.metric import Metric
+from embrm.study.results import Row
 
 ENDPOINTS = (4.0, 3.0, 2.0, 1.0)  # nats
 STANDARD = "mlp"  # title of the standard head, by whose gain effects are measured
@@ -144,6 +145,11 @@ class Cells:
         mechanisms = tuple(dict.fromkeys(self.fits.mechanism(title) for title, _ in at))
         self.settings.append(Setting(size, mechanisms, tuple(sorted({flips for _, flips in at})), len(keys)))
         return [np.stack([rows[key] for key in keys], axis=1) for rows in found]
+
+    def runs(self, head: str, mechanism: str | None = None) -> list[Row]:
+        """Return the training runs against a head under a mechanism, or where the claim is being examined."""
+        title = self.fits.mechanism(self.case.mechanism if mechanism is None else mechanism)
+        return list(self.fits.results.select(kind="rl", dataset=self.dataset, head=head, mechanism=title))
 
     def clusters(self, metric: Metric) -> IntArray:
         """Return the cluster of each prompt of a metric's arrays, `(prompts,)`; see `DatasetFits.clusters`."""

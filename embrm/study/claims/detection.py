@@ -87,8 +87,7 @@ def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
 
 
 def _of_rl(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
-    mechanism = cells.fits.mechanism(FAIR if clean else cells.case.mechanism)
-    rows = cells.fits.results.select(kind="rl", dataset=cells.dataset, head="inform", mechanism=mechanism)
+    rows = cells.runs("inform", FAIR if clean else None)
     return [_run(r.arrays[CSI], r.arrays[Metric("run", "gold")]) for r in rows if CSI in r.arrays]
 
 

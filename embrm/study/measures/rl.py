@@ -12,9 +12,12 @@ from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
 from embrm.core.trajectory import Trajectory
 from embrm.data.encode import encode
+from embrm.embedders import Embedder
 from embrm.errors import DataError, MissingExtraError
 from embrm.heads import FittedHead
+from embrm.lm.checkpoint import Prompt
 from embrm.monitoring.trace import follow
+from embrm.policies.pool_file import Gold
 from embrm.policies.training import PolicyGradient
 from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
 from embrm.study.datasets import Dataset
@@ -23,6 +26,8 @@ from embrm.study.datasets.world import WorldData
 from embrm.study.measures.detection import detector_metrics, texts_of
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Row
+from embrm.world.judge import NAME as LM
+from embrm.world.judge import WorldGold, world_prompts
 
 WINDOW = 5  # steps whose texts the detectors see together
 CLOUD = 600  # training texts that are drawn as the reference
@@ -62,20 +67,33 @@ def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: s
 
 def _trained_policy(asked: RLConfig, data: Dataset, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array | None]:
     if isinstance(data, WorldData):
-        return _in_the_world(asked, data, model, seed=seed)
+        if asked.policy == "grammar":
+            return _in_the_world(asked, data, model, seed=seed)
+        world = data.world.world
+        return _by_grpo(asked, LM, world_prompts(world)[1], model, data.embedder(), WorldGold(world), seed=seed), None
     if isinstance(data, LanguageModelData):
-        return _by_grpo(asked, data, model, seed=seed), None
+        run = _by_grpo(asked, data.policy.model, data.prompts, model, data.recipe, data.gold_model, seed=seed)
+        return run, None
     raise DataError(f"dataset '{data.name}' cannot write the new texts that a training run needs; take a world")
 
 
-def _by_grpo(asked: RLConfig, data: LanguageModelData, model: FittedHead, *, seed: int) -> Trajectory:
+def _by_grpo(
+    asked: RLConfig,
+    start: str,
+    prompts: Sequence[Prompt],
+    model: FittedHead,
+    embedder: Embedder,
+    gold: Gold,
+    *,
+    seed: int,
+) -> Trajectory:
     from embrm.integrations.grpo import GRPO
     from embrm.integrations.trl import RewardFunction
 
     names = ("steps", "batch", "learning_rate", "kl_weight", "group", "max_new_tokens", "options")
     training = GRPO(**{name: getattr(asked, name) for name in names})
-    reward = RewardFunction(model, data.recipe, latents=True)
-    return training.train(data.policy.model, data.prompts, reward=reward, seed=seed, gold=data.gold_model)
+    reward = RewardFunction(model, embedder, latents=True)
+    return training.train(start, prompts, reward=reward, seed=seed, gold=gold)
 
 
 def _in_the_world(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array]:

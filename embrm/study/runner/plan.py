@@ -150,7 +150,7 @@ def _tuning(
     """Yield one batch for each way of labelling: validation pairs are like those of training, as nobody has others."""
     labelling = {(title, share) for title in _mechanisms(config, data, head) for share in head.flips or config.flips}
     if config.rl and _is_live(config, data, head):
-        labelling.add((config.rl.mechanism, config.rl.flips))
+        labelling |= {(title, config.rl.flips) for title in config.rl.mechanisms}
     for title, share in sorted(labelling) if head.tuned else ():
         pairs = min(sizes[title], key=lambda n: (abs(n - config.tuning.pairs), n))
         cell = Cell("tuning", data.name, head.title, pairs, title, share, tuning_seed(config))
@@ -199,17 +199,18 @@ def _live(
     config: StudyConfig, data: DatasetConfig, head: HeadConfig, winners: Mapping[Labelling, str]
 ) -> Iterator[CellBatch]:
     rl = config.rl
-    if rl and _is_live(config, data, head):
-        most = limit(config, data, rl.mechanism, seeds=[rl.seed])
+    for title in rl.mechanisms if rl and _is_live(config, data, head) else ():
+        assert rl is not None
+        most = limit(config, data, title, seeds=rl.seeds)
         if most is not None and most < rl.pairs:
             raise DataError(
                 f"dataset '{data.name}' has {most} training pairs, and 'rl' asks for {rl.pairs}; lower them"
             )
-        cell = Cell("rl", data.name, head.title, rl.pairs, rl.mechanism, rl.flips, rl.seed)
-        asked = [rl.model_dump(exclude={"heads", "dataset"}), _made(config, rl.mechanism)]
-        winner = winners.get((rl.mechanism, rl.flips))
-        key = _key(cell, data, _recipe(head), *asked, config.detection.detectors, winner)
-        yield CellBatch("rl", data, {cell: key}, head, winners)
+        asked = [rl.model_dump(exclude={"heads", "dataset", "mechanisms", "seeds"}), _made(config, title)]
+        known = (_recipe(head), *asked, config.detection.detectors, winners.get((title, rl.flips)))
+        cells = [Cell("rl", data.name, head.title, rl.pairs, title, rl.flips, seed) for seed in rl.seeds]
+        for cell in cells:  # each for itself, as a run takes minutes
+            yield CellBatch("rl", data, {cell: _key(cell, data, *known)}, head, winners)
 
 
 def _mechanisms(config: StudyConfig, data: DatasetConfig, part: TrainedPart | None = None) -> Sequence[str]:
