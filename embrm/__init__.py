@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from embrm.core.device import use_device
     from embrm.core.processes import use_workers
     from embrm.core.results import Choice, Reward, Verdict
+    from embrm.core.traces import StepTraces
     from embrm.data.read import read_candidates, read_pairs
+    from embrm.data.traces import read_traces
     from embrm.errors import EmbrmError
     from embrm.heads import load_model
     from embrm.training.adversarial import adversarial_rounds
@@ -31,6 +33,7 @@ _homes = {
     "Pairs": "embrm.core.data",
     "Problem": "embrm.core.data",
     "Reward": "embrm.core.results",
+    "StepTraces": "embrm.core.traces",
     "Verdict": "embrm.core.results",
     "adversarial_rounds": "embrm.training.adversarial",
     "bestofn": "embrm.bestofn",
@@ -42,6 +45,7 @@ _homes = {
     "load_model": "embrm.heads",
     "read_candidates": "embrm.data.read",
     "read_pairs": "embrm.data.read",
+    "read_traces": "embrm.data.traces",
     "selectors": "embrm.selectors",
     "tune": "embrm.training.tuning",
     "use_device": "embrm.core.device",
@@ -58,6 +62,7 @@ __all__ = [
     "Pairs",
     "Problem",
     "Reward",
+    "StepTraces",
     "Verdict",
     "adversarial_rounds",
     "bestofn",
@@ -69,6 +74,7 @@ __all__ = [
     "load_model",
     "read_candidates",
     "read_pairs",
+    "read_traces",
     "selectors",
     "tune",
     "use_device",

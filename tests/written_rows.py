@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from embrm.data.layouts import get, names
+
 Row = dict[str, Any]
 Turns = list[dict[str, Any]]
 OTHER = "No idea."
@@ -14,6 +16,9 @@ OTHER = "No idea."
 def from_value(turns: Turns) -> Turns:
     who = {"user": "human", "assistant": "gpt"}
     return [{"from": who.get(m["role"], m["role"]), "value": m["content"], **m} for m in turns]
+
+
+WHOLE = [name for name in names() if "traces" not in get(name)().kinds]  # whose texts are whole responses
 
 
 def rows_of(layout: str, asked: Turns, said: str) -> list[Row]:

@@ -23,7 +23,7 @@ from embrm.data.faults import ReadingWarning
 from embrm.data.layouts import get, names
 from embrm.data.texts import Texts, read_texts
 from embrm.errors import EmbrmError
-from tests.written_rows import OTHER, Row, Turns, rows_of
+from tests.written_rows import OTHER, WHOLE, Row, Turns, rows_of
 
 
 def lines(rows: list[Row]) -> bytes:
@@ -100,9 +100,6 @@ def conversations(draw: st.DrawFn) -> Turns:
         turns.append({"role": "assistant", "content": None, "tool_calls": [call]})
         turns.append({"role": "tool", "content": draw(contents("ztoolz"))})
     return turns
-
-
-WHOLE = [name for name in names() if "traces" not in get(name)().kinds]  # whose texts are whole responses
 
 
 def said(turns: Turns) -> set[str]:

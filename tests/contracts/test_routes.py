@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 from embrm import heads, load_model, read_pairs
 from embrm.data import RowRules
-from embrm.data.layouts import names
 from embrm.data.texts import Texts, read_texts
 from embrm.embedders import get as embedder
 from embrm.evaluation.scorer import Scorer
 from embrm.integrations.openrlhf import make_reward_func, reward_server
 from embrm.integrations.trl import RewardFunction
 from embrm.integrations.verl import make_compute_score
-from tests.written_rows import OTHER, Turns, file, rows_of
+from tests.written_rows import OTHER, WHOLE, Turns, file, rows_of
 
 SEEN: Turns = [
     {"role": "system", "content": "Be kind."},
@@ -103,7 +102,7 @@ def by_routes(model: Path, asked: Turns, said: str) -> dict[str, float]:
 
 def test_one_conversation_has_one_reward_by_every_route_and_from_every_layout(model: Path, tmp_path: Path) -> None:
     routes = by_routes(model, SEEN, SAID)
-    for layout in names():
+    for layout in WHOLE:
         texts, rewards = by_file(model, file(tmp_path, rows_of(layout, SEEN, SAID)))
         assert texts.account["layout"] == layout
         routes[layout] = rewards["Rinse it twice."]
@@ -151,7 +150,7 @@ def test_the_law_holds_for_any_words(
     folder = tmp_path_factory.mktemp("layouts")
     for keep in (False, True):
         found = {}
-        for layout in names():
+        for layout in WHOLE:
             texts = read_texts(file(folder, rows_of(layout, turns, spoken)), rules=RowRules(keep_system=keep))
             found[layout] = {(p, r) for p, r in zip(texts.prompts, texts.responses, strict=True) if r != OTHER}
         assert len(set.union(*found.values())) == 1, found

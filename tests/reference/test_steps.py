@@ -66,7 +66,7 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_labelled_prefixes() -> None:
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits as entropy
 
-    from embrm.heads.gradient.losses import Step
+    from embrm.heads.gradient.losses import StepLabels
     from embrm.heads.gradient.replicates import PairRows
 
     traces = planted(prompts=5)
@@ -74,7 +74,7 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_labelled_prefixes() -> None:
     rows = PairRows.of(heads.get("mlp")(loss="step"), pairs)
     reward = torch.randn(2, len(traces.labels), generator=torch.Generator().manual_seed(0))
     both = torch.cat([reward[:, pairs.chosen], reward[:, pairs.rejected]], dim=1)
-    loss = Step()(both, rows.batch(torch.zeros(2, 1)))
+    loss = StepLabels()(both, rows.batch(torch.zeros(2, 1)))
     known = ~np.isnan(traces.labels)
     label = torch.from_numpy(traces.labels[known]).float()
     expected = entropy(reward[:, known], label.expand(2, -1), reduction="none").sum(dim=1)

@@ -181,7 +181,7 @@ class Margin(Loss):
 
 @losses.offer("step")
 @dataclass(frozen=True)
-class Step(Loss):
+class StepLabels(Loss):
     """The binary cross entropy of each prefix of a trace: right so far, or not (Lightman et al. 2305.20050).
 
     It reads labelled prefixes (`StepTraces.pairs`) in place of preferences; the reward is a logit.

@@ -75,7 +75,7 @@ class Steps(Experiment):
         found["search"] = self._searched(data, by_step, pools, setting.seed)
         return {name: PerPrompt(values.astype(np.float64), pools.topics) for name, values in found.items()}
 
-    def _searched(self, data: WorldData, model: FittedHead, pools: _Pools, seed: int) -> Array:
+    def _searched(self, data: WorldData, model: FittedHead, pools: _StepPools, seed: int) -> Array:
         writer, embedder = StepWriter(data.world.world, self.sentences), data.embedder()
         search, out = StepSearch(width=self.width), []
         for p, (topic, prompt) in enumerate(zip(pools.topics.tolist(), pools.prompts, strict=True)):
@@ -99,7 +99,7 @@ class Steps(Experiment):
 
 
 @dataclass(frozen=True, eq=False)
-class _Pools:
+class _StepPools:
     """Responses to choose among: `(prompts, n)` traces of one length, prompt by prompt."""
 
     features: Features
@@ -115,7 +115,7 @@ class _Pools:
 
 
 @lru_cache(maxsize=2)
-def _pools(data: WorldData, n: int, sentences: int) -> _Pools:
+def _pools(data: WorldData, n: int, sentences: int) -> _StepPools:
     """Return the pools, which are the same under every seed of a study."""
     world, writer = data.world.world, StepWriter(data.world.world, sentences)
     asked = data.world.layout.prompts
@@ -130,7 +130,7 @@ def _pools(data: WorldData, n: int, sentences: int) -> _Pools:
     features = encode(prompts, texts, embedder=data.embedder()).features
     offsets = np.arange(0, len(texts) + 1, sentences)
     of_prompt = prompts[:: n * sentences]
-    return _Pools(features, offsets, np.array(right).reshape(len(asked), n), asked[:, 0], of_prompt)
+    return _StepPools(features, offsets, np.array(right).reshape(len(asked), n), asked[:, 0], of_prompt)
 
 
 def _annotated(data: WorldData, setting: ExperimentSetting) -> StepTraces:
