@@ -232,13 +232,25 @@ def trajectory_table(reports: Sequence[TrajectoryReport]) -> str:
             w.detector,
             w.space,
             w.rule,
+            "not calibrated" if w.level is None else cell(w.level),
             *(float(w.statistic[i]) for i in (0, -1)),
             *("–" if v is None else v for v in (w.alarm, *(getattr(w.report, name, None) for name in reported))),
         ]
         for w in reports
     ]
     notes = [f"{w.detector} ({w.space}): {note}" for w in reports for note in w.warnings]
-    header = ["detector", "space", "rule", "first", "last", "alarm at step", "gold falls at", "lead", "AUROC of steps"]
+    header = [
+        "detector",
+        "space",
+        "rule",
+        "false alarms",
+        "first",
+        "last",
+        "alarm at step",
+        "gold falls at",
+        "lead",
+        "AUROC of steps",
+    ]
     return "\n".join([table(header, rows), *notes])
 
 

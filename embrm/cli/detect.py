@@ -26,7 +26,7 @@ SPACES = ["latent", "joint", "response", "pca", "disagreement", "length"]
 @click.command()
 @click.argument("model", metavar="MODEL")
 @click.argument("reference", metavar="REFERENCE")
-@click.argument("outputs", metavar="OUTPUTS|RUN")
+@click.argument("outputs", metavar="OUTPUTS|RUN|LOG")
 @click.option(
     "--detector",
     "names",
@@ -80,9 +80,10 @@ def command(
     REFERENCE and OUTPUTS have pairs, pools or texts, such as the training pairs and what `embrm select` wrote. Each
     detector is applied in each space; those that give a p-value for the whole set raise an alarm at the level. In place
     of OUTPUTS, the folder of a run of `embrm rl`, finished or not, is checked step by step by onset rules: ratio for
-    csi, p_value for calibrated detectors, cusum for others. Any alarm makes the exit code 3, so that a script can stop
-    a training run. `--set` is for a single `--detector`. Outputs that the model was trained on are told; the others are
-    checked apart, and the exit code is theirs.
+    csi, p_value for calibrated detectors, cusum for others. So is the LOG of any trainer, rows of step, reward, and
+    text (with its prompt) or vector. The table says to what chance of a false alarm each rule was calibrated. Any alarm
+    makes the exit code 3, so that a script can stop a training run. `--set` is for a single `--detector`. Outputs that
+    the model was trained on are told; the others are checked apart, and the exit code is theirs.
 
     Examples:
       embrm detect model prefs.jsonl pools.jsonl --set alpha=0.1 --detector mahalanobis
@@ -100,18 +101,22 @@ def command(
     if options and len(names) != 1:
         raise OptionError(f"--set needs a single --detector to belong to, got {', '.join(names) or 'none'}")
     recipes = _options.recipes(detectors.registry, names or ("mahalanobis", "csi"), more=options)
-    run = Path(outputs).is_dir()
+    log = monitoring.is_log(outputs)
+    run = log or Path(outputs).is_dir()
     if not run and set(alarm.typed) - {"--level"}:
-        raise OptionError(f"--window, --onset and --limit are about the steps of a run, and {outputs} is no folder")
+        raise OptionError(
+            f"--window, --onset and --limit are about the steps of a run, and {outputs} is neither its folder nor a log"
+        )
     if run and (source.features or reference_features):
-        raise OptionError(f"--features and --reference-features are of two files of texts, and {outputs} is a folder")
+        raise OptionError(f"--features and --reference-features are of two files of texts, and {outputs} is a run")
     rule, scorer = alarm.rule(), Scorer(model, load_model(model), dataclasses.replace(source, features=None).reading)
     known = read_texts(reference, rules=scorer.rules(reference_rules))
     known = known.with_vectors(reference_features) if reference_features else known
     data: dict[str, Any]
     how: dict[str, Any] = {"spaces": spaces or ("latent",), "member": member, "seed": seed}
     if run:
-        watched = monitoring.watch_run(recipes, scorer, known, outputs, rule=rule, **how)
+        steps = monitoring.read_log(outputs, scorer.model) if log else outputs
+        watched = monitoring.watch_run(recipes, scorer, known, steps, rule=rule, **how)
         data, text = {"watched": watched, "training": {}}, _render.trajectory_table(watched)
         fired = any(line.alarm is not None for line in watched)
     else:

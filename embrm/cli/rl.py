@@ -206,7 +206,6 @@ def _train_lm(
     gold: str | None,
     gold_label: int | None,
     seed: int,
-    tracked: Run,
     **typed: Any,
 ) -> tuple[Trajectory, int | None]:
     from embrm.core.settings import read_settings
@@ -223,7 +222,7 @@ def _train_lm(
     watched = "mahalanobis" if typed["detector"] is None and typed["stop_on_alarm"] else typed["detector"]
     reward = _reward(model, watched=watched, **typed)
     reward.latents = typed["latents"]
-    with _shown(training.steps, tracked) as show:
+    with _shown(training.steps, typed["tracked"]) as show:
         run = training.train(
             lm,
             prompts_or_world(prompts, lm=lm, rules=rules)[1],

@@ -34,8 +34,8 @@ def tracking(name: str | None, folder: str | Path) -> Iterator[Run]:
 
     Args:
         name: "tensorboard", "mlflow", "trackio" or "wandb". TensorBoard writes into `tracking` in the folder, and
-            MLflow into `tracking.db` there unless MLFLOW_TRACKING_URI names a server. The others go where their own settings say: W&B to
-            its server, unless WANDB_MODE is offline.
+            MLflow into `tracking.db` there unless MLFLOW_TRACKING_URI names a server. The others go where their own
+            settings say: W&B to its server, unless WANDB_MODE is offline.
         folder: that the run is written to; its name is the run's.
 
     Raises:

@@ -11,6 +11,7 @@ from embrm.core.faces import lazily
 
 if TYPE_CHECKING:
     from embrm.monitoring.alarm import Alarm, AlarmWarning
+    from embrm.monitoring.log import is_log, read_log
     from embrm.monitoring.onset import AlarmReport, alarm_report, cusum_alarm, gold_onset, ratio_alarm, threshold_alarm
     from embrm.monitoring.rule import AlarmRule, RuleName
     from embrm.monitoring.spaces import Space, principal_axes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "alarm": ("Alarm", "AlarmWarning"),
+    "log": ("is_log", "read_log"),
     "onset": ("AlarmReport", "alarm_report", "cusum_alarm", "gold_onset", "ratio_alarm", "threshold_alarm"),
     "rule": ("AlarmRule", "RuleName"),
     "spaces": ("Space", "principal_axes"),
@@ -43,8 +45,10 @@ __all__ = [
     "cusum_alarm",
     "follow",
     "gold_onset",
+    "is_log",
     "principal_axes",
     "ratio_alarm",
+    "read_log",
     "threshold_alarm",
     "watch_run",
 ]

@@ -46,6 +46,8 @@ class TrajectoryReport:
     Attributes:
         space, detector: their names.
         rule: the name of the rule that was applied.
+        level: the chance of a false alarm in a run that does not change to which the rule was calibrated; None of
+            rules that were calibrated to none.
         statistic: `(t,)` of the rows of the last steps, at each step.
         p_values: `(t,)` of these sets, or None.
         alarm: the step at which the rule fired, or None.
@@ -56,6 +58,7 @@ class TrajectoryReport:
     space: str
     detector: str
     rule: str
+    level: float | None
     statistic: Array
     p_values: Array | None
     alarm: int | None
@@ -107,7 +110,7 @@ def watch_run(
     recipes: Mapping[str, Detector],
     scorer: Scorer,
     reference: Texts,
-    folder: str | Path,
+    run: str | Path | Trajectory,
     *,
     spaces: Sequence[Space],
     member: int = 0,
@@ -123,7 +126,7 @@ def watch_run(
         recipes: name → detector.
         scorer: turns texts into vectors.
         reference: reference texts.
-        folder: of the run.
+        run: its folder, or the run, such as `embrm.monitoring.read_log` gives.
         spaces: see `both_sides`.
         member: whose latents; recorded ones are those of member 0.
         rule: when there is an alarm; its level is that of all p-valued detectors and spaces together. None is
@@ -134,7 +137,8 @@ def watch_run(
         DataError: the folder holds no run, or one without a step, or a line of it is not whole.
         OptionError: see `AlarmRule.first_alarm`.
     """
-    rule, run = rule or AlarmRule(), Trajectory.load(folder)
+    rule = rule or AlarmRule()
+    run = run if isinstance(run, Trajectory) else Trajectory.load(run)
     gold = _trailing(run.series("gold"), rule.window)
     prompt = number_prompts(reference)[0]
     reports = []
@@ -145,10 +149,9 @@ def watch_run(
             trace = follow(recipe.fit(known, prompt=prompt, seed=seed), steps, window=rule.window)
             alarm = own.first_alarm(trace.statistic, trace.p_values)
             report = onset.alarm_report(trace.statistic, gold, alarm=alarm) if np.isfinite(gold).all() else None
-            told = TrajectoryReport(
-                space, name, own.rule, trace.statistic, trace.p_values, alarm, report, trace.warnings
-            )
-            reports.append(told)
+            level = own.level if own.rule == "p_value" else None
+            told = (own.rule, level, trace.statistic, trace.p_values, alarm, report, trace.warnings)
+            reports.append(TrajectoryReport(space, name, *told))
     return reports
 
 

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from embrm.cli import _alarm, detect
+from embrm.core.files import read_rows
+from embrm.heads import load_model
+from embrm.monitoring import read_log
 from embrm.monitoring.rule import RULES
 from embrm.monitoring.spaces import SPACES
 from tests.cli.conftest import Result, write_lines
@@ -178,7 +181,7 @@ def test_a_run_that_is_being_written_is_explained_and_watched_as_far_as_it_is(em
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("pools.jsonl", "--window", "3"), 2, r"are about the steps of a run, and pools\.jsonl is no folder"),
+        (("pools.jsonl", "--window", "3"), 2, r"are about the steps of a run, and pools\.jsonl is neither"),
         (("pools.jsonl", "--level", "0"), 2, r"level must be inside \(0, 1\), got 0"),
         (("pools.jsonl", "--set", "alpha=0.1"), 2, r"--set needs a single --detector"),
         (("empty.jsonl",), 1, r"empty\.jsonl is empty; expected at least one row"),
@@ -221,3 +224,59 @@ def test_outputs_of_the_training_are_told_and_the_others_checked_apart(embrm: Ru
     text = embrm("detect", "model", "prefs.jsonl", "mixed.jsonl", "--detector", "mmd")
     assert "outputs that were not trained on:" in text.out
     assert "reference: 64 of 80 rows were in the model's training" in text.out
+
+
+def _log(path: Path, *, shift: int, vector: bool = False) -> None:
+    """Write a log of 12 steps whose texts are the reference's until the shift, and then strange."""
+    rng, prefs = np.random.default_rng(0), read_rows(path.parent / "prefs.jsonl").values
+    rows = []
+    for step in range(12):
+        for _ in range(8):
+            row = prefs[rng.integers(len(prefs))]
+            said = "zzz qqq " * int(rng.integers(3, 30)) if step >= shift else row["rejected"]
+            rows.append({"step": step, "reward": float(step), "prompt": row["prompt"], "text": said})
+            if vector:
+                rows[-1] = {"step": step, "reward": 0.0, "vector": (rng.normal(size=4) + 9 * (step >= shift)).tolist()}
+    write_lines(path, rows)
+
+
+def test_any_log_of_texts_is_followed_step_by_step(embrm: Run, workspace: Path) -> None:
+    _log(workspace / "log.jsonl", shift=6)
+    typed = ("detect", "model", "prefs.jsonl", "log.jsonl", "--space", "response", "--window", "1", "--detector")
+    found = embrm(*typed, "mahalanobis", "--detector", "csi", "--json")
+    assert found.code == 3
+    line, other = found.json["watched"]
+    assert (line["rule"], line["level"], line["alarm"]) == ("p_value", 0.01 / 2, 6)
+    assert (other["rule"], other["level"]) == ("ratio", None)
+    assert re.search(r"mahalanobis +response +p_value +0\.005 ", embrm(*typed, "mahalanobis", "--detector", "csi").out)
+    _log(workspace / "fair.jsonl", shift=99)
+    fair = embrm("detect", "model", "prefs.jsonl", "fair.jsonl", *typed[4:], "mahalanobis", "--json")
+    assert (fair.code, fair.json["watched"][0]["alarm"]) == (0, None)
+
+
+def test_a_log_that_cannot_be_used_names_its_row(embrm: Run, workspace: Path) -> None:
+    for row, message in (
+        ({"step": -1, "reward": 0.0, "text": "a"}, "step must be a whole number from 0 on, got -1"),
+        ({"step": 0, "reward": "much", "text": "a"}, "reward must be a finite number, got 'much'"),
+        ({"step": 0, "reward": 0.0}, "must have a text or a vector, got step, reward"),
+        ({"step": 0, "reward": 0.0, "vector": [1.0, "x"]}, "vectors must be lists of as many numbers each"),
+    ):
+        write_lines(workspace / "bad.jsonl", [row])
+        found = embrm("detect", "model", "prefs.jsonl", "bad.jsonl")
+        assert found.code == 1
+        assert message in found.err
+    write_lines(workspace / "bad.jsonl", [{"step": 0, "reward": 0.0, "vector": [1.0]}, {"step": 1, "reward": 0.0}])
+    assert "has no vector, but other rows have" in embrm("detect", "model", "prefs.jsonl", "bad.jsonl").err
+
+
+def test_vectors_of_a_log_become_the_latents_of_its_model(workspace: Path) -> None:
+    _log(workspace / "vectors.jsonl", shift=6, vector=True)
+    run = read_log(workspace / "vectors.jsonl")
+    assert [step.latent is not None and step.latent.shape for step in run.steps] == [(8, 4)] * 12
+    model = load_model(workspace / "model")
+    x = np.random.default_rng(0).normal(size=(3, model.width)).astype(np.float32)
+    write_lines(workspace / "inputs.jsonl", [{"step": 0, "reward": 1.0, "vector": row.tolist()} for row in x])
+    step = read_log(workspace / "inputs.jsonl", model).steps[0]
+    assert step.latent is not None
+    np.testing.assert_allclose(step.latent, model.latent(x), rtol=1e-6)
+    assert step.proxy == 1.0

@@ -19,7 +19,7 @@ from tests import simulated_claims as simulated
 def test_the_same_prompts_are_measured_of_every_contestant_under_every_seed() -> None:
     options = {"topics": 8, "stock": 64, "pool": 8, "stratum": 2, "refinements": 0}
     given = {"name": "fast", "kind": "fast", "embedder": "hashing", "options": options}
-    config = parse({"datasets": [given], "heads": [{"name": "linear"}], "seeds": [0]})
+    config = parse({"datasets": [given], "heads": [{"name": "linear"}], "seeds": [0], "pairs": [200]})
     data = open_dataset(config.datasets[0])
     recipe = Stress(prompts=6, draws=20)
     first, second = (recipe.measure(ExperimentSetting(data, Mechanism(bias=1.0), 0.0, 200, seed)) for seed in (0, 1))
