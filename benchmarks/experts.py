@@ -2,8 +2,9 @@
 
     python benchmarks/experts.py POOL    # a folder with an AlpacaEval candidate pool, see benchmarks/README.md
 
-All read MiniLM's vector of prompt and response together, and where it is said beside it that of the prompt. The
-step size of each is the best of three on validation prompts of each seed. Splits, pairs and intervals are those of `heads.py`.
+All read MiniLM's vector of prompt and response together, and where it is said beside it that of the prompt. The step
+size of each is the best of three on validation prompts of each seed. Splits, pairs and intervals are those of
+`heads.py`.
 """
 
 from __future__ import annotations
