@@ -86,7 +86,7 @@ class MaxMargin(Head):
         """Return the mean features of the policy to start from."""
         if member == 0:
             return shown.rejected
-        return shown.best(np.random.default_rng([seed, member]).normal(size=shown.x.shape[1]))
+        return shown.best(np.asarray(np.random.default_rng([seed, member]).normal(size=shown.x.shape[1])))
 
     def rewards(self, shown: Demonstrations, nearest: Array) -> list[tuple[Array, float]]:
         """Return the rewards of all steps, of unit variance over the texts, and their margins; at least one."""
@@ -140,8 +140,8 @@ class Demonstrations(NamedTuple):
         for side in (pairs.chosen, pairs.rejected):
             share = np.bincount(side, weights=weight * (target == 1), minlength=len(pairs.features))[rows]
             of_pool = np.add.reduceat(share, starts)
-            share = share / np.where(of_pool > 0, of_pool, 1)[pool] / max(int((of_pool > 0).sum()), 1)
-            means.append(share @ scaled)
+            of_row = share / np.where(of_pool > 0, of_pool, 1)[pool] / max(int((of_pool > 0).sum()), 1)
+            means.append(np.asarray(of_row @ scaled))
         return cls(scaled, starts, pool, *means)
 
     def best(self, reward: Array) -> Array:
