@@ -66,7 +66,7 @@ class MaxMargin(Head):
         theta, record = [], []
         for k in range(self.members):
             tried = [
-                (_newton.fit(judge._replace(d=judge.products(way)[:, None]), precision=1.0), way, margin)
+                (_newton.fit(judge.along(way[:, None]), precision=1.0), way, margin)
                 for way, margin in self.rewards(shown, self._start(shown, problem.seed, k))
             ]
             sized, way, margin = min(tried, key=lambda each: each[0].loss)
