@@ -66,7 +66,7 @@ class MaxMargin(Head):
         theta, record = [], []
         for k in range(self.members):
             tried = [
-                (_newton.fit(judge._replace(d=judge.products(way)[:, None]), precision=1.0), way, margin)
+                (_newton.fit(judge.along(way[:, None]), precision=1.0), way, margin)
                 for way, margin in self.rewards(shown, self._start(shown, problem.seed, k))
             ]
             sized, way, margin = min(tried, key=lambda each: each[0].loss)
@@ -86,7 +86,7 @@ class MaxMargin(Head):
         """Return the mean features of the policy to start from."""
         if member == 0:
             return shown.rejected
-        return shown.best(np.random.default_rng([seed, member]).normal(size=shown.x.shape[1]))
+        return shown.best(np.asarray(np.random.default_rng([seed, member]).normal(size=shown.x.shape[1])))
 
     def rewards(self, shown: Demonstrations, nearest: Array) -> list[tuple[Array, float]]:
         """Return the rewards of all steps, of unit variance over the texts, and their margins; at least one."""
@@ -140,8 +140,8 @@ class Demonstrations(NamedTuple):
         for side in (pairs.chosen, pairs.rejected):
             share = np.bincount(side, weights=weight * (target == 1), minlength=len(pairs.features))[rows]
             of_pool = np.add.reduceat(share, starts)
-            share = share / np.where(of_pool > 0, of_pool, 1)[pool] / max(int((of_pool > 0).sum()), 1)
-            means.append(share @ scaled)
+            of_row = share / np.where(of_pool > 0, of_pool, 1)[pool] / max(int((of_pool > 0).sum()), 1)
+            means.append(np.asarray(of_row @ scaled))
         return cls(scaled, starts, pool, *means)
 
     def best(self, reward: Array) -> Array:

@@ -77,7 +77,7 @@ def demonstrations(tuned: Candidates, base: Candidates, *, per_output: int = 4, 
     features = _joined(tuned.features, base.features)
     kind, first = _kinds(features), len(tuned.features)
     shares = [_shares(kind[side], features.prompt[side], kind.max() + 1) for side in (slice(first), slice(first, None))]
-    if np.allclose(*shares):
+    if np.allclose(shares[0], shares[1]):
         raise DataError(
             "the tuned outputs are the base outputs, prompt by prompt, so that no reward explains a difference; give "
             "the outputs of a policy that was tuned"
@@ -170,7 +170,8 @@ def _kinds(features: Features) -> IntArray:
 def _shares(kind: IntArray, prompt: IntArray, kinds: int) -> Array:
     """Return which share of its prompt's outputs each kind of row is, `(kinds,)`."""
     number, counts = np.unique(prompt, return_inverse=True, return_counts=True)[1:]
-    return np.bincount(kind, weights=1 / counts[number], minlength=kinds)
+    share: Array = np.bincount(kind, weights=1 / counts[number], minlength=kinds).astype(np.float64)
+    return share
 
 
 def _by_prompt(values: Array, prompt: IntArray) -> Array:

@@ -82,7 +82,7 @@ def test_the_margin_is_the_distance_to_the_hull_of_all_policies() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 3, 2))
     features = Features({"joint": x.reshape(-1, 2)}, np.repeat(np.arange(4), 3))
-    chosen, rejected = np.repeat(3 * np.arange(4), 2), (3 * np.arange(4)[:, None] + [1, 2]).ravel()
+    chosen, rejected = np.repeat(3 * np.arange(4), 2), np.delete(np.arange(12), 3 * np.arange(4))
     pairs = Pairs(features, chosen, rejected)
     scaled = x / x.reshape(-1, 2).std(axis=0)
     expert = 4 * scaled[:, 0].mean(axis=0)  # outside the hull: farther than any policy goes

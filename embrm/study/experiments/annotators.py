@@ -66,7 +66,7 @@ class PopulationChoice(Experiment):
         out = {}
         for rule in RULES:
             for title, weight in ((rule, 0.0), (f"{rule} sure", self.weight)):
-                chosen = selectors.get(rule)(weight=weight)(reward, offsets=data.pool_offsets).index  # type: ignore[call-arg]
+                chosen = selectors.get(rule)(weight=weight)(reward, offsets=data.pool_offsets).index
                 of_chosen = np.array(gains)[:, chosen]
                 out[title] = PerPrompt(of_chosen.min(axis=0), clusters)
                 out[f"few {title}"] = PerPrompt(of_chosen[0], clusters)
