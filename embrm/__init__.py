@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from embrm.core.device import use_device
     from embrm.core.processes import use_workers
     from embrm.core.results import Choice, Reward, Verdict
+    from embrm.data.encode import under
     from embrm.data.read import read_candidates, read_pairs
     from embrm.errors import EmbrmError
     from embrm.heads import load_model
     from embrm.training.adversarial import adversarial_rounds
     from embrm.training.inverse import demonstrations, infer
+    from embrm.training.self_training import SelfTraining
     from embrm.training.tuning import tune
 
 _homes = {
@@ -31,6 +33,7 @@ _homes = {
     "Pairs": "embrm.core.data",
     "Problem": "embrm.core.data",
     "Reward": "embrm.core.results",
+    "SelfTraining": "embrm.training.self_training",
     "Verdict": "embrm.core.results",
     "adversarial_rounds": "embrm.training.adversarial",
     "bestofn": "embrm.bestofn",
@@ -44,6 +47,7 @@ _homes = {
     "read_pairs": "embrm.data.read",
     "selectors": "embrm.selectors",
     "tune": "embrm.training.tuning",
+    "under": "embrm.data.encode",
     "use_device": "embrm.core.device",
     "use_workers": "embrm.core.processes",
 }
@@ -58,6 +62,7 @@ __all__ = [
     "Pairs",
     "Problem",
     "Reward",
+    "SelfTraining",
     "Verdict",
     "adversarial_rounds",
     "bestofn",
@@ -71,6 +76,7 @@ __all__ = [
     "read_pairs",
     "selectors",
     "tune",
+    "under",
     "use_device",
     "use_workers",
 ]
