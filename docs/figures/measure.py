@@ -56,9 +56,6 @@ class World:
     def __init__(self) -> None:
         self.data = shipped.load("minilm")
         self.proposals = self.data.proposals()
-        few = {"pool": 48, "stratum": 16, "refinements": 2}
-        config = DatasetConfig(name="fast", kind="fast", embedder="static", options=few)
-        self.fast = cast("WorldData", open_dataset(config))
         self._fits: dict[tuple[str, str, float, int], tuple[Pairs, FittedHead]] = {}
 
     def fit(self, head: str, mechanism: str, seed: int, beta: float = 0.0) -> tuple[Pairs, FittedHead]:
@@ -219,7 +216,7 @@ def _experiment(name: str, *, flips: float, seeds: int) -> dict[str, float]:
 
 def principle(world: World) -> dict[str, Any]:
     """Measure gold along KL without a principle, under one in wordings that no training row has, and its negation."""
-    data, told = world.fast, find_principle("no-flattery")
+    data, told = _fast(pool=48, stratum=16, refinements=2), find_principle("no-flattery")
     recipe = PrincipleAdded().head
 
     def gold(model: FittedHead) -> Array:
@@ -241,9 +238,10 @@ def principle(world: World) -> dict[str, Any]:
 
 def self_training(world: World) -> dict[str, Any]:
     """Measure accuracy on new prompts by the number of labels, with and without 4 000 unlabelled pairs."""
+    data = _fast(topics=52, pool=32, stratum=1, refinements=0)
 
     def shares(labels: int, seed: int) -> Array:
-        found = UnlabelledPairs().measure(ExperimentSetting(world.fast, MECHANISMS[FAIR], 0.0, labels, seed))
+        found = UnlabelledPairs().measure(ExperimentSetting(data, MECHANISMS[FAIR], 0.0, labels, seed))
         return np.array([found[name].values.mean() for name in LEARNERS])
 
     rows = {labels: _mean(shares, labels, seeds=FEW) for labels in LABELS}
@@ -254,6 +252,11 @@ def self_training(world: World) -> dict[str, Any]:
             for title, value in zip(LEARNERS.values(), values, strict=True)
         ]
     }
+
+
+def _fast(**size: int) -> WorldData:
+    config = DatasetConfig(name="fast", kind="fast", embedder="static", options=size)
+    return cast("WorldData", open_dataset(config))
 
 
 def _mean(of: Callable[..., Array], *what: str | float, seeds: Sequence[int] = SEEDS) -> Array:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embrm import Features, Pairs, SelfTraining, load_model
+from embrm.cli import run
 from embrm.core.arrays import Array
 from embrm.core.provenance import Provenance
 from embrm.core.seen import TextHashes
@@ -117,6 +120,36 @@ def test_the_model_is_an_ensemble_that_is_saved(tmp_path: object) -> None:
     again = load_model(folder)
     np.testing.assert_allclose(again.score(labelled.features).draws, model.score(labelled.features).draws, rtol=1e-6)
     assert again.record["self_training"] == model.record["self_training"]
+
+
+def test_from_files_through_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    good, bad = ["clear", "exact", "kind", "useful"], ["vague", "rude", "empty", "sloppy"]
+
+    def pair(i: int, *, known: bool) -> str:
+        share = 3 + int(rng.integers(3))
+        sides = ((good, bad), (bad, good))
+        texts = [[*rng.choice(a, share), *rng.choice(b, 6 - share), str(rng.random())] for a, b in sides]
+        first, second = texts if known or rng.random() < 0.5 else texts[::-1]
+        return json.dumps({"prompt": f"Lamp {i // 2}?", "chosen": " ".join(first), "rejected": " ".join(second)})
+
+    for name, n in (("prefs", 60), ("more", 80)):
+        lines = [pair(i, known=name == "prefs") for i in range(n)]
+        Path(f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    fit = ["fit", "prefs.jsonl", "--head", "linear", "--embedder", "hashing", "--embedder-set", "dimension=16"]
+    assert run([*fit, "--unlabelled", "more.jsonl", "-o", "model"]) == 0
+    model = load_model("model")
+    assert model.widths == {"joint": 16, "response": 16}
+    last = model.record["self_training"][-1]
+    said = f"of 80 unlabelled pairs {last['agreed']} agreed about, {last['disagreed']} disagreed"
+    assert said in capsys.readouterr().out
+    assert model.seen is not None
+    assert len(model.seen.prompts) > 24  # the labels are of 30 prompts, of which some are held out
+    assert run([*fit, "--unlabelled", "more.jsonl", "--steps", "-o", "steps"]) == 1
+    assert "--steps learns from labelled steps, and --unlabelled are pairs" in capsys.readouterr().err
 
 
 def test_equal_prompts_of_two_files_have_one_number() -> None:
