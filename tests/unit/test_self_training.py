@@ -148,7 +148,7 @@ def test_from_files_through_the_command(
     assert said in capsys.readouterr().out
     assert model.seen is not None
     assert len(model.seen.prompts) > 24  # the labels are of 30 prompts, of which some are held out
-    assert run([*fit, "--unlabelled", "more.jsonl", "--steps", "-o", "steps"]) == 1
+    assert run([*fit, "--unlabelled", "more.jsonl", "--steps", "-o", "steps"]) == 2
     assert "--steps learns from labelled steps, and --unlabelled are pairs" in capsys.readouterr().err
 
 
