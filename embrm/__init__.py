@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from embrm.core.processes import use_workers
     from embrm.core.results import Choice, Reward, Verdict
     from embrm.core.traces import StepTraces
+    from embrm.data.encode import under
     from embrm.data.read import read_candidates, read_pairs
     from embrm.data.traces import read_traces
     from embrm.errors import EmbrmError
     from embrm.heads import load_model
     from embrm.training.adversarial import adversarial_rounds
     from embrm.training.inverse import demonstrations, infer
+    from embrm.training.self_training import SelfTraining
     from embrm.training.tuning import tune
 
 _homes = {
@@ -33,6 +35,7 @@ _homes = {
     "Pairs": "embrm.core.data",
     "Problem": "embrm.core.data",
     "Reward": "embrm.core.results",
+    "SelfTraining": "embrm.training.self_training",
     "StepTraces": "embrm.core.traces",
     "Verdict": "embrm.core.results",
     "adversarial_rounds": "embrm.training.adversarial",
@@ -48,6 +51,7 @@ _homes = {
     "read_traces": "embrm.data.traces",
     "selectors": "embrm.selectors",
     "tune": "embrm.training.tuning",
+    "under": "embrm.data.encode",
     "use_device": "embrm.core.device",
     "use_workers": "embrm.core.processes",
 }
@@ -62,6 +66,7 @@ __all__ = [
     "Pairs",
     "Problem",
     "Reward",
+    "SelfTraining",
     "StepTraces",
     "Verdict",
     "adversarial_rounds",
@@ -77,6 +82,7 @@ __all__ = [
     "read_traces",
     "selectors",
     "tune",
+    "under",
     "use_device",
     "use_workers",
 ]

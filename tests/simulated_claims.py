@@ -299,6 +299,21 @@ def _c28(holds: bool) -> Truth:
     return _experiment("inverse", FAIR, {"entropy": 0.8 if holds else 0.72, "labels": 0.9, "margin": 0.6})
 
 
+def _c25(holds: bool) -> Truth:
+    gold = {"plain": 0.7, "told": 1.2, "held_out": 1.1 if holds else 0.7, "negation": 0.8}
+    return {("principle", Metric("experiment", f"principle.{name}"), HEAVY): np.array(g) for name, g in gold.items()}
+
+
+def _c27(holds: bool) -> Truth:
+    shares = {"consistent": 0.75, "plain": 0.68, "labels": 0.68 if holds else 0.75}
+    titles = ("self_training 250", "self_training 500")
+    return {
+        (title, Metric("experiment", f"{title}.{name}"), ("fair", 0.25)): np.array(share)
+        for title in titles
+        for name, share in shares.items()
+    }
+
+
 SCENARIOS = {name.strip("_").upper(): make for name, make in list(globals().items()) if name.startswith("_c")}
 
 

@@ -125,6 +125,33 @@ def bars(found: Measured, of: str, value: str, title: str) -> alt.LayerChart:
     return both
 
 
+def principle(found: Measured) -> alt.LayerChart:
+    """Draw gold along KL without a principle, under one, and under its negation."""
+    colours = dict(zip(found["gold"], (GREY, THIRD, GOLD), strict=True))
+    rows = _rows("kl", found["kl"], found["gold"])
+    return labelled(rows, "kl", KL, colours, domain=[0, 5.2], ticks=[0, 1, 2, 3])
+
+
+def self_training(found: Measured) -> alt.LayerChart:
+    """Draw pair accuracy by the number of labels, of three ways to learn."""
+    names = list(dict.fromkeys(row["learner"] for row in found["rows"]))
+    colour = alt.Color("learner:N", scale=alt.Scale(domain=names, range=[GREY, PROXY, GOLD]))
+    base = alt.Chart(alt.InlineData(values=found["rows"])).encode(
+        x=alt.X(
+            "labels:Q",
+            title="labelled pairs",
+            scale=alt.Scale(type="log", base=2),
+            axis=alt.Axis(values=[250, 500]),
+        ),
+        y=alt.Y("accuracy:Q", title="share of clean pairs ordered correctly", scale=alt.Scale(zero=False)),
+        color=colour.legend(title=None),
+    )
+    lines: alt.LayerChart = (
+        base.mark_line(strokeWidth=2.5) + base.mark_point(filled=True, size=70, opacity=1)
+    ).properties(width=420, height=240)
+    return lines
+
+
 def labelled(
     rows: Sequence[Mapping[str, Any]],
     x: str,
@@ -160,7 +187,7 @@ FIGURES: Mapping[str, Callable[[Measured], alt.LayerChart | alt.FacetChart]] = {
     figure.__name__: figure
     for figure in (
         *(turning, mechanisms, accuracy, best_of_n, detection, bottleneck),
-        *(steps, annotators, inverse),
+        *(steps, annotators, inverse, principle, self_training),
     )
 }
 

@@ -171,6 +171,28 @@ class PenaltyOptions:
         return Penalty(self.name, known, self.space, made, experts)
 
 
+principle = click.option(
+    "--principle",
+    metavar="TEXT",
+    help="Judge by this principle, such as 'Do not flatter the reader.': of a model that reads one (view="
+    "joint+principle).",
+)
+
+
+def open_model(folder: str, principle: str | None, source: SourceOptions) -> FittedHead:
+    """Load a model, and put it under a principle where one was typed.
+
+    Raises:
+        DataError: the folder is no saved model, or the principle is empty.
+        OptionError: the model reads no principle.
+    """
+    from embrm.data.encode import under
+    from embrm.heads import load_model
+
+    model = load_model(folder)
+    return model if principle is None else under(model, principle, embedder=source.embedder_of(model))
+
+
 latent_penalty = click.option(
     "--latent-penalty",
     metavar="WEIGHT",

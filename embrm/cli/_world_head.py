@@ -38,6 +38,7 @@ class HeadOptions:
         from embrm import heads
         from embrm.core.files import check_writable, write_rows
         from embrm.core.settings import read_settings
+        from embrm.core.views import PRINCIPLE, needed
         from embrm.data.read import read_pairs
         from embrm.embedders import Embedder
         from embrm.world import Mechanism, World
@@ -50,7 +51,8 @@ class HeadOptions:
         if not begun:
             check_writable(output, folder=True)
         mechanism = Mechanism(bias=self.bias, confounding=self.confounding)
-        rows, _ = pair_rows(World.load(), self.pairs, mechanism=mechanism, flips=self.flips, seed=seed)
+        told = PRINCIPLE in needed(recipe.reads)
+        rows, _ = pair_rows(World.load(), self.pairs, mechanism=mechanism, flips=self.flips, seed=seed, principles=told)
         Path(output).mkdir(parents=True, exist_ok=True)
         file, folder = Path(output) / PREFERENCES, Path(output) / HEAD
         write_rows(file, rows)

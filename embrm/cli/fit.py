@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from embrm.data.faults import RowRules
     from embrm.heads import FittedHead, Head
 
+TWO_VIEWS = ("joint", "response")  # of heads that label for each other
+
 
 @click.command()
 @click.argument("pairs", metavar="PAIRS")
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
     default=0.2,
     show_default=True,
     help="Share of the prompts that is not trained on but measured; 0: none.",
+)
+@click.option(
+    "--unlabelled",
+    metavar="FILE",
+    help="Pairs whose order means nothing, in the same layout: two such heads, which read joint and response (or the "
+    "members of --head ensemble), also learn from those on which they agree.",
 )
 @click.option(
     "--device",
@@ -58,6 +66,7 @@ def command(
     by: str | None,
     output: str,
     holdout: float,
+    unlabelled: str | None,
     device: str,
     workers: int | None,
     source: _options.SourceOptions,
@@ -77,31 +86,46 @@ def command(
       embrm fit prefs.jsonl --head linear -o model
       embrm fit traces.jsonl --steps --head linear -o model
       embrm fit votes.jsonl --head laplace --by annotator -o annotators
+      embrm fit prefs.jsonl --head linear --unlabelled more.jsonl -o model
     """
     from embrm import heads
     from embrm.core.files import check_writable
     from embrm.core.recipe import changed
-    from embrm.errors import DataError
-    from embrm.evaluation.reports import fit_and_check
+    from embrm.errors import DataError, OptionError
+    from embrm.evaluation.reports import Fits, fit_and_check
+    from embrm.heads.ensemble import Ensemble
+    from embrm.training.self_training import SelfTraining
 
     context = click.get_current_context()
     context.with_resource(use_device(device))
     context.with_resource(use_workers(workers))
     recipe = _options.recipe(heads.registry, head, options)
     recipe = recipe if by is None else heads.get("annotators")(base=recipe)
+    several = recipe if isinstance(recipe, Ensemble) else None
+    if unlabelled is not None and several is None:
+        recipe = several = Ensemble(base=recipe, members=2, diversity="embedder", views=TWO_VIEWS)
     check_writable(output, folder=True)
+    if steps and unlabelled is not None:
+        raise OptionError("--steps learns from labelled steps, and --unlabelled are pairs; give one of both")
     if steps:
         _fit_steps(pairs, changed(recipe, {"loss": "step"}), output, (source, rules, stream, holdout, seed, as_json))
         return
     data, account = _pairs(pairs, recipe, source=source, rules=rules, stream=stream)
     if recipe.config()["name"] == "annotators" and data.annotator is None:
         raise DataError(f"no row of {pairs} names an annotator; say in which column they are: --columns annotator=NAME")
-    model, report = fit_and_check(recipe, data, seed=seed, fraction=holdout)
+    learner: Fits[FittedHead] = recipe
+    if unlabelled is not None and several is not None:
+        more, _ = _pairs(unlabelled, recipe, source=source, rules=rules, stream=stream)
+        learner = SelfTraining(several, more)
+    model, report = fit_and_check(learner, data, seed=seed, fraction=holdout)
     told, read = _rows.account(account, account.pop("read"), len(data), rules)
     measured = report.as_dict() if report else None
     model = dataclasses.replace(model, record={**model.record, "data": told, "held_out": measured})
     model.save(output)
     lines = [f"{head}: {len(data)} pairs of {len(data.features)} texts → {output}", read]
+    if unlabelled is not None:
+        last = model.record["self_training"][-1]
+        lines.append(f"of {last['of']} unlabelled pairs {last['agreed']} agreed about, {last['disagreed']} disagreed")
     lines += [f"{name}: {model.record[name]}" for name in ("epochs", "prior_precision") if name in model.record]
     if "annotators" in model.record:
         lines.append(_annotators(model, data))

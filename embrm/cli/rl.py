@@ -91,6 +91,7 @@ WORLD_RATE = 3e-4  # a model of two million weights bears larger steps than one 
     help="Of causal_lm: steps between checkpoints; 50 unless given, 0: none.",
 )
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="Of causal_lm: set an option of TRL.")
+@_options.principle
 @_options.latent_penalty
 @_rows.options
 @_rows.reference_options
@@ -170,6 +171,7 @@ def _train_grammar(
     *,
     model: str,
     output: str,
+    principle: str | None,
     latent_penalty: float,
     latents: bool,
     source: _options.SourceOptions,
@@ -178,14 +180,13 @@ def _train_grammar(
     **typed: Any,
 ) -> Trajectory:
     from embrm import embedders
-    from embrm.heads import load_model
     from embrm.policies.training import PolicyGradient
     from embrm.world import World, shipped
     from embrm.world.penalty import LatentPenalty
     from embrm.world.runs import latents_of, rewarded_by
 
     training = PolicyGradient(**_given(typed, "steps", "batch", "kl_weight", "learning_rate", *GRAMMAR))
-    fitted = load_model(model)
+    fitted = _options.open_model(model, principle, source)
     embedder = source.reading(fitted)["embedder"]
     reward = rewarded_by(fitted, embedder)
     if latent_penalty:
@@ -240,6 +241,7 @@ def _reward(
     model: str,
     *,
     source: _options.SourceOptions,
+    principle: str | None,
     latent_penalty: float,
     selector: str | None,
     reference: str | None,
@@ -251,12 +253,11 @@ def _reward(
     from embrm import detectors, selectors
     from embrm.data.texts import read_texts
     from embrm.errors import OptionError
-    from embrm.heads import load_model
     from embrm.integrations.trl import RewardFunction
 
     if alarm.typed and watched is None:
         raise OptionError(f"{', '.join(alarm.typed)} are about an alarm; give --detector or --stop-on-alarm too")
-    fitted = load_model(model)
+    fitted = _options.open_model(model, principle, source)
     rule = next(iter(_options.recipes(selectors.registry, [] if selector is None else [selector]).values()), None)
     reward = RewardFunction(fitted, source.embedder_of(fitted), selector=rule)
     if not latent_penalty and watched is None:

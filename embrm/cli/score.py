@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--no-draws", is_flag=True, help="Leave out each member's reward: smaller, but rules over members need it."
 )
+@_options.principle
 @_options.to_rows
 @_rows.options
 @_rows.stream
@@ -28,6 +29,7 @@ def command(
     model: str,
     file: str,
     no_draws: bool,
+    principle: str | None,
     output: str,
     source: _options.SourceOptions,
     rules: RowRules,
@@ -40,6 +42,9 @@ def command(
     row, `score` (0 is the mean of the training texts), `sd`, the standard deviation over members, and `draws`, the
     rewards of members or posterior draws. `embrm select` and `embrm curve` take the file in place of a model.
 
+    A model whose view has a principle in it reads that of a column `principle`, or scores all texts under one that is
+    given with --principle.
+
     Example:
       embrm score model pools.jsonl -o scores.jsonl
     """
@@ -48,12 +53,11 @@ def command(
     from embrm.data.texts import read_texts
     from embrm.errors import OptionError
     from embrm.evaluation.scorer import Scorer, score_rows
-    from embrm.heads import load_model
 
     check_output(output)
     if stream and source.features is not None:
         raise OptionError("--stream embeds a file in blocks, and --features are of a whole file; give one of both")
-    scorer = Scorer(model, load_model(model), source.reading)
+    scorer = Scorer(model, _options.open_model(model, principle, source), source.reading)
     how = scorer.rules(rules)
     blocks = stream_texts(file, rules=how) if stream else [read_texts(file, rules=how)]
     rows = (row for texts in blocks for row in score_rows(texts, scorer.reward(texts), draws=not no_draws))

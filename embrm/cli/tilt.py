@@ -17,6 +17,7 @@ from embrm.cli import _options, _render
     help="Texts to add for each prompt where the reward leads.",
 )
 @click.option("--rounds", type=_options.whole(1), default=1, show_default=True, help="How often to add them.")
+@_options.principle
 @_options.latent_penalty
 @click.option("--figure", metavar="FILE", help="Draw the path (.svg or .png).")
 @_options.embedding
@@ -26,6 +27,7 @@ def command(
     model: str,
     refine: int,
     rounds: int,
+    principle: str | None,
     latent_penalty: float,
     figure: str | None,
     source: _options.SourceOptions,
@@ -44,7 +46,6 @@ def command(
       embrm tilt model --latent-penalty 0.1
     """
     from embrm import embedders
-    from embrm.heads import load_model
     from embrm.report import figures
     from embrm.report.path import along_kl
     from embrm.world import shipped
@@ -53,7 +54,7 @@ def command(
 
     if figure:
         figures.check(figure)
-    fitted = load_model(model)
+    fitted = _options.open_model(model, principle, source)
     embedder = source.reading(fitted)["embedder"]
     data = shipped.load(embedders.registry.name_of(embedder))
     penalty = LatentPenalty.of(fitted, data, weight=latent_penalty) if latent_penalty else None

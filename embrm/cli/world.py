@@ -46,6 +46,11 @@ def command() -> None:
     help="Share of the topics the pairs are about; likewise.",
 )
 @click.option("--unseen", multiple=True, metavar="STYLE", help="A style no text has any use of; repeatable; likewise.")
+@click.option(
+    "--principles",
+    is_flag=True,
+    help="Tell annotators a principle with each pair, or its negation; the row then names it; for --pairs.",
+)
 @click.option("--world", "path", metavar="FILE", help="Another world.yaml.")
 @_options.to_rows
 @_options.seed
@@ -57,6 +62,7 @@ def sample(count: int, pairs: bool, path: str | None, output: str, seed: int, as
       embrm world sample -n 3
       embrm world sample -n 500 --pairs --bias 1 --flips 0.25 -o prefs.jsonl
       embrm world sample -n 500 --pairs --confounding 2 -o confounded.jsonl
+      embrm world sample -n 500 --pairs --bias 1 --principles -o told.jsonl
     """
     from embrm.core.files import check_output
     from embrm.world import Mechanism, World
@@ -67,8 +73,8 @@ def sample(count: int, pairs: bool, path: str | None, output: str, seed: int, as
     if not pairs:
         _render.emit_rows(response_rows(world, count, seed=seed), output, as_json=as_json)
         return
-    flips = typed.pop("flips")
-    rows, found = pair_rows(world, count, mechanism=Mechanism(**typed), flips=flips, seed=seed)
+    how = {name: typed.pop(name) for name in ("flips", "principles")}
+    rows, found = pair_rows(world, count, mechanism=Mechanism(**typed), seed=seed, **how)
     _render.emit_rows(rows, output, as_json=as_json)
     said = f"of {found.available} possible pairs; {found.seen_share:.1%} of the reference policy's texts could be seen"
     click.echo(f"{said}; correlation of style and quality {found.correlation:.2f}", err=True)

@@ -1,4 +1,4 @@
-"""Views of texts that are made of others: several side by side, prompts crossed with responses, the length."""
+"""Views of texts that are made of others: several side by side, crossed with each other or a principle, the length."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from embrm.errors import DataError, OptionError
 
 CROSSED = "crossed"  # of the views "prompt" and "response", see `embrm.heads.gradient.rows`
 LENGTH = "length"  # log(1 + characters) of the response, one column
+PRINCIPLE = "principle"  # what a response is to be judged by; beside others it is crossed with the responses' vectors
+JUDGED = ("joint", "response")  # the views that hold a response, and so are crossed with a principle
 
 
 def parts(view: str) -> tuple[str, ...]:
@@ -23,6 +25,28 @@ def parts(view: str) -> tuple[str, ...]:
     if "" in found or len(set(found)) < len(found):
         raise OptionError(f"a view is made of different views with '+' between them, as joint+length, got '{view}'")
     return found
+
+
+def under_principle(view: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return a view without its principle, and which of its parts are crossed with it; None where it reads none.
+
+    >>> under_principle("prompt+response+principle")
+    ('prompt+response', ('response',))
+
+    Raises:
+        OptionError: no part holds a response, a part is none that stands beside principles, or the principle does not
+            stand last; see also `parts`.
+    """
+    names = parts(view)
+    if PRINCIPLE not in names:
+        return None
+    crossed = tuple(name for name in names if name in JUDGED)
+    if names[-1] != PRINCIPLE or not crossed or not set(names) <= {*JUDGED, "prompt", LENGTH, PRINCIPLE}:
+        raise OptionError(
+            "a principle stands last, beside what it is about (joint, prompt, response, length), as joint+principle or "
+            f"prompt+response+principle, got '{view}'"
+        )
+    return "+".join(names[:-1]), crossed
 
 
 def needed(views: Iterable[str]) -> tuple[str, ...]:
@@ -49,7 +73,10 @@ def made(view: str, known: Iterable[str], *, length: Array | None, matrix: Calla
         OptionError: see `parts`.
     """
     if len(names := parts(view)) > 1:
-        return np.concatenate([matrix(name) for name in names], axis=1)
+        columns = {name: matrix(name) for name in names}
+        found = under_principle(view)
+        products = [] if found is None else [columns[PRINCIPLE] * columns[name] for name in found[1]]
+        return np.concatenate([*columns.values(), *products], axis=1)
     if view != LENGTH:
         raise DataError(f"no view '{view}' in these features; they have {', '.join(sorted(known))}")
     if length is None:

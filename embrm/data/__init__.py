@@ -11,7 +11,7 @@ from embrm.core.faces import lazily
 
 if TYPE_CHECKING:
     from embrm.data.convert import from_rankings, from_ratings, together, trl_rows
-    from embrm.data.encode import Encoded, TruncationWarning, embedder_of
+    from embrm.data.encode import Encoded, TruncationWarning, embedder_of, under
     from embrm.data.faults import ReadingWarning, RowRules
     from embrm.data.prompts import read_prompts
     from embrm.data.read import read, read_candidates, read_pairs
@@ -37,6 +37,7 @@ __getattr__ = lazily(
         "read_traces": "embrm.data.traces",
         "together": "embrm.data.convert",
         "trl_rows": "embrm.data.convert",
+        "under": "embrm.data.encode",
     },
 )
 
@@ -57,4 +58,5 @@ __all__ = [
     "read_traces",
     "together",
     "trl_rows",
+    "under",
 ]

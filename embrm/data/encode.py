@@ -14,7 +14,7 @@ from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Features
 from embrm.core.recipe import changed
 from embrm.core.seen import TextHashes
-from embrm.core.views import needed
+from embrm.core.views import PRINCIPLE, needed
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, OptionError
 from embrm.heads import FittedHead
@@ -61,6 +61,7 @@ def encode(
     *,
     embedder: Embedder,
     views: Iterable[str] = ("joint",),
+    principles: Sequence[str] | None = None,
     prompt: npt.ArrayLike | None = None,
     keep_system: bool = False,
     progress: bool = False,
@@ -72,14 +73,17 @@ def encode(
         responses: `n` texts.
         embedder: what embeds them.
         views: what will be read: "joint" (the prompt, an empty line, the response, unless the embedder joins them in a
-            way of its own), "prompt", "response", "crossed" (the latter two), or several side by side with the length,
-            as in "joint+response+length". The vectors that they are made of are made, each once, and no others.
+            way of its own), "prompt", "response", "crossed" (the latter two), or several side by side with the length
+            or the principle, as in "joint+response+length" or "joint+principle". The vectors that they are made of are
+            made, each once, and no others.
+        principles: `n` texts, what each response is to be judged by; None where nothing that is read needs them.
         prompt: `(n,)` the number of each text's prompt; None numbers them, see `prompt_numbers`.
         keep_system: whether system turns stayed in the prompts, for the head to remember.
         progress: whether to show a progress bar.
 
     Raises:
-        DataError: there are not as many prompts as responses, or none, or one is no text.
+        DataError: there are not as many prompts as responses, or none, or one is no text; or a text has no principle
+            where one is read.
         OptionError: there is no such view of a text.
     """
     if len(prompts) != len(responses):
@@ -87,8 +91,11 @@ def encode(
     matrices: dict[str, Array] = {}
     cut, computed = np.zeros(len(responses), dtype=bool), 0
     for view in needed(views):
-        write = view_text(view, embedder=embedder)
-        texts = [write(asked, said) for asked, said in zip(prompts, responses, strict=True)]
+        if view == PRINCIPLE:
+            texts = _given_principles(principles, len(responses))
+        else:
+            write = view_text(view, embedder=embedder)
+            texts = [write(asked, said) for asked, said in zip(prompts, responses, strict=True)]
         done = embedder.embed(texts, progress=progress)
         matrices[view] = done.vectors
         cut |= done.cut
@@ -130,6 +137,41 @@ def embedder_of(model: FittedHead, options: Mapping[str, Any] | None = None) -> 
     return made
 
 
+def _given_principles(principles: Sequence[str] | None, n: int) -> list[str]:
+    """Return the principle of each text, or raise DataError where one has none."""
+    found = [""] * n if principles is None else list(principles)
+    if len(found) != n:
+        raise DataError(f"every response needs its principle, got {len(found)} principles for {n} responses")
+    if missing := found.count(""):
+        raise DataError(
+            f"{missing} of {n} texts have no principle, and one is read; give the file a column '{PRINCIPLE}', or "
+            "judge all by one: embrm.under(model, TEXT), --principle TEXT"
+        )
+    return found
+
+
+def under(model: FittedHead, principle: str, *, embedder: Embedder | None = None) -> FittedHead:
+    """Return the reward under a principle in words, such as "Do not flatter the reader.": a model as any other.
+
+    It is of the texts without a principle, so that it scores, selects, is optimised against and saved as any model of
+    them. A warning says where the principle is unlike all that the model was trained under; see `FittedHead.under`.
+
+    Args:
+        model: of a head that reads a principle, as with `view="joint+principle"`.
+        principle: the text.
+        embedder: of the model's training texts; None takes the one that the model names.
+
+    Raises:
+        DataError: the principle is empty.
+        OptionError: the model reads no principle, is of a head that takes in none, or knows of no embedder.
+    """
+    if not principle.strip():
+        raise DataError("the principle is empty; say what a response is to be judged by")
+    made = embedder_of(model) if embedder is None else embedder
+    found = model.under(made.embed([principle]).vectors[0])
+    return replace(found, record={**found.record, "under": {"principle": principle, **found.record["under"]}})
+
+
 def prompt_numbers(prompts: Sequence[str]) -> IntArray:
     """Return the number of each text's prompt `(n,)`: equal prompts have one, and texts without a prompt one each."""
     number: dict[object, int] = {}
@@ -151,8 +193,8 @@ def view_text(view: str, *, embedder: Embedder) -> Callable[[str, str], str]:
 def check_views(views: Iterable[str]) -> None:
     """Raise OptionError, naming the views that texts have, where one of these is none of them."""
     for view in needed(views):
-        if view not in VIEWS:
+        if view not in (*VIEWS, PRINCIPLE):
             raise OptionError(
                 f"no view '{view}'; texts can be embedded as {', '.join(VIEWS)}, and read side by side with their "
-                "length, as joint+response+length"
+                "length or a principle, as joint+response+length, joint+principle"
             )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from embrm.core.arrays import IntArray
 from embrm.core.data import Candidates, Features, Pairs, Provenance
 from embrm.core.seen import TextHashes
-from embrm.core.views import needed
+from embrm.core.views import PRINCIPLE, needed
 from embrm.data.clusters import clusters
 from embrm.data.columns import annotators, gold, numbers
 from embrm.data.encode import encode
@@ -38,9 +38,10 @@ def read_pairs(
     There a row has `chosen` and `rejected`, and `prompt` or a beginning that both share; each is text or a list of
     messages. `weight`, `margin` (numbers) and `tie` (true or false) are used where they are given, and
     `annotators`, a list of "chosen", "rejected" and "tie": then a pair becomes one of each verdict, with its share
-    as weight. `annotator` is the name or number of who judged the pair. A text that stands in several pairs of one
-    prompt becomes one row of the features. Pairs whose texts became one vector are left out. A column `cluster` says
-    which prompts belong together, such as those of a conversation or a source.
+    as weight. `annotator` is the name or number of who judged the pair. `principle` says by what it was judged; heads
+    of a view such as "joint+principle" read it. A text that stands in several pairs of one prompt becomes one row
+    of the features. Pairs whose texts became one vector are left out. A column `cluster` says which prompts belong
+    together, such as those of a conversation or a source.
 
     Args:
         source: what `embrm.core.files.read_rows` reads.
@@ -114,7 +115,9 @@ def as_pairs(
 ) -> Pairs:
     """Turn the texts of pairs into vectors, `features` or those that they have; see `read_pairs`."""
     texts = texts if features is None else texts.with_vectors(features)
-    keys = list(zip(number_prompts(texts)[0].tolist(), texts.responses, strict=True))
+    views = needed(views)
+    judged = texts.principles if PRINCIPLE in views else texts.responses  # one text under two principles is two rows
+    keys = list(zip(number_prompts(texts)[0].tolist(), texts.responses, judged, strict=True))
     if texts.vectors is None:
         number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
         rows = np.array([number[key] for key in keys])
@@ -200,11 +203,13 @@ def _features(
         given = dict.fromkeys(_one(needed(views)), texts.vectors)
         hashes = TextHashes.of(prompts, responses)
         return Features(given, number, length=length, embedder=made, cluster=cluster, hashes=hashes)
+    judged = texts.principles
     done = encode(
         prompts,
         responses,
         embedder=Embedder.of(embedder) if isinstance(embedder, str) else embedder,
         views=views,
+        principles=[judged[i] for i in rows],
         prompt=number,
         keep_system=texts.keep_system,
         progress=progress,

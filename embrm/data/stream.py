@@ -16,7 +16,7 @@ from embrm.core.blocks import BLOCK, read_blocks
 from embrm.core.data import Features, Pairs
 from embrm.core.files import Rows
 from embrm.core.seen import TextHashes
-from embrm.core.views import needed
+from embrm.core.views import PRINCIPLE, needed
 from embrm.data.chat import short
 from embrm.data.columns import annotators, numbers
 from embrm.data.encode import Encoded, encode
@@ -148,6 +148,7 @@ class _Gathered:
         own = number_prompts(texts)[0]
         alone = {n: self.lone + i for i, n in enumerate(dict.fromkeys(own[[not p for p in texts.prompts]].tolist()))}
         self.lone += len(alone)
+        judged = texts.principles if PRINCIPLE in self.views else [""] * len(texts)
         new: list[int] = []
         numbered: list[int] = []
         for i, (prompt, response) in enumerate(zip(texts.prompts, texts.responses, strict=True)):
@@ -159,7 +160,7 @@ class _Gathered:
                     f"{texts.rows.where(i // 2)}: cluster is {short(named)}, but its prompt was in "
                     f"{short(self.cluster[number])} before; a prompt belongs to one cluster"
                 )
-            text = _digest(str(number), response)
+            text = _digest(str(number), response, judged[i])
             if text not in self.rows:
                 self.rows[text] = len(self.rows)
                 new.append(i)
@@ -168,6 +169,7 @@ class _Gathered:
         if new:
             asked_texts, said = [texts.prompts[i] for i in new], [texts.responses[i] for i in new]
             how: dict[str, Any] = {"embedder": self.embedder, "views": self.views, "keep_system": texts.keep_system}
+            how["principles"] = [judged[i] for i in new]
             self.parts.append(encode(asked_texts, said, prompt=numbered, **how))
         for name, default in NUMBERS.items():
             found = numbers(texts.rows, name, default=default)

@@ -60,6 +60,16 @@ class Texts:
         sizes = np.diff(self.offsets).tolist()
         return [(self.rows.label(i), index) for i, size in enumerate(sizes) for index in range(size)]
 
+    @property
+    def principles(self) -> list[str]:
+        """What each text is to be judged by, of a column `principle`; "" where there is none."""
+        named = [row.get("principle") for row in self.rows.values]
+        for i, name in enumerate(named):
+            if not (is_missing(name) or isinstance(name, str)):
+                raise DataError(f"{self.rows.where(i)}: principle must be text, got {short(name)}")
+        sizes = np.diff(self.offsets).tolist()
+        return [name if isinstance(name, str) else "" for name, n in zip(named, sizes, strict=True) for _ in range(n)]
+
     def take(self, rows: npt.ArrayLike) -> Texts:
         """Return the texts of the given rows (indices or a mask)."""
         kept = np.arange(len(self.rows))[np.asarray(rows)].tolist()

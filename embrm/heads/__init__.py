@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embrm.heads._explain import Explanation, Neighbour
     from embrm.heads._head import FittedHead, Head
     from embrm.heads._load import from_pretrained, load_model, restore
+    from embrm.heads._principle import PrincipleWarning
     from embrm.heads._retrieval import Evidence, FittedRetrieval, Vote
     from embrm.heads._spread import fit_many, settled
     from embrm.heads.gradient.head import FittedNet, GradientHead
@@ -33,6 +34,7 @@ __getattr__ = lazily(
         "GradientHead": "embrm.heads.gradient.head",
         "Head": "embrm.heads._head",
         "Neighbour": "embrm.heads._explain",
+        "PrincipleWarning": "embrm.heads._principle",
         "Vote": "embrm.heads._retrieval",
         "fit_many": "embrm.heads._spread",
         "from_pretrained": "embrm.heads._load",
@@ -51,6 +53,7 @@ __all__ = [
     "GradientHead",
     "Head",
     "Neighbour",
+    "PrincipleWarning",
     "Vote",
     "describe",
     "fit_many",

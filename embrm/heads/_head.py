@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,9 +18,11 @@ from embrm.core.recipe import Recipe
 from embrm.core.results import Kind, Reward, State
 from embrm.core.seen import TrainingTexts
 from embrm.core.threads import Limited
-from embrm.errors import DataError
+from embrm.core.views import PRINCIPLE, under_principle
+from embrm.errors import DataError, OptionError
 from embrm.heads import _hub
 from embrm.heads._explain import Explanation, explain
+from embrm.heads._principle import SAVED, warn_unfamiliar
 from embrm.heads._registry import registry
 from embrm.heads._remember import remembering
 from embrm.heads._saved import save
@@ -101,6 +103,7 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         record: what training saw (epochs, validation loss, counts), JSON-ready.
         seen: hashes of the texts of its training pairs; None where vectors came without their texts, and in the models
             that another wraps.
+        principles: `(k, d)` vectors of the principles that it was trained under; None where it reads none.
     """
 
     head: Head
@@ -109,6 +112,7 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
     reference: Array
     record: dict[str, Any]
     seen: TrainingTexts | None = field(default=None, kw_only=True)
+    principles: Array | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "embedder", Provenance.of(self.embedder))  # as `restore` finds it, plain
@@ -169,6 +173,41 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         parts = [self._latent(x[start : start + chunk], member) for start in range(0, max(len(x), 1), chunk)]
         return np.concatenate(parts)
 
+    def under(self, principle: npt.ArrayLike) -> FittedHead:
+        """Return the reward under one principle: a model of what is read beside it, as any other (SALMON, 2310.05910).
+
+        Its centred scores are those of this model on texts with that principle. `embrm.under` takes the principle as
+        text. Where it is less like any of the training rows' than each of those is like another, a warning says so.
+
+        Args:
+            principle: `(d,)` its vector, by the embedder of the texts.
+
+        Raises:
+            OptionError: the model reads no principle, or is of a head that cannot take one in.
+            DataError: the vector has another width than the principles that it was trained under.
+        """
+        if under_principle(self.head.view) is None:
+            raise OptionError(
+                f"the model reads no principle: its view is '{self.head.view}'; fit a head of view=joint+principle to "
+                f"rows with a column '{PRINCIPLE}'"
+            )
+        vector = np.asarray(principle, dtype=np.float32)
+        if self.principles is not None and vector.shape != self.principles.shape[1:]:
+            raise DataError(
+                f"a principle is a vector of shape {self.principles.shape[1:]}, got {vector.shape}; embed it as those "
+                "of the training rows were"
+            )
+        found = {} if self.principles is None else warn_unfamiliar(vector, self.principles)
+        model = self._under(vector)
+        return replace(model, principles=None, seen=self.seen, record={**self.record, "under": found})
+
+    def _under(self, principle: Array) -> FittedHead:
+        """Return the model with a principle taken into its parameters; `under` does the rest."""
+        raise OptionError(
+            f"the head '{self.head.config()['name']}' takes in no principle; linear, mlp, inform and an ensemble of "
+            "them do"
+        )
+
     def explain(self, pairs: Pairs, *, training: Pairs, neighbours: int = 5) -> list[Explanation]:
         """Return margin, spread and the nearest training pairs of each pair.
 
@@ -190,6 +229,7 @@ class FittedHead(Limited, ABC, limited=("score", "latent")):
         config = {**self.head.config(), "width": self.width, "embedder": self.embedder.as_json(), "record": self.record}
         arrays = {"reference": np.asarray(self.reference, dtype=np.float64), **self.arrays()}
         arrays |= {} if self.seen is None else self.seen.arrays()
+        arrays |= {} if self.principles is None else {SAVED: self.principles}
         return State(config, arrays, {name: child.state() for name, child in self.children().items()})
 
     def save(self, folder: str | Path) -> None:

@@ -19,6 +19,7 @@ from embrm.heads import _hub
 from embrm.heads._formats import other_format
 from embrm.heads._head import FittedHead, Head
 from embrm.heads._manifest import CONFIG, MANIFEST, PROBE, TENSORS, read_files
+from embrm.heads._principle import SAVED as PRINCIPLES
 from embrm.heads._schema import FORMAT, PROBES, read_probe, read_record
 
 if TYPE_CHECKING:
@@ -103,11 +104,12 @@ def restore(state: State) -> FittedHead:
     missing = set(head.options()) - set(config["options"])
     if missing:
         raise DataError(f"the head '{config['name']}' has further options: {', '.join(sorted(missing))}")
-    own = {name: array for name, array in state.arrays.items() if name not in SAVED}
+    own = {name: array for name, array in state.arrays.items() if name not in (*SAVED, PRINCIPLES)}
     model = head.restore(dataclasses.replace(state, arrays=own))
     # In one place for all heads: one that rebuilds itself out of its children knows no embedder or record of its own.
     embedder = dataclasses.replace(Provenance.of(config["embedder"]), saved=True)
-    return dataclasses.replace(model, embedder=embedder, record=config["record"], seen=TrainingTexts.read(state.arrays))
+    model = dataclasses.replace(model, seen=TrainingTexts.read(state.arrays), principles=state.arrays.get(PRINCIPLES))
+    return dataclasses.replace(model, embedder=embedder, record=config["record"])
 
 
 def _unnest(config: dict[str, Any], arrays: dict[str, Array], where: str, prefix: str = "") -> tuple[State, set[str]]:

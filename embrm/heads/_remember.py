@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 from embrm.core.data import Problem
 from embrm.core.seen import TrainingTexts
 from embrm.core.traces import StepPairs
+from embrm.core.views import under_principle
 from embrm.errors import DataError
+from embrm.heads._principle import principles_in
 
 _FitMany: TypeAlias = Callable[[Any, Sequence[Problem]], list[Any]]  # of a head, whose module imports this one
 _inside: ContextVar[bool] = ContextVar("inside a fit", default=False)
@@ -25,14 +27,14 @@ def remembering(fit_many: _FitMany) -> _FitMany:
         _check_steps(head, problems)
         if _inside.get():
             return fit_many(head, problems)
+        reads_principle = {under_principle(view) for view in head.reads} != {None}  # of all, so that each is checked
         token = _inside.set(True)
         try:
             models = fit_many(head, problems)
         finally:
             _inside.reset(token)
-        known = [seen_in(problem) for problem in problems]
-        pairs = zip(models, known, strict=True)
-        return [model if seen is None else dataclasses.replace(model, seen=seen) for model, seen in pairs]
+        pairs = zip(models, (_known(problem, reads_principle) for problem in problems), strict=True)
+        return [dataclasses.replace(model, **known) if known else model for model, known in pairs]
 
     return wrapped
 
@@ -50,6 +52,12 @@ def _check_steps(head: Any, problems: Sequence[Problem]) -> None:
             "loss 'step' learns from labelled steps, and these are preference pairs; give StepTraces(…).pairs(), or "
             "leave the loss out"
         )
+
+
+def _known(problem: Problem, reads_principle: bool) -> dict[str, Any]:
+    """Return what the model of a problem remembers of it: its texts, and the principles where the head reads them."""
+    found = {"seen": seen_in(problem), "principles": principles_in(problem) if reads_principle else None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def seen_in(problem: Problem) -> TrainingTexts | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from embrm.core.arrays import Array
 from embrm.core.data import Features, Problem
 from embrm.core.registry import register
 from embrm.core.results import Kind, Reward, State
+from embrm.core.seen import TrainingTexts
 from embrm.errors import OptionError
 from embrm.heads._head import FittedHead, Head
 from embrm.heads.gradient.diversity import Rank
@@ -70,7 +72,7 @@ class Ensemble(Head):
         if self.diversity == "rank_bonus":
             assert isinstance(self.base, GradientHead)
             together = dataclasses.replace(self.base, members=self.members, diversity=Rank(self.bonus))
-            return [self._collect([model]) for model in together.fit_many(problems)]
+            return [self.collect([model]) for model in together.fit_many(problems)]
         jobs = [(p, k) for p in range(len(problems)) for k in range(self.members)]
         fitted: dict[tuple[int, int], FittedHead] = {}
         for view in dict.fromkeys(self._view_of(k) for k in range(self.members)):
@@ -78,7 +80,7 @@ class Ensemble(Head):
             base = self.base if view == self.base.view else dataclasses.replace(self.base, view=view)
             models = base.fit_many([self._problem(problems[p], k) for p, k in mine])
             fitted.update(zip(mine, models, strict=True))
-        return [self._collect([fitted[p, k] for k in range(self.members)]) for p in range(len(problems))]
+        return [self.collect([fitted[p, k] for k in range(self.members)]) for p in range(len(problems))]
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -95,14 +97,28 @@ class Ensemble(Head):
             pairs = pairs.take(bootstrap_prompts(pairs, np.random.default_rng(sequence)))
         return dataclasses.replace(problem, pairs=pairs, seed=seed)
 
-    def _collect(self, models: list[FittedHead]) -> FittedEnsemble:
+    def each(self, problem: Problem) -> list[tuple[Head, Problem]]:
+        """Return the head of each member and its problem, for what fits the members itself; `collect` joins them.
+
+        Raises:
+            OptionError: the members are trained together, so that none is fitted alone.
+        """
+        if self.diversity == "rank_bonus":
+            raise OptionError("members with diversity 'rank_bonus' are trained together; take 'seed' or 'embedder'")
+        bases = (dataclasses.replace(self.base, view=self._view_of(k)) for k in range(self.members))
+        return [(base, self._problem(problem, k)) for k, base in enumerate(bases)]
+
+    def collect(self, models: Sequence[FittedHead]) -> FittedEnsemble:
+        """Return fitted members as one model, which knows the training texts of all of them."""
+        seen = [model.seen for model in models if model.seen is not None]
         return FittedEnsemble(
             head=self,
             width=models[0].width,
             embedder=models[0].embedder,
             reference=np.concatenate([model.reference for model in models]),
             record={"members": [model.record for model in models]},
-            models=tuple(models),
+            models=tuple(dataclasses.replace(model, seen=None, principles=None) for model in models),
+            seen=functools.reduce(TrainingTexts.__or__, seen) if len(seen) == len(models) else None,
         )
 
     def space(self) -> dict[str, Sequence[Any]]:
@@ -113,7 +129,7 @@ class Ensemble(Head):
         """Rebuild a fitted model from its state."""
         from embrm.heads._load import restore
 
-        return self._collect([restore(state.children[str(k)]) for k in range(len(state.children))])
+        return self.collect([restore(state.children[str(k)]) for k in range(len(state.children))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +184,13 @@ class FittedEnsemble(FittedHead):
     def _latent(self, x: Array, member: int) -> Array:
         model, own = self._member(member)
         return model._latent(x, own)
+
+    def _under(self, principle: Array) -> FittedHead:
+        assert isinstance(self.head, Ensemble)
+        models = [model.under(principle) for model in self.models]
+        base = dataclasses.replace(self.head.base, view=models[0].head.view)
+        views = tuple(model.head.view for model in models) if self.head.views else ()
+        return dataclasses.replace(self.head, base=base, views=views).collect(models)
 
     def arrays(self) -> dict[str, Array]:
         """Return nothing: the members have all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from embrm.core.results import State
 from embrm.errors import OptionError
 from embrm.heads import _newton
 from embrm.heads._head import FittedHead, Head
+from embrm.heads._principle import folded
 from embrm.heads.gradient.split import bootstrap_prompts, hold_out, moments
 
 GRID = tuple(float(v) for v in np.logspace(4, 0, 9))  # strong to weak, so that each start is close to its solution
@@ -137,6 +138,16 @@ class FittedLinear(FittedHead):
 
     def _latent(self, x: Array, member: int) -> Array:
         return np.asarray(x @ self.coefficients[member])[:, None]
+
+    def _under(self, principle: Array) -> FittedHead:
+        view, left, added = folded(self.head.view, self.coefficients[:, :, None], principle.astype(np.float64))
+        return replace(
+            self,
+            head=replace(self.head, view=view),
+            width=left.shape[1],
+            reference=self.reference - added[:, 0],  # a linear reward has no constant of its own
+            coefficients=left[:, :, 0],
+        )
 
     def arrays(self) -> dict[str, Array]:
         """Return the coefficients."""

@@ -21,6 +21,7 @@ from embrm.data.encode import VIEWS
 from embrm.errors import DataError
 from embrm.world.answers import FILES, SOURCE, write_answers
 from embrm.world.layout import Layout, draw_pools, draw_training
+from embrm.world.principles import FILE as PRINCIPLES
 from embrm.world.shipped import EMBEDDERS, read_responses
 from embrm.world.world import Responses, World
 from embrm.world.world_sample import SPLITS
@@ -76,12 +77,13 @@ def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, A
         (folder / f"{name}.npz").write_bytes(buffer.getvalue())
     write_answers(folder, seed=seed)
     answers = [f"answers/{name}" for name in (SOURCE, *FILES)]
-    files = ["world.yaml", *(f"{name}.jsonl.gz" for name in SPLITS), *(f"{name}.npz" for name in EMBEDDERS), *answers]
+    told = [PRINCIPLES] if (folder / PRINCIPLES).exists() else []
+    made = [*(f"{name}.jsonl.gz" for name in SPLITS), *(f"{name}.npz" for name in EMBEDDERS)]
     manifest = {
         "seed": seed,
         "texts": {name: len(written) for name, written in splits.items()},
         "vectors": vectors,
-        "files": _digests(folder, [*files, *_lm_files(folder)]),
+        "files": _digests(folder, ["world.yaml", *told, *made, *answers, *_lm_files(folder)]),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest

@@ -70,6 +70,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, quality in (("tuned", 0.9), ("base", 0.4)):
         rows = [{"prompt": f"How do I mend lamp {i // 3}?", "response": answer(quality, rng)} for i in range(60)]
         write_lines(folder / f"{name}.jsonl", rows)
+    more = [[f"How do I mend fan {i}?", answer(0.8, rng), answer(0.2, rng)] for i in range(60)]
+    swapped = [[asked, *texts[:: rng.choice([1, -1])]] for asked, *texts in more]
+    write_lines(
+        folder / "more.jsonl", [dict(zip(("prompt", "chosen", "rejected"), row, strict=True)) for row in swapped]
+    )
     write_lines(folder / "rewardbench.jsonl", [{**pair, "subset": "donotanswer"} for pair in pairs])
     pools = []
     for i in range(20):

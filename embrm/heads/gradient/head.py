@@ -16,6 +16,7 @@ from embrm.core.data import Candidates, Features, Pairs, Problem
 from embrm.core.results import State
 from embrm.errors import DataError
 from embrm.heads._head import FittedHead, Head
+from embrm.heads._principle import folded
 from embrm.heads._remember import seen_in
 from embrm.heads.gradient import loop
 from embrm.heads.gradient.diversity import Seeds
@@ -149,6 +150,15 @@ class FittedNet(FittedHead):
         params = self._tensors()
         latent = self._network.encode(params, tensor(x))
         return np.asarray(self._network.decode(params, latent.loc).cpu().numpy())
+
+    def _under(self, principle: Array) -> FittedHead:
+        if not (self._network.rounds and self._network is self.head):  # it is not one layer that reads the features
+            return super()._under(principle)
+        view, weight, added = folded(self.head.view, self.params["input.weight"], principle)
+        params = {**self.params, "input.weight": weight, "input.bias": self.params["input.bias"] + added}
+        return dataclasses.replace(
+            self, head=dataclasses.replace(self.head, view=view), width=weight.shape[1], params=params
+        )
 
     @torch.no_grad()
     def _latent(self, x: Array, member: int) -> Array:

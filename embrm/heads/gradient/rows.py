@@ -1,4 +1,4 @@
-"""Where a gradient head's rows come from: one view, several side by side, or prompts and responses crossed."""
+"""Where a gradient head's rows come from: one view, several side by side, or some that are crossed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Features
 from embrm.core.mapped import FileMatrix
-from embrm.core.views import CROSSED, LENGTH, parts
+from embrm.core.views import CROSSED, LENGTH, parts, under_principle
 from embrm.errors import DataError
 
 
@@ -49,7 +49,10 @@ class RowSource:
         if view in features.views:
             return RowSource(features, view, matrices)
         if len(names := parts(view)) > 1:
-            return SideBySide([RowSource.of(features, name, matrices) for name in names], matrices)
+            sources = {name: RowSource.of(features, name, matrices) for name in names}
+            principled = under_principle(view)
+            crossed = [] if principled is None else [sources[name] for name in principled[1]]
+            return SideBySide([*sources.values()], matrices, crossed=crossed)
         return Crossed(features, matrices) if view == CROSSED else RowSource(features, view, matrices)
 
     @property
@@ -70,20 +73,31 @@ class RowSource:
 
 
 class SideBySide(RowSource):
-    """Rows of several views, put side by side when they are read: no second copy of the features is kept."""
+    """Rows of several views, put side by side when they are read: no second copy of the features is kept.
 
-    def __init__(self, sources: Sequence[RowSource], matrices: Matrices) -> None:
-        self.sources, self.matrices = sources, matrices
-        self.shape = (len(sources[0]), sum(source.shape[1] for source in sources))
+    Behind them stand the products of the last, which is a principle, with those that are crossed with it.
+    """
+
+    def __init__(self, sources: Sequence[RowSource], matrices: Matrices, *, crossed: Sequence[RowSource] = ()) -> None:
+        self.sources, self.matrices, self.crossed = sources, matrices, crossed
+        self.shape = (len(sources[0]), sum(source.shape[1] for source in (*sources, *crossed)))
         self.key = tuple(part for source in sources for part in source.key)
+        last = sources[-1].shape[1]
+        if any(source.shape[1] != last for source in crossed):
+            raise DataError(
+                f"a principle is crossed with vectors of its own width, got {last} and "
+                f"{', '.join(str(source.shape[1]) for source in crossed)}; embed all with one embedder"
+            )
 
     def __getitem__(self, rows: Any) -> Array:
         """Return rows as numpy."""
-        return np.concatenate([source[rows] for source in self.sources], axis=-1)
+        columns = [source[rows] for source in self.sources]
+        return np.concatenate([*columns, *(columns[-1] * source[rows] for source in self.crossed)], axis=-1)
 
     def gather(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """Return rows as a tensor, written into `out` where it is given."""
-        return torch.cat([source.gather(rows) for source in self.sources], dim=1, out=out)
+        columns = [source.gather(rows) for source in self.sources]
+        return torch.cat([*columns, *(columns[-1] * source.gather(rows) for source in self.crossed)], dim=1, out=out)
 
 
 class Crossed(RowSource):

@@ -19,6 +19,7 @@ MODULES = (
     "steps",
     "stress",
     "training",
+    "without_labels",
 )
 PACKAGE = __name__.rpartition(".")[0]
 

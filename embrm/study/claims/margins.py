@@ -10,6 +10,7 @@ ACCURACY = 0.01  # of pair accuracy
 AUROC = 0.05
 DROP = 0.05  # share of a curve's own gain whose loss still counts as none, in claims that gold "does not fall"
 RIGHT = 0.02  # of the share of chosen responses that make no wrong statement (C22 to C24)
+PRINCIPLE = 0.1  # of gold at 2 nats: a tenth of the 1.1 or so that the standard head gains there from fair annotators
 CSI = 0.25  # share of the rise on hacked runs that still counts as staying low
 ACCEPTED = 0.05  # of the share of changed texts that are accepted
 WORST_OFF = 0.1  # of the gain of the population that gains least, in standard deviations of its utility in a pool

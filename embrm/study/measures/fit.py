@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embrm import bestofn, selectors
-from embrm.bestofn import TiltPath, reference_sd, tilt_path
+from embrm.bestofn import TiltPath, tilt_path
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
 from embrm.core.recipe import make
@@ -30,13 +30,13 @@ from embrm.selectors.mean import Mean
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset
 from embrm.study.measures.detection import aurocs, latent_distance, path_detection
+from embrm.study.measures.gold import value_path
 from embrm.study.measures.typical import typical_responses
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Row
 
 MISSCORED = 0.1  # share of the responses that are scored too high or too low
 FIXED_KL = 2.0  # nats, at which the mean reward's policy sets the β of `spread`
-STEPS = {False: (40, 8.0), True: (60, 200.0)}  # exact pool → points of 1/β, and their end in 1/sd of the value
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,7 @@ class OptimumPath:
 
 def optimum_path(config: StudyConfig, data: Dataset, value: Array) -> OptimumPath:
     """Return gold and value of the KL-regularised optima of a value `(m,)`, read off at KL 0 to `kl_end`."""
-    assert data.gold is not None
-    proxy, gold = value[data.path_rows], data.gold[data.path_rows]
-    sd = reference_sd(data.log_weight, proxy)
-    points, end = STEPS[data.exact]
-    path = tilt_path(data.log_weight, proxy, gold, inverse_beta=np.linspace(0, np.sqrt(end), points) ** 2 / sd)
-    last = data.believed(path)
+    path, last, sd = value_path(data, value)
     axis = path.kl[:last].mean(axis=1)
     at = np.linspace(0, config.kl_end, config.kl_points)
     level = path.proxy[:last].mean(axis=1)
