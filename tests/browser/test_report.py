@@ -227,7 +227,7 @@ def test_the_slider_shows_another_step(browser: Browser) -> None:
     assert "step 29" in element(browser, "#now").text
     assert element(browser, "#step").get_attribute("aria-valuetext").startswith("step 29, proxy ")
     assert browser.execute_script("return document.querySelectorAll('#space g.texts_marks path').length") == 16
-    choose(browser, "#run", "inform on world, seed 0")
+    choose(browser, "#run", "inform on world, biased, seed 0")
     wait(browser, lambda: "step 29" in element(browser, "#now").text)
     assert overlaps(browser) == []
 

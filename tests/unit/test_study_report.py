@@ -89,7 +89,7 @@ def test_every_control_has_a_label_and_every_figure_a_name(report: Path) -> None
 def test_figures_are_written_for_every_data_set_and_run(report: Path) -> None:
     names = {file.name for file in (report.parent / "figures").iterdir()}
     each = {f"{data}-{name}.svg" for data in ("world", "answers") for name in ("path", "rules", "best-of-n")}
-    runs = {f"{head}-on-world-seed-0-{name}.svg" for head in ("mlp", "inform") for name in ("run", "latents")}
+    runs = {f"{head}-on-world-biased-seed-0-{name}.svg" for head in ("mlp", "inform") for name in ("run", "latents")}
     assert names == each | runs | {"world-reliability.svg", "answers-reliability.svg"}
     assert all((report.parent / "figures" / name).read_text(encoding="utf-8").startswith("<svg") for name in names)
 
