@@ -150,12 +150,11 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
 
 def _checked(turned: Iterable[tuple[int, Row]], rows: Rows) -> list[tuple[int, Row]]:
     """Return what a layout gives, or raise TypeError where it is not what `RowLayout.turn` gives."""
-    found = []
-    for i, row in turned:
-        known = isinstance(i, int) and 0 <= i < len(rows) and isinstance(row, dict)
+    found = list(turned)
+    for i, row in found:
+        known = isinstance(i, int | np.integer) and 0 <= i < len(rows) and isinstance(row, dict)
         if not (known and all(isinstance(column, str) for column in row)):
             raise TypeError(f"it gave {short((i, row))}, and not the number of a row and a row")
-        found.append((i, row))
     return found
 
 
