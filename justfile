@@ -29,6 +29,10 @@ slow *arguments:
 fuzz examples='1000' *arguments:
     EMBRM_FUZZ_RANDOM=1 EMBRM_FUZZ_EXAMPLES="{{ examples }}" pytest tests/fuzz -s "${@:2}"
 
+# Damage N files by their numbers, from FIRST on, in one process; Ctrl-C prints the counts so far.
+campaign cases='100000' first='0':
+    python -m tests.fuzz.campaign "{{ cases }}" "{{ first }}"
+
 # The study's report in a headless Chromium.
 browser *arguments:
     pytest -m browser "$@"

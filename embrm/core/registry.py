@@ -18,6 +18,7 @@ from embrm.core.names import suggestion
 from embrm.errors import EmbrmError, PluginError, UnknownNameError
 
 T = TypeVar("T")
+R = TypeVar("R")
 _registered: dict[str, type[Any]] = {}
 
 
@@ -134,6 +135,22 @@ class Registry(Generic[T]):
                 "is missing, or uninstall the package"
             )
         return cls
+
+    def told(self, name: str, call: Callable[[], R]) -> R:
+        """Return what a member gives when it is called; what a plug-in raises is told with its package.
+
+        Raises:
+            PluginError: a plug-in raised something that is not of embrm.
+        """
+        try:
+            return call()
+        except Exception as error:  # a stranger's code may raise anything
+            if isinstance(error, EmbrmError) or name not in self._outside:
+                raise
+            raise PluginError(
+                f"{owner_of(self._outside[name])}: the {self.kind} '{name}' failed ({type(error).__name__}: {error}); "
+                "repair the package, or uninstall it"
+            ) from error
 
     def find_name(self, member: object) -> str | None:
         """Return the name under which the class of `member` stands here, or None where it does not."""

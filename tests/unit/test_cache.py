@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,38 @@ def test_a_damaged_fact_is_unknown(content: bytes, folder: Path) -> None:
     assert recall("q") is None
 
 
+def test_every_bit_of_a_fact_may_flip(folder: Path) -> None:
+    remember("q", "yes")
+    [fact] = (folder / "facts").iterdir()
+    whole = fact.read_bytes()
+    for place in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        fact.write_bytes(flipped)
+        assert recall("q") in (None, "yes")
+
+
+def test_what_would_be_waited_for_is_no_fact_and_no_shard(folder: Path) -> None:
+    remember("q", "yes")
+    [fact] = (folder / "facts").iterdir()
+    fact.write_text("[" * 100_000)
+    assert recall("q") is None
+    fact.unlink()
+    os.mkfifo(fact)
+    assert recall("q") is None
+    space = VectorStore("a")
+    put(space, range(3))
+    os.mkfifo(space.folder / "pipe.shard")
+    with (space.folder / "vast.shard").open("wb") as vast:
+        vast.truncate(1 << 40)
+    assert info().rows == 3
+    with pytest.warns(UserWarning, match="2 files of the embedding cache are damaged"):
+        assert_holds(space, range(3), asked=range(5))
+    (space.folder / "identity.txt").unlink()
+    os.mkfifo(space.folder / "identity.txt")
+    assert [found.identity for found in info().spaces] == ["unreadable"]
+
+
 def test_info_counts_what_there_is(folder: Path) -> None:
     assert info() == _cache.CacheInfo(folder, ())
     put(VectorStore("older"), range(10))
@@ -359,3 +392,69 @@ def test_a_disk_that_fills_up_stops_the_cache_and_not_the_work(
         signal.signal(signal.SIGXFSZ, handler)
     assert done == 6
     assert_holds(VectorStore("a"), range(3), asked=range(12))
+
+
+KILLS = """
+    import random
+    _cache.FLUSH_SECONDS, _cache.SMALL_SHARDS = 0, 8  # many files, and many merges of them
+    dice = random.Random(0)
+
+    def work(side, seed):
+        dice, told = random.Random(seed), os.open("told", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        while True:
+            first = dice.randrange(300)
+            put(VectorStore("a"), range(first, first + 3))
+            os.write(told, f"{first}\\n".encode())
+            assert_right(VectorStore("a").read(keys(range(300))))
+
+    os.close(os.open("told", os.O_WRONLY | os.O_CREAT))
+    for round in range(100):
+        children, before, began = [], os.path.getsize("told"), time.monotonic()
+        for side in (0, 1):
+            child = os.fork()
+            if child == 0:
+                try:
+                    work(side, 2 * round + side)
+                finally:
+                    os._exit(3)  # what was read was wrong
+            children.append(child)
+        while os.path.getsize("told") == before and time.monotonic() < began + 5:
+            time.sleep(0.001)
+        for child in children:
+            time.sleep(dice.uniform(0, 0.03))
+            os.kill(child, signal.SIGKILL)
+            status = os.waitpid(child, 0)[1]
+            assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+    print("killed 200")
+"""
+
+
+def assert_right(found: ShardRows) -> None:
+    place = {key: i for i, key in enumerate(keys(range(400)))}
+    for key, vector, cut in zip(found.keys, found.vectors, found.cut.tolist(), strict=True):
+        truth = rows(range(place[key], place[key] + 1))
+        np.testing.assert_array_equal(vector, truth.vectors[0])
+        assert cut == truth.cut[0]
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_of_two_processes_lose_nothing_that_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two write, merge and read one cache and are killed at any moment; what a writer had ended is there and right."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    )
+    process = start(KILLS)
+    assert process.communicate(timeout=300)[0] == "killed 200\n"
+    told = [int(line) for line in (tmp_path / "told").read_text().splitlines()]
+    wanted = {i for first in told for i in range(first, first + 3)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a damaged shard would be told
+        found = VectorStore("a").read(keys(range(400)))
+    assert_right(found)
+    assert {keys(range(400)).index(key) for key in found.keys} >= wanted
+    left = len(list(VectorStore("a").folder.glob("*.part"))) + len(list(VectorStore("a").folder.glob(".*.part")))
+    print(f"{len(told)} writes ended, {len(wanted)} texts, {len(shards(VectorStore('a')))} shards, {left} parts left")
+    assert len(told) > 90

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -13,7 +15,10 @@ import pytest
 
 from embrm import heads
 from embrm.core.registry import PluginWarning, Registry
-from embrm.errors import PluginError, UnknownNameError
+from embrm.data.faults import RowRules
+from embrm.data.texts import read_texts
+from embrm.errors import DataError, PluginError, UnknownNameError
+from tests.fuzz.mutations import EDGES
 
 GOOD = """
 from dataclasses import dataclass
@@ -159,3 +164,69 @@ def test_the_rest_of_the_program_works(tmp_path: Path) -> None:
     assert "registers the head 'linear', which embrm has itself, and is left out" in done.stdout
     assert (tmp_path / "m" / "config.json").exists()
     assert not (tmp_path / "n").exists()
+
+
+LAYOUT = """
+from dataclasses import dataclass
+from embrm.data.layouts import RowLayout
+from tests.fuzz.mutations import EDGES
+
+@dataclass(frozen=True)
+class Mine(RowLayout):
+    kinds = {kinds}
+    example = ({{"mine": "a"}},)
+    def fits(self, columns): {fits}
+    def turn(self, rows, faults, rules): {turn}
+"""
+FITS = "return columns.has('mine')"
+
+
+def layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let readers find the layouts as a process does that starts now."""
+    found: Registry[Any] = Registry(
+        "layout", "embrm.data.layouts", str(Path(heads.__file__).parents[1] / "data/layouts")
+    )
+    for module in ("embrm.data.layouts._find", "embrm.data.texts"):
+        monkeypatch.setattr(f"{module}.registry", found)
+    monkeypatch.delitem(sys.modules, "plug_rows", raising=False)
+
+
+@pytest.mark.parametrize("fits", ["1 / 0", "raise SystemError", "import absent_dependency", "return columns.absent"])
+def test_a_layout_that_fails_stops_no_file_of_others(
+    fits: str, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = LAYOUT.format(kinds=("texts",), fits=fits, turn="yield 0, {}")
+    package(site, "plug-rows", source, "mine = plug_rows:Mine", group="embrm.data.layouts")
+    layouts(monkeypatch)
+    (tmp_path / "texts.jsonl").write_text('{"prompt": "p", "response": "r"}\n')
+    with pytest.warns(PluginWarning, match=r"^package 'plug-rows' 1\.2: the layout 'mine' failed .*it is left out"):
+        assert read_texts(tmp_path / "texts.jsonl").responses == ["r"]
+    with pytest.raises(PluginError, match=r"the layout 'mine' failed .*; repair the package, or uninstall it"):
+        read_texts(tmp_path / "texts.jsonl", rules=RowRules(layout="mine"))
+
+
+@pytest.mark.parametrize("kind", ["pairs", "pools", "texts"])
+@pytest.mark.parametrize(
+    "turn",
+    [
+        *("yield EDGES[{}]", "yield 0, EDGES[{}]", "yield EDGES[{}], rows.values[0]", "raise KeyError(EDGES[{}])"),
+        "yield 0, {{'prompt': 'p', 'chosen': EDGES[{0}], 'rejected': 'b', 'responses': EDGES[{0}], "
+        "'response': EDGES[{0}]}}",
+        "yield 0, {{'prompt': EDGES[{0}], 'chosen': 'a', 'rejected': 'b', 'responses': ['a'], 'gold': EDGES[{0}], "
+        "'response': 'r', 'weight': EDGES[{0}], 'ratings': EDGES[{0}], 'id': EDGES[{0}]}}",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_whatever_a_layout_gives_is_read_or_refused(
+    turn: str, kind: str, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each value at the edges in each place: no exception but those of embrm."""
+    (tmp_path / "rows.jsonl").write_text('{"mine": "a"}\n')
+    package(site, "plug-rows", "", "mine = plug_rows:Mine", group="embrm.data.layouts")
+    for edge in range(len(EDGES)):
+        source = LAYOUT.format(kinds=(kind,), fits=FITS, turn=turn.format(edge))
+        (site / "plug_rows.py").write_text(source, encoding="utf-8")
+        layouts(monkeypatch)
+        importlib.invalidate_caches()
+        with contextlib.suppress(DataError, PluginError):
+            read_texts(tmp_path / "rows.jsonl", rules=RowRules(layout="mine"))

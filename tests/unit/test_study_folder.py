@@ -116,7 +116,7 @@ def test_what_no_run_writes_is_no_row(row: Row, told: str, tmp_path: Path) -> No
 
 def test_a_row_that_is_packed_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     """A few packed bytes would become 30 MB; what a run writes is as large as it is."""
-    np.savez_compressed(tmp_path / "k.npz", **{"": np.zeros(30_000_000, dtype=np.uint8)})
+    np.savez_compressed(tmp_path / "k.npz", np.zeros(30_000_000, dtype=np.uint8))
     tracemalloc.start()
     with pytest.raises(DataError, match=r"k\.npz is damaged \(it is packed\); remove it and run the study again"):
         Row.load(tmp_path / "k.npz")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from embrm.core.files import Rows
+from embrm.core.registry import PluginWarning
 from embrm.data.faults import GAP
 from embrm.data.layouts._layout import ASKS, Columns, RowLayout, found_columns
 from embrm.data.layouts._registry import registry
-from embrm.errors import DataError, OptionError
+from embrm.errors import DataError, OptionError, PluginError
 
 NEEDED = {
     "pairs": ("chosen", "rejected"),
@@ -54,7 +56,7 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
     """
     columns = Columns.of(rows)
     if name is None:
-        fitting = [n for n in registry.names() if registry.get(n)().fits(columns)]
+        fitting = [n for n in registry.names() if _knows(n, columns)]
         if len(fitting) > 1:
             raise DataError(
                 f"{rows.name} can be read as {' or as '.join(fitting)}; say which: "
@@ -64,7 +66,7 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
             raise DataError(_unknown(rows, columns.names, kind))
         name = fitting[0]
     layout: RowLayout = registry.get(name)()
-    if not layout.fits(columns):
+    if not registry.told(name, lambda: layout.fits(columns)):
         raise DataError(
             f"{rows.name} has not the columns of the layout {name} (found: {', '.join(sorted(columns.names))}); its "
             f"rows are such as {layout.example[0]}"
@@ -82,6 +84,15 @@ def find_layout(rows: Rows, *, name: str | None, kind: str | None) -> tuple[str,
             f"Python columns={{'prompt': '{near}'}}), or take the column out where it is something else"
         )
     return name, layout
+
+
+def _knows(name: str, columns: Columns) -> bool:
+    """Say whether a layout knows the columns; a plug-in that fails, and that nobody asked for, is left out."""
+    try:
+        return bool(registry.told(name, lambda: registry.get(name)().fits(columns)))
+    except PluginError as error:
+        warnings.warn(f"{error}; it is left out", PluginWarning, stacklevel=5)
+        return False
 
 
 def _misspelt_prompt(columns: Columns) -> str | None:

@@ -75,7 +75,7 @@ def remember(question: str, answer: str) -> None:
         CacheError: the cache cannot be written.
     """
     with _explained("write"):
-        write_whole(_fact(question), json.dumps({"question": question, "answer": answer}).encode())
+        write_whole(_fact(question), json.dumps({"question": question, "answer": answer, "sum": _sum(answer)}).encode())
 
 
 def recall(question: str) -> str | None:
@@ -85,7 +85,11 @@ def recall(question: str) -> str | None:
     except DataError:
         return None
     known = isinstance(fact, dict) and fact.get("question") == question and isinstance(fact.get("answer"), str)
-    return fact["answer"] if known else None
+    return fact["answer"] if known and fact.get("sum") == _sum(fact["answer"]) else None
+
+
+def _sum(answer: str) -> str:
+    return text_key(_bytes(answer)).hex()
 
 
 class VectorStore:
