@@ -60,3 +60,11 @@ wheel:
 
 # What to run before a change is proposed; .ci/run does more, in a fresh environment.
 check: lint types test
+
+# Every benchmark that this machine can run by itself, or those named; hours are not needed, half an hour is.
+bench *names:
+    python benchmarks/bench.py "$@"
+
+# The quick ones of them: about two minutes on two idle cores.
+bench-quick:
+    python benchmarks/bench.py --quick

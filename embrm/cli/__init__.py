@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from embrm.cli._progress import add_quiet
 from embrm.core.names import suggestion
 from embrm.core.threads import one_thread
 from embrm.core.version import __version__
@@ -35,7 +36,9 @@ class Commands(click.Group):
         """Import one command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        return _with_examples(importlib.import_module(f"{__name__}.{cmd_name}").command)
+        found: click.Command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        add_quiet(found)
+        return _with_examples(found)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

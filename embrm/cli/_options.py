@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from embrm.cli._progress import is_watched
 from embrm.core.option_numbers import LARGEST, LARGEST_SEED, check_numbers
 from embrm.core.recipe import make
 from embrm.core.registry import Registry
@@ -103,13 +103,13 @@ class SourceOptions:
 
     def embedding(self) -> dict[str, Any]:
         """Return the embedder, and whether anybody watches its progress, as arguments."""
-        return {"embedder": self.embedder_of(), "progress": sys.stderr.isatty()}
+        return {"embedder": self.embedder_of(), "progress": is_watched()}
 
     def reading(self, model: FittedHead | None = None) -> dict[str, Any]:
         """Return the arguments of `embrm.data.read` that say how texts become vectors."""
         if self.features is not None:
             return {"features": self.features}
-        return {"embedder": self.embedder_of(model), "progress": sys.stderr.isatty()}
+        return {"embedder": self.embedder_of(model), "progress": is_watched()}
 
 
 def on_texts(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embrm.cli import _options, _render, _rows
+from embrm.cli._progress import is_watched
 from embrm.core.device import DEVICES, VARIABLE, use_device
 from embrm.core.visible import escaped
 
@@ -121,8 +121,8 @@ def command(
 
 @contextmanager
 def _progress() -> Iterator[FitProgress]:
-    """Give what shows progress: a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
+    """Give what shows progress: a bar where it is watched, nothing elsewhere."""
+    if not is_watched():
         yield lambda done, total, text: None
         return
     from tqdm import tqdm

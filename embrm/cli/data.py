@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from embrm.cli import _options, _render, _rows
+from embrm.cli._progress import is_watched
 
 if TYPE_CHECKING:
     from embrm.core.data import Pairs
@@ -39,7 +39,7 @@ def build(folder: str | None, seed: int, as_json: bool) -> None:
     from embrm.world import build as data
 
     place = Path(folder) if folder else data_folder()
-    manifest = data.build(place, seed=seed, progress=sys.stderr.isatty())
+    manifest = data.build(place, seed=seed, progress=is_watched())
     lines = [f"{name}: {file['bytes'] / 1e6:.1f} MB" for name, file in manifest["files"].items()]
     _render.emit(manifest, "\n".join(lines), as_json=as_json)
 

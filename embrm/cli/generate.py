@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from embrm.cli import _options, _render, _rows
+from embrm.cli._progress import is_watched
 
 if TYPE_CHECKING:
     from embrm.data.faults import RowRules
@@ -89,7 +89,7 @@ def command(
     more = {"device": policy.device, "precision": policy.precision}
     scores = gold_or_world(gold, gold_label, lm=lm, asked=file, more=more)
     ids, prompts = prompts_or_world(file, lm=lm, rules=rules)
-    with tqdm(total=len(prompts), unit="prompt", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(total=len(prompts), unit="prompt", disable=not is_watched()) as bar:
         shards = PoolShards(on_finished=bar.update)
         done = write_pool(policy, output, prompts=prompts, n=n, seed=seed, ids=ids, gold=scores, shards=shards)
     text = (

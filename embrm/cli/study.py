@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from embrm.cli import _options, _render
+from embrm.cli._progress import is_quiet, is_watched
 from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
@@ -226,8 +226,8 @@ def _reported(results: Results, folder: Path) -> dict[str, float]:
 @contextmanager
 def _bar() -> Iterator[Progress]:
     """Give what shows progress: a bar on a terminal, a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        yield _lines()
+    if not is_watched():
+        yield _silence if is_quiet() else _lines()
         return
     from tqdm import tqdm
 
@@ -239,6 +239,10 @@ def _bar() -> Iterator[Progress]:
             bar.update(done / total - bar.n)
 
         yield show
+
+
+def _silence(done: float, total: float, text: str) -> None:
+    """Say nothing."""
 
 
 def _lines() -> Progress:

@@ -17,12 +17,11 @@ from tqdm import tqdm
 from embrm import embedders
 from embrm.core.arrays import Array
 from embrm.core.documents import read_json
-from embrm.data.encode import VIEWS
 from embrm.errors import DataError
 from embrm.world.answers import FILES, SOURCE, write_answers
 from embrm.world.layout import Layout, draw_pools, draw_training
 from embrm.world.principles import FILE as PRINCIPLES
-from embrm.world.shipped import EMBEDDERS, read_responses
+from embrm.world.shipped import EMBEDDERS, joint_texts, read_responses
 from embrm.world.world import Responses, World
 from embrm.world.world_sample import SPLITS
 
@@ -45,11 +44,6 @@ def write_texts(world: World, *, seed: int) -> dict[str, Responses]:
     return {name: draw(world, layout, seed=seed) for name, draw in draws.items()}
 
 
-def joint(written: Responses) -> list[str]:
-    """Return what is embedded of each text: prompt and response, as everywhere in embrm."""
-    return [VIEWS["joint"](p, t) for p, t in zip(written.prompts, written.texts, strict=True)]
-
-
 def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, Any]:
     """Remake everything in `folder` from its `world.yaml` and its hand-written answers, and return the manifest.
 
@@ -66,7 +60,7 @@ def build(folder: Path, *, seed: int = 0, progress: bool = False) -> dict[str, A
     splits = write_texts(world, seed=seed)
     for name, written in splits.items():
         (folder / f"{name}.jsonl.gz").write_bytes(_packed(world, written))
-    texts = [text for written in splits.values() for text in joint(written)]
+    texts = [text for written in splits.values() for text in joint_texts(written)]
     vectors = {}
     for name in EMBEDDERS:
         levels, vectors[name] = _rounded(name, texts, progress=progress)
@@ -178,7 +172,7 @@ def _inside(name: str) -> bool:
 
 
 def _verify_vectors(folder: Path, embedder: str, splits: dict[str, Responses], sample: int) -> str:
-    texts = [text for written in splits.values() for text in joint(written)]
+    texts = [text for written in splits.values() for text in joint_texts(written)]
     rows = np.random.default_rng(0).choice(len(texts), size=min(sample, len(texts)), replace=False)
     with np.load(folder / f"{embedder}.npz") as stored:
         old = np.concatenate([stored[name] for name in SPLITS])[rows].astype(np.float64)

@@ -11,12 +11,12 @@ from embrm import heads
 from embrm.core.arrays import Array
 from embrm.core.data import Features, Problem
 from embrm.core.results import RewardModel
-from embrm.data.encode import VIEWS
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import OptionError
 from embrm.policies.grammar import GrammarPolicy
 from embrm.world.layout import POOL, STOCK, STRATA, Layout, draw_stratum, draw_training, joined_responses
 from embrm.world.mechanism import Mechanism
+from embrm.world.shipped import joint_texts
 from embrm.world.world import Responses, World
 from embrm.world.world_sample import WorldSample
 
@@ -166,8 +166,7 @@ class _Pools:
 
 
 def _embedded(embedder: Embedder, written: Responses) -> Array:
-    texts = [VIEWS["joint"](p, t) for p, t in zip(written.prompts, written.texts, strict=True)]
-    return embedder.embed(texts).vectors
+    return embedder.embed(joint_texts(written)).vectors
 
 
 def _pilots(sample: Fresh, *, seed: int) -> list[RewardModel]:

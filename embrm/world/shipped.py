@@ -16,6 +16,7 @@ from embrm.core.data_folder import data_folder
 from embrm.core.documents import open_file, translated
 from embrm.core.files import read_rows
 from embrm.core.provenance import UNKNOWN
+from embrm.data.encode import VIEWS
 from embrm.embedders import Embedder, provenance_of
 from embrm.errors import DataError, UnknownNameError
 from embrm.world.layout import Layout
@@ -26,6 +27,7 @@ EMBEDDERS: Mapping[str, Mapping[str, Any]] = {  # name → options; whether bflo
     "minilm": {"precision": "float32"},
     "hashing": {},
 }
+QUICK = ("static",)  # make the vectors of all shipped texts on the spot, and find them in the cache later
 
 
 def _vectors(path: Path) -> dict[str, Array]:
@@ -61,14 +63,16 @@ def _responses(path: Path, rows: Sequence[dict[str, Any]], world: World) -> Resp
 
 
 def load(embedder: str = "minilm", *, folder: Path | None = None) -> Shipped:
-    """Open the shipped data with the vectors of one embedder, "minilm" or "hashing"; files are read when first used.
+    """Open the shipped data with the vectors of one embedder; files are read when first used.
+
+    The vectors of "minilm" and "hashing" are shipped, and those of "static" made in seconds.
 
     Raises:
         UnknownNameError: there are no vectors of that embedder.
         DataError: the folder has no `world.yaml`, or it is faulty.
     """
-    if embedder not in EMBEDDERS:
-        raise UnknownNameError(f"no shipped vectors of '{embedder}'. There are: {', '.join(EMBEDDERS)}.")
+    if embedder not in (*EMBEDDERS, *QUICK):
+        raise UnknownNameError(f"no shipped vectors of '{embedder}'. There are: {', '.join((*EMBEDDERS, *QUICK))}.")
     folder = data_folder() if folder is None else folder
     world = World.load(folder / "world.yaml")
     return Shipped(world, Layout.of(world), folder, embedder)
@@ -82,7 +86,7 @@ class Shipped(WorldSample):
 
     Attributes:
         folder: where the files are.
-        embedder: "minilm" or "hashing".
+        embedder: "minilm", "hashing" or "static".
     """
 
     folder: Path
@@ -96,6 +100,13 @@ class Shipped(WorldSample):
     @cached_property
     def features(self) -> Mapping[str, Features]:
         """The features of each split."""
+        if self.embedder in QUICK:
+            quick = Embedder.of(self.embedder)
+            made = provenance_of(quick)
+            return {
+                name: self.with_vectors(written, quick.embed(joint_texts(written)).vectors, made)
+                for name, written in self.responses.items()
+            }
         path = self.folder / f"{self.embedder}.npz"
         if not path.exists():
             raise DataError(f"no {path.name} in {self.folder}; make it with `embrm data build`")
@@ -109,6 +120,11 @@ class Shipped(WorldSample):
                     "run `embrm data build`"
                 )
         return {name: self.with_vectors(written, vectors[name], made) for name, written in self.responses.items()}
+
+
+def joint_texts(written: Responses) -> list[str]:
+    """Return each response with its prompt, as it is embedded."""
+    return [VIEWS["joint"](prompt, text) for prompt, text in zip(written.prompts, written.texts, strict=True)]
 
 
 def joined(parts: Sequence[Features]) -> Features:

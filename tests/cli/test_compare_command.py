@@ -126,6 +126,8 @@ def test_a_bar_is_shown_on_a_terminal_alone(embrm: Embrm, monkeypatch: pytest.Mo
     real = type(sys.stderr)
     monkeypatch.setattr(real, "isatty", lambda self: True)
     assert "2/2" in embrm(*quick).err
+    assert embrm(*quick, "--quiet").err == ""
+    assert "2/2" in embrm(*quick).err  # asked for once, it is not kept
 
 
 def test_a_head_that_fails_is_named_below_the_table(

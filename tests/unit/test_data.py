@@ -14,9 +14,9 @@ from embrm.core.data_folder import data_folder
 from embrm.data.encode import embedder_of, encode
 from embrm.errors import DataError, UnknownNameError
 from embrm.world import Mechanism, World, build, layout, shipped
-from embrm.world.build import joint, verify
+from embrm.world.build import verify
 from embrm.world.layout import draw_training, tilted_to
-from embrm.world.shipped import Shipped, joined, load
+from embrm.world.shipped import Shipped, joined, joint_texts, load
 from embrm.world.world_sample import SPLITS
 
 
@@ -146,7 +146,7 @@ def test_training_texts_are_made_again_to_the_letter(data: Shipped) -> None:
 
 def test_stored_hashing_vectors_are_close_to_fresh_ones() -> None:
     data = load("hashing")
-    texts = joint(data.responses["training"])[:40]
+    texts = joint_texts(data.responses["training"])[:40]
     fresh = embedders.get("hashing")().embed(texts).vectors
     stored = data.features["training"].matrix("joint")[:40]
     cosine = (fresh * stored).sum(axis=1) / np.linalg.norm(fresh, axis=1) / np.linalg.norm(stored, axis=1)
@@ -158,7 +158,7 @@ def test_manifest_tells_the_rounding_error(data: Shipped) -> None:
     # A uniform step of 1/8 (1/4) root mean square leaves an error of step/√12.
     np.testing.assert_allclose(manifest["vectors"]["minilm"]["rounding_error"], 1 / 8 / np.sqrt(12), rtol=0.05)
     # Most entries of a hashed text are exactly 0, which rounds without error: it is less there.
-    fresh = embedders.get("hashing")().embed([t for w in data.responses.values() for t in joint(w)[::50]]).vectors
+    fresh = embedders.get("hashing")().embed([t for w in data.responses.values() for t in joint_texts(w)[::50]]).vectors
     stored = np.concatenate([f.matrix("joint")[::50] for f in load("hashing").features.values()])
     error = np.sqrt(np.mean((stored - fresh) ** 2) / np.mean(fresh**2))
     np.testing.assert_allclose(manifest["vectors"]["hashing"]["rounding_error"], error, rtol=0.05)
@@ -211,7 +211,7 @@ def test_build_then_verify_then_notice_changes(small: Path) -> None:
 
 
 def test_absent_and_foreign_data_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"no shipped vectors of 'bert'\. There are: minilm, hashing"):
+    with pytest.raises(UnknownNameError, match=r"no shipped vectors of 'bert'\. There are: minilm, hashing, static"):
         load("bert")
     with pytest.raises(DataError, match=r"no manifest\.json in .*embrm data build"):
         verify(tmp_path)
