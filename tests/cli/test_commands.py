@@ -91,9 +91,10 @@ def test_help_and_list_load_nothing_heavy(words: str) -> None:
 
 def test_list_describes_every_member(embrm: Run) -> None:
     found = embrm("list", "--json").json
-    assert set(found) == {"heads", "selectors", "detectors", "embedders", "datasets", "claims", "warnings"}
+    families = {"heads", "selectors", "detectors", "embedders", "datasets", "experiments", "claims"}
+    assert set(found) == {*families, "warnings"}
     assert found["datasets"]["files"].startswith("Pairs with labels of their own")
-    assert list(found["claims"]) == [f"C{i}" for i in (*range(1, 22), 26, 28)]
+    assert list(found["claims"]) == [f"C{i}" for i in range(1, 30)]
     assert found["claims"]["C1"].startswith("A standard reward model over-optimises")
     assert found["heads"]["linear"].startswith("Bradley–Terry")
     assert all(text.endswith(".") for family in ("heads", "selectors", "datasets") for text in found[family].values())
