@@ -95,7 +95,7 @@ ROWS = (
 
 def seconds(work: Callable[[], object]) -> float:
     """Return the processor time of a piece of work, the better of two where it is short."""
-    times = []
+    times: list[float] = []
     while len(times) < 2 and sum(times) < 1:
         start = time.process_time()
         work()
@@ -108,7 +108,8 @@ def exponent(sizes: Sequence[int], times: Sequence[float]) -> float:
     long = [(n, t) for n, t in zip(sizes, times, strict=True) if t >= LEAST]
     if len(long) < 2:
         return float("nan")
-    return float(np.polyfit(*np.log(np.array(long).T), 1)[0])
+    x, y = np.log(np.array(long)).T
+    return float(np.polyfit(x, y, 1)[0])
 
 
 def main(full: bool) -> None:
