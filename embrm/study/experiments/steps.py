@@ -76,7 +76,7 @@ class Steps(Experiment):
         return {name: PerPrompt(values.astype(np.float64), pools.topics) for name, values in found.items()}
 
     def _searched(self, data: WorldData, model: FittedHead, pools: _StepPools, seed: int) -> Array:
-        writer, embedder = StepWriter(data.world.world, self.sentences), data.embedder()
+        writer, embedder = StepWriter(data.world.world, self.sentences), data.embedder().fleeting
         search, out = StepSearch(width=self.width), []
         for p, (topic, prompt) in enumerate(zip(pools.topics.tolist(), pools.prompts, strict=True)):
             rng = np.random.default_rng([seed, 11, p])
@@ -149,5 +149,5 @@ def _annotated(data: WorldData, setting: ExperimentSetting) -> StepTraces:
         texts += [" ".join(steps[: j + 1]) for j in range(len(steps))]
         labels += [1.0 if j < error else 0.0 for j in range(len(steps))]
         sizes.append(len(steps))
-    features = encode(prompts, texts, embedder=data.embedder()).features
+    features = encode(prompts, texts, embedder=data.embedder().fleeting).features
     return StepTraces(features, np.append(0, np.cumsum(sizes)), np.array(labels))
