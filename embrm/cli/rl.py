@@ -241,7 +241,6 @@ def _reward(
     model: str,
     *,
     source: _options.SourceOptions,
-    principle: str | None,
     latent_penalty: float,
     selector: str | None,
     reference: str | None,
@@ -257,7 +256,7 @@ def _reward(
 
     if alarm.typed and watched is None:
         raise OptionError(f"{', '.join(alarm.typed)} are about an alarm; give --detector or --stop-on-alarm too")
-    fitted = _options.open_model(model, principle, source)
+    fitted = _options.open_model(model, others["principle"], source)
     rule = next(iter(_options.recipes(selectors.registry, [] if selector is None else [selector]).values()), None)
     reward = RewardFunction(fitted, source.embedder_of(fitted), selector=rule)
     if not latent_penalty and watched is None:
