@@ -15,7 +15,7 @@ from embrm.core.files import Rows, read_rows
 from embrm.core.vectors import open_vectors
 from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
-from embrm.data.layouts import find_layout, listed, registry, renamed
+from embrm.data.layouts import find_layout, listed, registry, renamed, told_rows
 from embrm.data.layouts._layout import Row, is_missing, needed
 from embrm.data.numbers import number
 from embrm.data.pairing import by_verdict, check_ratings, compared, mention_unused, with_numbers
@@ -144,7 +144,7 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
     try:
         form = form_of(kind, layout.kinds)
         turn = layout.turn if form == "texts" else layout.judged
-        turned = registry.told(name, lambda: _checked(turn(rows, faults, rules), rows))
+        turned = registry.told(name, lambda: told_rows(turn(rows, faults, rules), rows))
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
     found = _parsers[form](turned, faults, rules)
@@ -156,16 +156,6 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
     mention_unused(form, columns, rules, prompted=any(found.prompts))
     kept = rows.replace(found.values, found.kept)
     return Texts(form, kept, found.prompts, found.responses, found.offsets, account, bool(rules.keep_system))
-
-
-def _checked(turned: Iterable[tuple[int, Row]], rows: Rows) -> list[tuple[int, Row]]:
-    """Return what a layout gives, or raise TypeError where it is not what `RowLayout.turn` gives."""
-    found = list(turned)
-    for i, row in found:
-        known = isinstance(i, int | np.integer) and 0 <= i < len(rows) and isinstance(row, dict)
-        if not (known and all(isinstance(column, str) for column in row)):
-            raise TypeError(f"it gave {short((i, row))}, and not the number of a row and a row")
-    return found
 
 
 def form_of(kind: str | None, kinds: Sequence[str]) -> str:

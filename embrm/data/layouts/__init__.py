@@ -12,7 +12,7 @@ from embrm.core.registry import Registry
 from embrm.data.layouts._registry import registry as _members
 
 if TYPE_CHECKING:
-    from embrm.data.layouts._find import find_layout, listed, renamed
+    from embrm.data.layouts._find import find_layout, listed, renamed, told_rows
     from embrm.data.layouts._layout import RowLayout
 
 registry: Registry[RowLayout] = _members
@@ -25,7 +25,8 @@ __getattr__ = lazily(
         "find_layout": "embrm.data.layouts._find",
         "listed": "embrm.data.layouts._find",
         "renamed": "embrm.data.layouts._find",
+        "told_rows": "embrm.data.layouts._find",
     },
 )
 
-__all__ = ["RowLayout", "describe", "find_layout", "get", "listed", "names", "registry", "renamed"]
+__all__ = ["RowLayout", "describe", "find_layout", "get", "listed", "names", "registry", "renamed", "told_rows"]

@@ -8,8 +8,11 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from embrm.core.files import Rows
 from embrm.core.registry import PluginWarning
+from embrm.data.chat import short
 from embrm.data.faults import GAP
 from embrm.data.layouts._layout import ASKS, Columns, RowLayout, found_columns
 from embrm.data.layouts._registry import registry
@@ -172,3 +175,13 @@ def difference(words: str, columns: Iterable[str]) -> tuple[str, str] | None:
     known = set(columns)
     cuts = [i for i, sign in enumerate(words) if sign == "-"]
     return next(((words[:i], words[i + 1 :]) for i in cuts if words[:i] in known and words[i + 1 :] in known), None)
+
+
+def told_rows(turned: Iterable[tuple[int, dict[str, Any]]], rows: Rows) -> list[tuple[int, dict[str, Any]]]:
+    """Return what a layout gives, or raise TypeError where it is not what `RowLayout.turn` gives."""
+    found = list(turned)
+    for i, row in found:
+        known = isinstance(i, int | np.integer) and 0 <= i < len(rows) and isinstance(row, dict)
+        if not (known and all(isinstance(column, str) for column in row)):
+            raise TypeError(f"it gave {short((i, row))}, and not the number of a row and a row")
+    return found
