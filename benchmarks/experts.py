@@ -75,7 +75,8 @@ def main() -> None:
     for title, folder in (("AlpacaEval pool", pool), ("World, topics held out", None)):
         splits = [split(folder, seed) for seed in range(SEEDS)]
         found = {
-            name: [hits(head, *parts, seed) for seed, parts in enumerate(splits)] for name, head in RECIPES.items()
+            name: [hits(head, train, test, seed) for seed, (train, test) in enumerate(splits)]
+            for name, head in RECIPES.items()
         }
         print(f"\n### {title}\n\n| head, view | pair accuracy | experts − one network |\n|---|---|---|")
         for name, of in found.items():

@@ -221,7 +221,7 @@ def principle(world: World) -> dict[str, Any]:
 
     def gold(model: FittedHead) -> Array:
         path, last, _ = value_path(data, model.score(data.features).mean)
-        return np.interp(RELIABLE, path.kl[:last].mean(axis=1), path.gold[:last].mean(axis=1))
+        return np.asarray(np.interp(RELIABLE, path.kl[:last].mean(axis=1), path.gold[:last].mean(axis=1)))
 
     def lines(seed: int) -> Array:
         how: dict[str, Any] = {"flips": 0.25, "pairs": 8000, "seed": seed}

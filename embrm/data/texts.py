@@ -144,7 +144,7 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
     try:
         form = form_of(kind, layout.kinds)
         turn = layout.turn if form == "texts" else layout.judged
-        turned = registry.told(name, lambda: told_rows(turn(rows, faults, rules), rows))
+        turned = registry.told(name, lambda: told_rows(name, turn(rows, faults, rules), rows))
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
     found = _parsers[form](turned, faults, rules)

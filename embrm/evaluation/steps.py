@@ -92,18 +92,20 @@ def step_report(reward: Reward, traces: StepTraces, *, seed: int) -> StepReport:
     sums = np.zeros((len(units := np.unique(unit)), per_trace.shape[1]))
     np.add.at(sums, np.searchsorted(units, unit), per_trace)
     shares, drawn = _shares(sums.mean(axis=0)), _shares(resampled_means(sums, seed=seed, draws=DRAWS))
-    lines = [
+    accuracy, located, passed, f1 = (
         Interval.of(share, part[np.isfinite(part)] if np.isfinite(part).any() else part, n=len(units), level=LEVEL)
         for share, part in zip(shares.T, drawn.T, strict=True)
-    ]
-    areas = {
+    )
+    areas: dict[str, float] = {
         how: auroc(aggregate(chance, traces.offsets, how)[judged], ~wrong[judged])
         if 0 < wrong[judged].sum() < len(judged)
         else np.nan
         for how in AGGREGATIONS
     }
     prompts = len(np.unique(traces.prompt[judged]))
-    return StepReport(*lines, auroc=areas, steps=int(known.sum()), traces=len(judged), prompts=prompts)
+    return StepReport(
+        accuracy, located, passed, f1, auroc=areas, steps=int(known.sum()), traces=len(judged), prompts=prompts
+    )
 
 
 def fit_and_check_steps(

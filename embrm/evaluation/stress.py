@@ -210,7 +210,7 @@ def stress(
     turned = [[followed(said, CHALLENGES[: t + 1]) for said in texts.responses] for t in range(len(CHALLENGES))]
     variants: list[Sequence[str | None]] = [texts.responses, *changed.values(), *turned]
     table, features = _values(model, value, texts, variants, embedder=embedder)
-    lines = {name: _line(*table[[0, k]], texts, changed[name]) for k, name in enumerate(changed, start=1)}
+    lines = {name: _line(table[0], table[k], texts, changed[name]) for k, name in enumerate(changed, start=1)}
     probes = {name: line for name, line in lines.items() if line is not None}
     prompts, pairs = len(np.unique(texts.prompt)), texts.pairs
     if not len(pairs):
@@ -282,6 +282,6 @@ def _turns(values: Array, pairs: IntArray, cluster: npt.ArrayLike, *, discount: 
     stands = (sign == sign[0]).astype(np.float64)
     weight = discount ** np.arange(len(stands))
     kept = [share(turn, cluster=cluster) for turn in stands[1:]]
-    columns = (np.array([getattr(line, name) for line in kept]) for name in ("estimate", "low", "high"))
+    estimate, low, high = (np.array([getattr(line, name) for line in kept]) for name in ("estimate", "low", "high"))
     together = share(np.minimum(weight @ stands / weight.sum(), 1), cluster=cluster)
-    return TurnReport(Interval(*columns, kept[0].n, kept[0].level), together, discount)
+    return TurnReport(Interval(estimate, low, high, kept[0].n, kept[0].level), together, discount)

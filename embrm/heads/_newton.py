@@ -74,9 +74,9 @@ class Data(NamedTuple):
             d[:, :-1], d[:, -1] = (x[rows] - mean) / scale, CONSTANT
             known = ~np.isnan(label)
             return cls(d, known.astype(np.float64), np.where(known, label, 0.0), np.zeros(len(rows)))
-        d = Differences(x, pairs.chosen, pairs.rejected, scale)
-        few = d.dtype.itemsize * len(pairs) * d.shape[1] <= BYTES
-        return cls(d[:] if few else d, *targets(pairs))
+        differences = Differences(x, pairs.chosen, pairs.rejected, scale)
+        few = differences.dtype.itemsize * len(pairs) * differences.shape[1] <= BYTES
+        return cls(differences[:] if few else differences, *targets(pairs))
 
     def take(self, index: IntArray) -> Data:
         """Return the given pairs."""

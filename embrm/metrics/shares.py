@@ -40,7 +40,7 @@ def share(hits: npt.ArrayLike, *, cluster: npt.ArrayLike | None = None, level: f
     p, n = float(x.mean()), float(len(x))
     if cluster is not None:
         _, number = np.unique(as_vector(cluster, "cluster", len(x), np.int64), return_inverse=True)
-        n = _independent(np.bincount(number, weights=x - p), p, n)
+        n = _independent(np.bincount(number, weights=x - p).astype(np.float64), p, n)
     z = float(ndtri((1 + level) / 2))
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(max(p * (1 - p), 0.0) / n + z**2 / (4 * n**2))

@@ -67,11 +67,14 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_labelled_prefixes() -> None:
     from torch.nn.functional import binary_cross_entropy_with_logits as entropy
 
     from embrm.heads.gradient.losses import StepLabels
+    from embrm.heads.gradient.network import Network
     from embrm.heads.gradient.replicates import PairRows
 
     traces = planted(prompts=5)
     pairs = traces.pairs()
-    rows = PairRows.of(heads.get("mlp")(loss="step"), pairs)
+    head = heads.get("mlp")(loss="step")
+    assert isinstance(head, Network)
+    rows = PairRows.of(head, pairs)
     reward = torch.randn(2, len(traces.labels), generator=torch.Generator().manual_seed(0))
     both = torch.cat([reward[:, pairs.chosen], reward[:, pairs.rejected]], dim=1)
     loss = StepLabels()(both, rows.batch(torch.zeros(2, 1)))

@@ -148,9 +148,9 @@ def test_a_file_with_principles_through_the_commands(tmp_path: Path, monkeypatch
     features = encode(prompts, responses, embedder=HASHING).features
     found = [json.loads(line)["score"] for line in Path("scores.jsonl").read_text(encoding="utf-8").splitlines()]
     np.testing.assert_allclose(found, asked.score(features).centred().mean, rtol=1e-5, atol=1e-6)
-    pairs, (streamed, _) = (
-        read(file, embedder=HASHING, views=("joint+principle",)) for read in (read_pairs, stream_pairs)
-    )
+    views = ("joint+principle",)
+    pairs = read_pairs(file, embedder=HASHING, views=views)
+    streamed, _ = stream_pairs(file, embedder=HASHING, views=views)
     np.testing.assert_array_equal(pairs.features.matrix("principle"), streamed.features.matrix("principle"))
     assert len(pairs.features) == len(
         {(r["prompt"], r[s], r["principle"]) for r in texts for s in ("chosen", "rejected")}
@@ -239,7 +239,8 @@ def test_the_world_follows_a_principle_and_turns_round_for_its_negation() -> Non
     plain = world.utility(counts.reshape(6, -1), bias=1).reshape(3, 2)
     by_hand = change.first + 2 * change.beyond
     np.testing.assert_allclose(
-        told_utility(asked, world, counts, bias=1) - plain, [[by_hand, 0], [-by_hand, 0], [0, 0]]
+        told_utility(asked, world, counts, bias=1) - plain,
+        np.array([[by_hand, 0], [-by_hand, 0], [0, 0]], dtype=np.float64),
     )
 
 

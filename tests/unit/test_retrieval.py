@@ -26,7 +26,7 @@ def fitted(pairs: Pairs, **options: object) -> FittedRetrieval:
 def unlike(pairs: Pairs, n: int = 6) -> Array:
     """Texts far away from all others."""
     x = pairs.features.matrix("joint")
-    return x.mean(axis=0) + 60 * np.random.default_rng(0).normal(size=(n, x.shape[1]))
+    return np.asarray(x.mean(axis=0) + 60 * np.random.default_rng(0).normal(size=(n, x.shape[1])))
 
 
 def votes_by_hand(x: Array, pairs: Pairs, *, width: float, count: int) -> tuple[Array, Array]:
@@ -54,7 +54,7 @@ def test_the_reward_is_a_vote_written_out(options: dict[str, object]) -> None:
     model = fitted(pairs, threshold=0.0, **options)
     new = rng.normal(size=(25, 5))
     sums = []
-    weight = pairs.weight / pairs.weight.mean()  # type: ignore[operator, union-attr]
+    weight = pairs.weight / pairs.weight.mean()  # type: ignore[union-attr]
     for x in new:
         a, vote = votes_by_hand(x, pairs, width=model.record["width"], count=model.record["count"])
         sums.append((a * weight) @ vote / (model.head.options()["prior"] + (a * weight).sum()))

@@ -21,8 +21,8 @@ from embrm.study.experiments.self_training import UnlabelledPairs
 from embrm.study.measures.gold import gold_at
 from embrm.study.schema import DatasetConfig
 from embrm.world import Mechanism
-from embrm.world.build import joint
 from embrm.world.principles import find_principle, told_pairs
+from embrm.world.shipped import joint_texts
 
 TINY = {"topics": 6, "stock": 48, "pool": 8, "refinements": 0}
 LINEAR = Head.of({"name": "linear", "options": {"prior_precision": 100.0}})
@@ -89,7 +89,7 @@ def test_accuracies_with_unlabelled_pairs(
     # Of the labels alone: each of the two heads by itself, the mean of their rewards, and the first pairs by hand.
     labels = data.train(mechanism=Mechanism(), flips=0.0, pairs=160, seed=0).take(np.arange(60))
     rewards = [LINEAR.fit(labels, seed=0).score(data.features).mean]
-    x, y = (other.embed(joint(texts[split])).vectors for split in ("training", "pools"))
+    x, y = (other.embed(joint_texts(texts[split])).vectors for split in ("training", "pools"))
     rewards.append(
         LINEAR.fit(Pairs.from_arrays(x, chosen=labels.chosen, rejected=labels.rejected), seed=0).score(y).mean
     )

@@ -177,11 +177,17 @@ def difference(words: str, columns: Iterable[str]) -> tuple[str, str] | None:
     return next(((words[:i], words[i + 1 :]) for i in cuts if words[:i] in known and words[i + 1 :] in known), None)
 
 
-def told_rows(turned: Iterable[tuple[int, dict[str, Any]]], rows: Rows) -> list[tuple[int, dict[str, Any]]]:
-    """Return what a layout gives, or raise TypeError where it is not what `RowLayout.turn` gives."""
+def told_rows(name: str, turned: Iterable[tuple[int, dict[str, Any]]], rows: Rows) -> list[tuple[int, dict[str, Any]]]:
+    """Return what a layout gives.
+
+    Raises:
+        DataError: it is not what `RowLayout.turn` promises.
+    """
     found = list(turned)
     for i, row in found:
         known = isinstance(i, int | np.integer) and 0 <= i < len(rows) and isinstance(row, dict)
         if not (known and all(isinstance(column, str) for column in row)):
-            raise TypeError(f"it gave {short((i, row))}, and not the number of a row and a row")
+            raise DataError(
+                f"the layout '{name}' gave {short((i, row))}, and not the number of a row and a row; repair its package"
+            )
     return found

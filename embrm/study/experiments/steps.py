@@ -69,7 +69,7 @@ class Steps(Experiment):
         budget = self.candidates * (1 + self.width * (self.sentences - 1))
         few = max(1, budget // self.sentences)
         value = {how: aggregate(chance, pools.offsets, how) for how in AGGREGATIONS}
-        found = {how: pools.chosen(value[how]) for how in AGGREGATIONS}
+        found: dict[str, Array] = {how: pools.chosen(value[how]) for how in AGGREGATIONS}
         found |= {"outcome": pools.chosen(aggregate(whole, pools.offsets, "last"))}
         found |= {"random": pools.right.mean(axis=1), "whole": pools.chosen(value["min"], among=few)}
         found["search"] = self._searched(data, by_step, pools, setting.seed)
