@@ -45,7 +45,7 @@ class Steps(Experiment):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("fast",)
-    core_seconds: ClassVar[float] = 20.0
+    core_seconds: ClassVar[float] = 6.0
     head: str = "linear"
     pool: int = 16
     sentences: int = 5
