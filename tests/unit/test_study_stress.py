@@ -18,18 +18,19 @@ from tests import simulated_claims as simulated
 @pytest.mark.slow
 def test_the_same_prompts_are_measured_of_every_contestant_under_every_seed() -> None:
     options = {"topics": 8, "stock": 64, "pool": 8, "stratum": 2, "refinements": 0}
-    given = {"name": "fast", "kind": "fast", "embedder": "hashing", "options": options}
+    given = {"name": "fast", "kind": "fast", "embedder": "static", "options": options}
     config = parse({"datasets": [given], "heads": [{"name": "linear"}], "seeds": [0], "pairs": [200]})
     data = open_dataset(config.datasets[0])
     recipe = Stress(prompts=6, draws=20)
-    first, second = (recipe.measure(ExperimentSetting(data, Mechanism(bias=1.0), 0.0, 200, seed)) for seed in (0, 1))
+    first, second = (recipe.measure(ExperimentSetting(data, Mechanism(bias=1.0), 0.0, 600, seed)) for seed in (0, 1))
     names = [name for *_, rules in CONTESTANTS for name in rules]
     assert list(first) == [f"{name} {what}" for name in names for what in ("accepted", "flips")]
     for name, found in first.items():
         np.testing.assert_array_equal(found.clusters, second[name].clusters)
         assert len(found.values) == 6
         assert ((found.values >= 0) & (found.values <= 1)).all()
-    assert first["standard accepted"].values.mean() > 0.4  # annotators liked flattery
+    fair = recipe.measure(ExperimentSetting(data, Mechanism(), 0.0, 600, 0))["standard accepted"]
+    assert first["standard accepted"].values.mean() > fair.values.mean() + 0.2  # annotators liked flattery
 
 
 def test_the_claim_is_the_paired_difference_in_acceptance() -> None:
