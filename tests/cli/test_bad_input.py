@@ -161,7 +161,7 @@ def test_bad_files_are_explained(case: str, embrm: Run, workspace: Path) -> None
         (("fit", "prefs.jsonl", "--head", "linear", "--set", "view=x", "-o", "new"), 2, r"no view 'x'; texts can be"),
         (("fit", "prefs.jsonl"), 2, r"Missing option '-o'"),
         (("evalute", "model", "prefs.jsonl"), 2, r"no command named 'evalute'\. Did you mean 'evaluate'"),
-        (("xyzzy",), 2, r"no command named 'xyzzy'\. There are: cache, "),
+        (("xyzzy",), 2, r"no command named 'xyzzy'\. There are: annotators, cache, "),
         (("list", "haeds"), 2, r"'haeds' is not one of"),
         (("evaluate", "prefs.jsonl", "prefs.jsonl"), 1, r"prefs\.jsonl is not a saved model"),
         (("evaluate", "model", "pools.jsonl", "--sizes", "1,x"), 2, r"--sizes must be whole numbers .* got '1,x'"),
