@@ -70,6 +70,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, quality in (("tuned", 0.9), ("base", 0.4)):
         rows = [{"prompt": f"How do I mend lamp {i // 3}?", "response": answer(quality, rng)} for i in range(60)]
         write_lines(folder / f"{name}.jsonl", rows)
+    shutil.copy(folder / "tuned.jsonl", folder / "texts.jsonl")
+    steps = [
+        {"prompt": row["prompt"], "completions": [row["chosen"], row["rejected"]], "labels": [True, False]}
+        for row in pairs
+    ]
+    write_lines(folder / "traces.jsonl", steps)
     more = [[f"How do I mend fan {i}?", answer(0.8, rng), answer(0.2, rng)] for i in range(60)]
     swapped = [[asked, *texts[:: rng.choice([1, -1])]] for asked, *texts in more]
     write_lines(
@@ -100,6 +106,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_run(folder / "run", steps=12, turn=12)
         write_run(folder / "hacked", steps=12, turn=6)
         assert run(["score", "model", "pools.jsonl", "-o", "scores.jsonl"]) == 0
+        for file, vectors in (("prefs.jsonl", "known.npy"), ("pools.jsonl", "new.npy")):
+            assert run(["embed", file, "--embedder", "hashing", "-o", vectors]) == 0
     return made
 
 
