@@ -180,7 +180,7 @@ def test_a_head_that_gives_one_draw_for_all_is_told(saved: Callable[[str], Path]
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"options": {}}, r"has further options: members"),
+        ({"options": {}}, r"has further options: loss, members"),
         ({"name": "linaer"}, r"no head named 'linaer'\. Did you mean 'linear'"),
         ({"width": 10**12}, r"width: Input should be less than"),
         ({"width": "3"}, r"width: Input should be a valid integer"),
