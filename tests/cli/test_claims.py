@@ -121,6 +121,7 @@ def test_a_folder_without_a_study_is_refused(embrm: Embrm, tmp_path: Path) -> No
     assert "holds no study" in result.err
 
 
+@pytest.mark.slow
 def test_the_tables_and_the_lines_go_between_their_marks(folder: Path, tmp_path: Path) -> None:
     page, readme, papers = (tmp_path / name for name in ("claims.md", "README.md", "map.md"))
     papers.write_text("C15 (world stale), C99 (world stale)", encoding="utf-8")

@@ -98,7 +98,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     rng = random.Random(0)
     words = ["good", "bad", "clear", "vague", "step", "never"]
     said = [(f"good {i} {rng.choice(words)}", f"bad {i} {rng.choice(words)} x") for i in range(24)]
-    rows = [{"prompt": f"How {i // 2}?", "chosen": a, "rejected": b} for i, (a, b) in enumerate(said)]
+    judged = "ab" * len(said)  # by two annotators, for the head that asks who
+    rows = [
+        {"prompt": f"How {i // 2}?", "chosen": a, "rejected": b, "annotator": who}
+        for i, ((a, b), who) in enumerate(zip(said, judged, strict=False))
+    ]
     texts = [{"prompt": f"Why {i}?", "response": f"{rng.choice(words)} {i}"} for i in range(5)]
     for name, lines in (("prefs", rows), ("texts", texts)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

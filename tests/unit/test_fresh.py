@@ -25,6 +25,7 @@ def sample() -> Fresh:
     return draw()
 
 
+@pytest.mark.slow
 def test_a_sample_is_determined_by_its_seed(sample: Fresh) -> None:
     again, other = draw(), draw(seed=1)
     for split in ("training", "pools"):

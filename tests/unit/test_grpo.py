@@ -152,6 +152,7 @@ def test_an_alarm_stops_the_run_where_that_is_asked_for(
     assert len(run) == (1 if stop else 3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     model: FittedHead, lm: Path, prompts: list[Any], tmp_path: Path
 ) -> None:
