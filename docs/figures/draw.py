@@ -196,7 +196,12 @@ def themed(chart: alt.LayerChart | alt.FacetChart, ink: str, faint: str, paper: 
     """Return the specification in ink on paper; None is no paper."""
     colours = {"labelColor": ink, "titleColor": ink, "domainColor": ink, "tickColor": ink}
     styled = (
-        chart.configure(font="sans-serif", background=paper or "transparent")
+        # A reader's sans-serif may be a third wider than the one by which room for labels is made.
+        chart.configure(
+            font="sans-serif",
+            background=paper or "transparent",
+            padding={"left": 40, "right": 40, "top": 5, "bottom": 5},
+        )
         .configure_view(stroke=None)
         .configure_axis(**colours, gridColor=faint, titleFontWeight="normal", titleFontSize=13, labelFontSize=12)
         .configure_axisX(grid=False)
