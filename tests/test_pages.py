@@ -53,6 +53,24 @@ def _checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "data" / "answers", tmp_path / "data" / "answers")
     for name in ("prefs.jsonl", "pools.jsonl"):
         shutil.copy(ROOT / "data" / "answers" / name, tmp_path / name)
+    prefs, pools = (
+        [json.loads(line) for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()]
+        for name in ("prefs.jsonl", "pools.jsonl")
+    )
+    best = [sorted(zip(pool["gold"], pool["responses"], strict=True), reverse=True) for pool in pools]
+    steps = [(f"{pair['chosen']} ", pair["rejected"]) for pair in prefs]
+    made = {
+        "votes": [{**pair, "annotator": "ab"[i % 2]} for i, pair in enumerate(prefs)],
+        "more": prefs,
+        "tuned": [{"prompt": pool["prompt"], "response": b[0][1]} for pool, b in zip(pools, best, strict=True)],
+        "base": [{"prompt": pool["prompt"], "response": b[-1][1]} for pool, b in zip(pools, best, strict=True)],
+        "traces": [
+            {"prompt": pair["prompt"], "completions": list(said), "labels": [True, False]}
+            for pair, said in zip(prefs, steps, strict=True)
+        ],
+    }
+    for name, rows in {**made, "others": made["traces"]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
 
