@@ -112,15 +112,7 @@ class Linear(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        width = state.config["width"]
-        return FittedLinear(
-            head=self,
-            width=width,
-            embedder=state.config["embedder"],
-            reference=state.array("reference", self.members),
-            record=state.config["record"],
-            coefficients=state.array("coefficients", self.members, width),
-        )
+        return FittedLinear.of_state(self, state, members=self.members)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +124,19 @@ class FittedLinear(FittedHead):
     """
 
     coefficients: Array
+
+    @classmethod
+    def of_state(cls, head: Head, state: State, *, members: int) -> FittedLinear:
+        """Rebuild a fitted model of any head whose rewards are linear."""
+        width = state.config["width"]
+        return cls(
+            head=head,
+            width=width,
+            embedder=state.config["embedder"],
+            reference=state.array("reference", members),
+            record=state.config["record"],
+            coefficients=state.array("coefficients", members, width),
+        )
 
     def _draws(self, x: Array) -> Array:
         return np.asarray(self.coefficients @ x.T)

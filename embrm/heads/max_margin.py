@@ -108,15 +108,7 @@ class MaxMargin(Head):
 
     def restore(self, state: State) -> FittedHead:
         """Rebuild a fitted model from its state."""
-        width = state.config["width"]
-        return FittedLinear(
-            head=self,
-            width=width,
-            embedder=state.config["embedder"],
-            reference=state.array("reference", self.members),
-            record=state.config["record"],
-            coefficients=state.array("coefficients", self.members, width),
-        )
+        return FittedLinear.of_state(self, state, members=self.members)
 
 
 class Demonstrations(NamedTuple):

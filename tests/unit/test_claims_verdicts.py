@@ -178,6 +178,7 @@ def test_what_is_compared_has_one_size_and_the_same_seeds() -> None:
     ("wanted", "message"),
     [
         ([Of("c", X)], "world has no head titled 'c'"),
+        ([Of("steps", Metric("experiment", "steps.min"))], "world has no experiment titled 'steps'"),
         ([Of("a", X, flips=0.0)], "world has no 'a' under 'biased' at 0 % flips$"),
         ([Of("a", Metric("bon", "y"))], "'a' of world has no 'bon.y' under 'biased' at 25 % flips"),
         (

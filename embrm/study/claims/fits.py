@@ -93,7 +93,8 @@ class DatasetFits:
             MissingError: there is none; the message says what is not there.
         """
         if head not in self.titles:
-            raise missing(f"{self.dataset} has no head titled '{head}'")
+            kind = "experiment" if metric.family == "experiment" else "head"
+            raise missing(f"{self.dataset} has no {kind} titled '{head}'")
         mechanism = self.mechanism(mechanism)
         at = f"under '{mechanism}' at {100 * flips:g} % flips"
         rows = self._grouped.get((head, mechanism, round(flips, 6)))
