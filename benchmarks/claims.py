@@ -1,9 +1,10 @@
 """The tables of docs/claims.md and README's lines on what the study found, from the folders of one or several studies.
 
     embrm study --config laptop -o runs/laptop
-    python benchmarks/claims.py runs/laptop
+    python benchmarks/claims.py runs/laptop@8518093
 
-Of a data set that is in several folders the last one counts. Both stand between marks; all else there stays as it is.
+What stands behind an @ is the commit that the run was made at. Of a claim that several folders have on one data set,
+the last one that ran it counts. Both stand between marks; all else there stays as it is.
 """
 
 from __future__ import annotations
@@ -31,26 +32,37 @@ TABLES, LINES = "claims", "findings"  # the marks: <!-- claims --> in the page, 
 def main() -> None:
     """Read the runs and write their tables and lines."""
     parser = argparse.ArgumentParser(description="Write the claims of studies into docs/claims.md and README.md.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a study")
+    parser.add_argument("runs", nargs="+", metavar="RUN[@COMMIT]", help="folder of a study, and where the code stood")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "claims.md", help="where the tables go")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="where the lines go")
     parser.add_argument("--map", type=Path, default=ROOT / "docs" / "map.md", help="where verdicts are quoted")
     parser.add_argument("--only-readme", action="store_true", help="leave the tables as they are")
     args = parser.parse_args()
-    results = [Results.load(run) for run in args.runs]
-    of_dataset: dict[str, list[Finding]] = {}
-    for run in results:
-        of_run: defaultdict[str, list[Finding]] = defaultdict(list)
-        for finding in claims.findings(run):
-            of_run[finding.dataset].append(finding)
-        of_dataset |= of_run
-    told = "\n".join(map(provenance, results))
+    of_claim: dict[tuple[str, str], list[Finding]] = {}
+    told = []
+    for folder, at, commit in (run.rpartition("@") if "@" in run else (run, "", "") for run in args.runs):
+        results = Results.load(Path(folder))
+        told.append(provenance(results, commit if at else None))
+        for key, rows in by_claim(claims.findings(results)).items():
+            if key not in of_claim or any(row.verdict != "not run" for row in rows):
+                of_claim[key] = rows
+    of_dataset: defaultdict[str, list[Finding]] = defaultdict(list)
+    for (dataset, _), rows in of_claim.items():
+        of_dataset[dataset] += rows
     if not args.only_readme:
         tables = [section(dataset, found) for dataset, found in of_dataset.items()]
-        put(args.page, TABLES, "\n\n".join([told, *tables]))
+        put(args.page, TABLES, "\n\n".join([*told, *tables]))
         retell(args.map, of_dataset)
     lines = [f"- {summary(dataset, found)}" for dataset, found in of_dataset.items()]
-    put(args.readme, LINES, "\n".join([told, "", *lines]))
+    put(args.readme, LINES, "\n".join([*told, "", *lines]))
+
+
+def by_claim(findings: Iterable[Finding]) -> dict[tuple[str, str], list[Finding]]:
+    """Return (data set, claim's id) → its rows."""
+    groups: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.dataset, finding.id].append(finding)
+    return groups
 
 
 def put(page: Path, mark: str, body: str) -> None:
@@ -68,7 +80,8 @@ def retell(page: Path, of_dataset: Mapping[str, Sequence[Finding]]) -> None:
     verdicts: defaultdict[str, list[str]] = defaultdict(list)
     for dataset, found in of_dataset.items():
         for told in claims.summaries(found):
-            verdicts[told.first.id].append(f"{dataset} {told.verdict}")
+            if told.verdict != "not run":
+                verdicts[told.first.id].append(f"{dataset} {told.verdict}")
 
     def quoted(match: re.Match[str]) -> str:
         return f"{match[1]} ({', '.join(verdicts[match[1]])})" if match[1] in verdicts else match[0]
@@ -76,8 +89,8 @@ def retell(page: Path, of_dataset: Mapping[str, Sequence[Finding]]) -> None:
     write_bytes(page, re.sub(QUOTED, quoted, page.read_text(encoding="utf-8")).encode())
 
 
-def provenance(run: Results) -> str:
-    """Return which run it is: its configuration, fits, seeds, pairs, version and day."""
+def provenance(run: Results, commit: str | None) -> str:
+    """Return which run it is: its configuration, fits, seeds, pairs, version, commit and day."""
     config, version = run.config, run.environment.get("versions", {}).get("embrm", "?")
     day = str(run.environment.get("finished", "?"))[:10]
     fits = len(list(run.select(kind="fit")))
@@ -85,7 +98,8 @@ def provenance(run: Results) -> str:
     name = next((f"`{name}`" for name in WHOLE if load_config(name) == config), f"with the hash {digest}")
     return (
         f"Of a run of the configuration {name}: {fits} fits, {len(config.seeds)} seeds, "
-        f"{' and '.join(map(str, config.pairs))} pairs, {day}, embrm {version}."
+        f"{' and '.join(map(str, config.pairs))} pairs, {day}, embrm {version}"
+        f"{f' at commit {commit}' if commit else ''}."
     )
 
 
@@ -121,12 +135,7 @@ def section(dataset: str, found: Sequence[Finding]) -> str:
 
 def matrix(one: DefenceMatrix) -> str:
     """Return what each defence does under each mechanism."""
-    lines = [
-        [defence, *(claims.effect_on_gold(f) if (f := one.findings.get((defence, m))) else "–" for m in one.mechanisms)]
-        for defence in one.defences
-    ]
-    title = f"*{one.title}*: gold of each defence minus the standard head's, in units of that one's gain."
-    return f"{title}\n\n{table(['', *one.mechanisms], lines)}"
+    return f"{one.title[:1].upper()}{one.title[1:]}.\n\n{table(['', *one.mechanisms], one.lines)}"
 
 
 def row(finding: Finding) -> list[str]:

@@ -80,21 +80,21 @@ def command(
 
 
 def _matrix(matrix: DefenceMatrix) -> str:
-    from embrm.study.claims import effect_on_gold
-
-    lines = [
-        [defence, *(effect_on_gold(f) if (f := matrix.findings.get((defence, m))) else "–" for m in matrix.mechanisms)]
-        for defence in matrix.defences
-    ]
-    title = f"{matrix.title}: gold of each defence minus the standard head's, in units of that one's gain"
-    return f"{title}\n{_render.table(['', *matrix.mechanisms], lines)}"
+    return f"{matrix.title}\n{_render.table(['', *matrix.mechanisms], matrix.lines)}"
 
 
 def _summaries(found: Sequence[Finding]) -> str:
     from embrm.study.claims import summaries
 
-    lines = [[s.verdict, s.first.id, s.first.dataset, _short(s.first.claim), s.cases] for s in summaries(found)]
-    return _render.table(["after Holm", "id", "data set", "claim", "where"], lines)
+    told = list(summaries(found))
+    ran = [s for s in told if s.verdict != "not run"]
+    lines = [[s.verdict, s.first.id, s.first.dataset, _short(s.first.claim), s.cases] for s in ran]
+    rest = [
+        f"not run on {dataset}: {', '.join(s.first.id for s in told if s.first.dataset == dataset and s not in ran)}"
+        for dataset in dict.fromkeys(s.first.dataset for s in told if s not in ran)
+    ]
+    more = ["what each lacks is said by --reasons"] if rest else []
+    return "\n".join([_render.table(["after Holm", "id", "data set", "claim", "where"], lines), *rest, *more])
 
 
 def _row(finding: Finding) -> list[object]:

@@ -19,9 +19,10 @@ from embrm.study.claims.case import Case, Under
 from embrm.study.claims.cells import Cells, GoldCurves, Of
 from embrm.study.claims.choice import choose, complete
 from embrm.study.claims.fits import DatasetFits, MissingError
+from embrm.study.claims.holm import holm
 from embrm.study.claims.peaks import cross_fitted, drop
 from embrm.study.claims.sample import Sample, resample
-from embrm.study.claims.verdict import Finding, conclude, difference, equivalence, holm
+from embrm.study.claims.verdict import Finding, conclude, difference, equivalence
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row, validation
 from tests import simulated_claims as simulated
@@ -130,8 +131,8 @@ def test_a_one_sided_margin_lets_the_other_side_be() -> None:
 
 def test_all_parts_must_hold_and_the_weakest_decides() -> None:
     strong, weak, none = (difference(name, sample(mean)) for name, mean in (("a", 4), ("b", 2.2), ("c", 1)))
-    assert conclude([strong, weak]) == ("supported", weak.p_for, weak)
-    verdict, _, decisive = conclude([strong, none, weak])
+    assert conclude([strong, weak]) == ("supported", weak.p_for, 1.0, weak)
+    verdict, _, _, decisive = conclude([strong, none, weak])
     assert (verdict, decisive) == ("inconclusive", none)
 
 
@@ -140,7 +141,7 @@ def test_one_part_of_many_contradicts_only_beyond_chance() -> None:
     slight, clear = (difference("bad", sample(mean)) for mean in (-2.2, -3.5))
     assert conclude([slight])[0] == "contradicted"
     assert conclude([*good, slight])[0] == "inconclusive"
-    verdict, p, decisive = conclude([*good, clear])
+    verdict, p, _, decisive = conclude([*good, clear])
     assert (verdict, decisive) == ("contradicted", clear)
     assert p == pytest.approx(10 * clear.p_against)
 
@@ -150,6 +151,33 @@ def test_holm_steps_down_and_stops_at_the_first_that_fails() -> None:
     found = [finding(name, "supported", p) for name, p in (("C1", 0.01), ("C2", 0.04), ("C3", 0.03), ("C4", 0.005))]
     found.append(finding("C5", "not run"))
     assert [f.holm for f in holm(found)] == ["supported", "inconclusive", "inconclusive", "supported", "not run"]
+
+
+def test_sides_and_negligible_effects_are_corrected_each_by_themselves() -> None:
+    p = ((0.03, 0.001), (0.001, 0.002), (0.001, 0.5), (0.9, 0.04))
+    said: list[claims.ClaimVerdict] = ["supported", "contradicted", "supported", "negligible"]
+    found = holm([replace(finding("C1", v, a), p_negligible=b) for v, (a, b) in zip(said, p, strict=True)])
+    # By hand: the sides' 0.03 · 2 is above 5 %, and of the others' 0.04 · 2 is; what is left of the first is its size.
+    assert [f.word for f in found] == [
+        *("negligible", "contradicted, but negligible", "supported", "inconclusive (negligible alone)")
+    ]
+    needed = found[3].needed  # at so many times the data its one-sided p-value would be 5 % over four
+    assert needed is not None
+    assert stats.norm.isf(0.04) * np.sqrt(needed) == pytest.approx(stats.norm.isf(0.05 / 4))
+
+
+def test_effects_of_zero_are_rarely_given_a_side_however_much_data_there_is() -> None:
+    """Forty effects of zero, all shown to be too small to matter, are still forty chances to be given a side."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(400):
+        z = rng.normal(size=40)
+        p = 2 * stats.norm.sf(np.abs(z))
+        verdicts: list[claims.ClaimVerdict] = [
+            "negligible" if p > 0.05 else "supported" if z > 0 else "contradicted" for p, z in zip(p, z, strict=True)
+        ]
+        rows = [replace(finding("C1", v, one), p_negligible=1e-9) for v, one in zip(verdicts, p.tolist(), strict=True)]
+        wrong += any(f.holm != "negligible" for f in holm(rows))
+    assert wrong / 400 < 0.08  # 5 % and three standard errors
 
 
 # Reading rows
@@ -381,7 +409,7 @@ def test_an_effect_that_holds_and_is_too_small_to_matter_is_said_to_be_both() ->
     small = Sample(0.05, np.linspace(0.03, 0.07, 999), n=40, seeds=5, clusters=40)
     part = difference("gold", small, smallest=0.1)
     assert part.verdict == "supported"
-    found = replace(finding("C2", "supported", 0.01), holm="supported", negligible=part.p_negligible <= 0.05)
+    (found,) = holm([replace(finding("C2", "supported", part.p_for), p_negligible=part.p_negligible)])
     assert found.word == "supported, but negligible"
 
 

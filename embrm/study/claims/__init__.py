@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from embrm.study.claims.summary import (
         ClaimSummary,
         DefenceMatrix,
-        effect_on_gold,
         helps,
         matrices,
         places,
@@ -45,7 +44,7 @@ _HOMES = {
     "judge": ("findings", "heads_of", "rows_of", "write"),
     "peaks": ("beyond_margin", "cross_fitted", "drop"),
     "sample": ("Sample",),
-    "summary": ("ClaimSummary", "DefenceMatrix", "effect_on_gold", "helps", "matrices", "places", "summaries"),
+    "summary": ("ClaimSummary", "DefenceMatrix", "helps", "matrices", "places", "summaries"),
     "verdict": ("ClaimVerdict", "Finding", "Part", "difference", "equivalence"),
 }
 __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for home, offered in _HOMES.items() for name in offered})
@@ -79,7 +78,6 @@ __all__ = [
     "difference",
     "differing",
     "drop",
-    "effect_on_gold",
     "equivalence",
     "findings",
     "get",

@@ -14,7 +14,7 @@ from embrm.study.claims.case import CLEAN, FAIR, NOISY, Case, Channel, Under
 from embrm.study.claims.cells import Cells
 from embrm.study.claims.fits import DatasetFits, MissingError
 from embrm.study.claims.sample import LEVEL
-from embrm.study.claims.verdict import Finding, Part, conclude
+from embrm.study.claims.verdict import SIDED, Finding, Part, conclude
 from embrm.study.results import Results
 
 Measured: TypeAlias = tuple[Sequence[Part], str]
@@ -33,12 +33,14 @@ class Scope:
             annotators are examined at each of them, since noise alone is a mechanism too.
         channels: how policies are optimised.
         defences: name → titles of the heads that it needs, for a claim that compares several with the standard head.
+        compares: what such a claim's effects are, as the heading of its matrix says it.
     """
 
     under: Under = "one"
     flips: tuple[float, ...] = (NOISY, CLEAN)
     channels: tuple[Channel, ...] = ("",)
     defences: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    compares: str = ""
 
     def cases(self, fits: DatasetFits, heads: Iterable[str]) -> list[Case]:
         """Return where a data set lets the claim be examined; at least one, in which what is missing is said."""
@@ -115,7 +117,7 @@ class Claim:
             parts, remark = self.measure(cells)
         except MissingError as missing:
             return replace(blank, reason=f"Not run: {missing}.")
-        verdict, p, decisive = conclude(parts)
+        verdict, p, p_negligible, decisive = conclude(parts)
         sample = decisive.sample
         low, high = sample.interval
         return replace(
@@ -130,18 +132,18 @@ class Claim:
             reason=self._reason(cells, parts, decisive, verdict, remark),
             detectable=sample.detectable,
             p=p,
+            p_negligible=p_negligible,
             needed=decisive.needed if verdict == "inconclusive" else None,
             smallest=decisive.smallest,
             freedom=sample.freedom if np.isfinite(sample.freedom) else None,
-            negligible=verdict == "supported" and any(part.p_negligible <= 1 - LEVEL for part in parts),
         )
 
     def _reason(self, cells: Cells, parts: Sequence[Part], decisive: Part, verdict: str, remark: str) -> str:
         rest = [str(part) for part in parts if part is not decisive]
         setting = cells.settings[:1]  # what else was read is for the remark
         reason = "; ".join([str(decisive), *rest, *filter(None, [remark, *map(str, setting)])]) + "."
-        if verdict == "supported" and any(part.p_negligible <= 1 - LEVEL for part in parts):
-            reason += " Supported, but negligible: the effect is shown to be smaller than what is of interest."
+        if verdict in SIDED and decisive.p_negligible <= 1 - LEVEL:
+            reason += " Taken alone, it is also shown to be smaller than what is of interest."
         if any(found.seeds == 1 for found in setting):
             reason += " One seed: resampled over prompts alone, this is about these very models."
         return f"{reason} {self.setting}" if verdict == "contradicted" else reason

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from embrm.core.files import write_bytes
 from embrm.study.claims.define import DRAWS
+from embrm.study.claims.holm import holm
 from embrm.study.claims.known import get, names
-from embrm.study.claims.verdict import Finding, holm
+from embrm.study.claims.verdict import Finding
 from embrm.study.results import Results
 
 

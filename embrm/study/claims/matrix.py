@@ -35,6 +35,7 @@ ENDS = ("robust 0", "robust 1")  # no mixtures
         flips=(CLEAN, NOISY),
         channels=CHANNELS,
         defences={name: (STANDARD, head) for name, (head, _) in DEFENCES.items()},
+        compares="gold of each defence minus the standard head's, in units of that one's gain",
     ),
 )
 def helps(cells: Cells) -> Measured:

@@ -21,7 +21,12 @@ DEFENCES = ("linear", "ensemble", "worst case", "lower bound", "bottleneck", "we
     source="this project, after Firm or Fickle 2025 and RoMA 2025",
     heads=[TITLE],
     setting="Every head has its default options, and the answers are those of the reference policy.",
-    scope=Scope(under="every", flips=(CLEAN, NOISY), defences=dict.fromkeys(DEFENCES, (TITLE,))),
+    scope=Scope(
+        under="every",
+        flips=(CLEAN, NOISY),
+        defences=dict.fromkeys(DEFENCES, (TITLE,)),
+        compares="share of dressed-up answers that the standard head accepts minus that of each defence",
+    ),
 )
 def firm(cells: Cells) -> Measured:
     """Acceptance of padded, flattering and repeating answers by the standard head minus by a defence, paired.

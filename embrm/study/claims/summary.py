@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from embrm.study.claims.case import CHANNEL_NAMES, Channel
-from embrm.study.claims.verdict import ClaimVerdict, Finding, times
+from embrm.study.claims.known import get
+from embrm.study.claims.verdict import SIDED, ClaimVerdict, Finding, times
 
 # What a verdict on a defence comes to.
 HELPS: Mapping[ClaimVerdict, str] = {
@@ -21,16 +22,18 @@ ORDER: tuple[ClaimVerdict, ...] = ("supported", "contradicted", "negligible", "i
 
 @dataclass(frozen=True)
 class DefenceMatrix:
-    """What each defence does under each mechanism, on one data set and in one channel.
+    """What each defence does under each mechanism, by one claim, on one data set and in one channel.
 
     Attributes:
+        compares: what the effects are.
         dataset: its name.
         channel: how policies are optimised.
         mechanisms: of the columns.
         defences: of the rows.
-        findings: (defence, mechanism) → what was found; effects are in units of the standard head's own gain.
+        findings: (defence, mechanism) → what was found.
     """
 
+    compares: str
     dataset: str
     channel: Channel
     mechanisms: Sequence[str]
@@ -39,19 +42,29 @@ class DefenceMatrix:
 
     @property
     def title(self) -> str:
-        """What it shows."""
-        return f"{self.dataset}, {CHANNEL_NAMES[self.channel]}"
+        """What it shows: "world, path: gold of each defence …"."""
+        where = ", ".join(filter(None, (self.dataset, CHANNEL_NAMES[self.channel])))
+        return ": ".join(filter(None, (where, self.compares)))
+
+    @property
+    def lines(self) -> list[list[str]]:
+        """A row for each defence: its name, and what it does under each mechanism, as "+0.25 [0.2, 0.3] helps"."""
+        rows = [(defence, [self.findings.get((defence, m)) for m in self.mechanisms]) for defence in self.defences]
+        return [[defence, *(_effect(finding) if finding else "–" for finding in row)] for defence, row in rows]
 
 
 def matrices(findings: Sequence[Finding]) -> list[DefenceMatrix]:
     """Return the matrices defence × mechanism of the findings that compare defences, those that ran."""
     ran = [finding for finding in findings if finding.defence and finding.verdict != "not run"]
-    places = dict.fromkeys((finding.dataset, finding.channel) for finding in ran)
-    return [_matrix([f for f in ran if (f.dataset, f.channel) == place]) for place in places]
+    groups: dict[tuple[str, str, Channel], list[Finding]] = {}
+    for finding in ran:
+        groups.setdefault((finding.id, finding.dataset, finding.channel), []).append(finding)
+    return list(map(_matrix, groups.values()))
 
 
 def _matrix(ran: Sequence[Finding]) -> DefenceMatrix:
     return DefenceMatrix(
+        get(ran[0].id).scope.compares,
         ran[0].dataset,
         ran[0].channel,
         list(dict.fromkeys(finding.mechanism for finding in ran)),
@@ -60,8 +73,7 @@ def _matrix(ran: Sequence[Finding]) -> DefenceMatrix:
     )
 
 
-def effect_on_gold(finding: Finding) -> str:
-    """Return what a defence does, as a cell of the matrix says it: "+0.25 [0.2, 0.3] helps"."""
+def _effect(finding: Finding) -> str:
     if finding.effect is None or finding.low is None or finding.high is None:
         return HELPS[finding.verdict]
     numbers = f"{finding.effect:+.2f} [{finding.low:.2f}, {finding.high:.2f}]".replace("-", "−")
@@ -71,8 +83,8 @@ def effect_on_gold(finding: Finding) -> str:
 def helps(finding: Finding) -> str:
     """Return a defence's verdict after Holm's correction in one word, and of an undecided one what it would take."""
     word = HELPS[finding.holm]
-    if finding.holm == "supported" and finding.negligible:
-        word = "helps, but negligibly"
+    if finding.holm in SIDED and finding.negligible:
+        word = f"{word}, but negligibly"
     more = f", needs × {times(finding.needed)}" if finding.holm == "inconclusive" and finding.needed else ""
     return f"{word}{more}"
 

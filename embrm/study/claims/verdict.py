@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from embrm.errors import OptionError
-from embrm.metrics.significance import holm_adjusted
 from embrm.study.claims.case import CHANNEL_NAMES, Channel
 from embrm.study.claims.sample import LEVEL, Sample
 
 MOST = np.log(1e4)  # times as much data; what needs more will not be decided
 TOST = 0.9  # level of the interval that two one-sided tests at 5 % look at
 ClaimVerdict: TypeAlias = Literal["supported", "contradicted", "negligible", "inconclusive", "not run"]
+SIDED = ("supported", "contradicted")  # verdicts on which side of zero an effect lies
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,17 @@ class Finding:
         needed: of an inconclusive claim how many times as many topics and seeds would decide it, if the effect is as
             it was seen; None where none would, as of an effect of exactly zero.
         clusters: clusters of prompts (topics) that were resampled.
-        p: two-sided bootstrap p-value.
-        holm: the verdict after Holm's correction over all rows of the claims that were run on the data set; a claim
-            that compares many defences is corrected by itself.
+        p: two-sided bootstrap p-value of an effect on either side.
+        p_negligible: that of the two one-sided tests of an effect smaller than the smallest of interest.
+        holm: the verdict after Holm's correction over all rows of the claims that were run on the data set, of both
+            p-values by itself; a claim that compares many defences is corrected by itself.
         mechanism: what is wrong with the training pairs, such as "biased" or "noisy"; "" where that is not asked.
         channel: how a policy is optimised against the reward: "path", "bon" (best of n), or "".
         defence: what is compared with the standard head, in claims that compare several; "" in the others.
         smallest: the smallest effect of interest, in the units of the effect; None where none was stated.
         freedom: degrees of freedom of the law of its tails; None of a normal one.
-        negligible: whether a supported effect is shown to be smaller than that.
+        negligible: whether the effect is shown to be smaller than that, after Holm's correction; one that is supported
+            or contradicted may be.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Finding:
     defence: str = ""
     smallest: float | None = None
     freedom: float | None = None
+    p_negligible: float | None = None
     negligible: bool = False
 
     @property
@@ -92,8 +95,8 @@ class Finding:
     @property
     def word(self) -> str:
         """The verdict after Holm's correction; of an undecided one what it would take."""
-        if self.holm == "supported" and self.negligible:
-            return "supported, but negligible"
+        if self.holm in SIDED and self.negligible:
+            return f"{self.holm}, but negligible"
         if self.holm != "inconclusive":
             return self.holm
         if self.verdict != "inconclusive":
@@ -181,13 +184,13 @@ def _needed(sample: Sample, smallest: float | None) -> float | None:
     Either the interval excludes zero, or both one-sided tests say that it lies inside the smallest effect of interest.
     """
     effect, error = abs(sample.estimate), sample.error
-    ways = [_times(effect, error, sample.freedom, (1 - LEVEL) / 2)]
+    ways = [more_data(effect, error, sample.freedom, (1 - LEVEL) / 2)]
     if smallest is not None:
-        ways.append(_times(smallest - effect, error, sample.freedom, (1 - TOST) / 2))
+        ways.append(more_data(smallest - effect, error, sample.freedom, (1 - TOST) / 2))
     return min((way for way in ways if way is not None), default=None)
 
 
-def _times(effect: float, error: float, freedom: float, tail: float) -> float | None:
+def more_data(effect: float, error: float, freedom: float, tail: float) -> float | None:
     """Return how many times as much data makes an effect with that standard error significant, None if too many.
 
     Errors shrink with the root of the data, and the quantile of Student's law by which they count shrinks as well.
@@ -230,11 +233,11 @@ def equivalence(what: str, sample: Sample, *, below: float, above: float = -np.i
 def _needed_to_place(sample: Sample, below: float, above: float) -> float | None:
     """Return how many times as much data would decide whether a number is inside a margin; None if none would."""
     room = min(abs(sample.estimate - end) for end in (below, above))
-    return _times(room, sample.error, sample.freedom, (1 - LEVEL) / 2)
+    return more_data(room, sample.error, sample.freedom, (1 - LEVEL) / 2)
 
 
-def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
-    """Return the verdict on a claim all of whose parts must hold, its p-value, and the part that decided.
+def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, float, Part]:
+    """Return the verdict on a claim all of whose parts must hold, `Finding`'s two p-values, and the part that decided.
 
     All parts at 5 % each are a test at 5 % of the whole (intersection-union), but one part out of k that fails, or that
     is too small to matter, must do so at 5 %/k (Bonferroni): the worst of many fails by chance.
@@ -244,13 +247,14 @@ def conclude(parts: Sequence[Part]) -> tuple[ClaimVerdict, float, Part]:
     weakest = max(parts, key=lambda part: part.p_for)
     flat = min(parts, key=lambda part: part.p_negligible)
     p_against, p_negligible = (min(count * p, 1.0) for p in (against.p_against, flat.p_negligible))
+    p = min(weakest.p_for, p_against)
     if all(part.verdict == "supported" for part in parts):
-        return "supported", weakest.p_for, weakest
+        return "supported", p, p_negligible, weakest
     if against.verdict == "contradicted" and (count == 1 or p_against <= 1 - LEVEL):
-        return "contradicted", p_against, against
+        return "contradicted", p, p_negligible, against
     if flat.verdict == "negligible" and (count == 1 or p_negligible <= 1 - LEVEL):
-        return "negligible", p_negligible, flat
-    return "inconclusive", min(weakest.p_for, p_against, p_negligible), weakest
+        return "negligible", p, p_negligible, flat
+    return "inconclusive", p, p_negligible, weakest
 
 
 def times(needed: float) -> str:
@@ -258,32 +262,3 @@ def times(needed: float) -> str:
     return (
         "over 100" if needed > 100 else f"{math.ceil(needed)}" if needed > 10 else f"{math.ceil(10 * needed) / 10:.1f}"
     )
-
-
-def holm(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings with their verdicts after Holm's step-down correction over all of them.
-
-    What an undecided one needs is then said for a test at 5 % divided by their number.
-    """
-    ran = {i: f.p for i, f in enumerate(findings) if f.p is not None}
-    adjusted = dict(zip(ran, holm_adjusted(list(ran.values())).tolist(), strict=True))
-    return [
-        replace(f, holm=f.verdict) if adjusted.get(i, 0.0) <= 1 - LEVEL and f.verdict != "inconclusive"
-        else _undecided(f, len(ran))
-        for i, f in enumerate(findings)
-    ]  # fmt: skip
-
-
-def _undecided(found: Finding, count: int) -> Finding:
-    """Return a finding that is inconclusive among so many, and how many times as much data would decide it."""
-    from scipy.stats import t
-
-    assert found.p is not None
-    freedom, tail = (np.inf if found.freedom is None else found.freedom), (1 - LEVEL) / 2
-    if found.verdict != "inconclusive":
-        ratio = t.isf(found.p / 2, freedom)
-    else:  # what makes it significant when alone
-        ratio = t.isf(tail, freedom * found.needed) / np.sqrt(found.needed) if found.needed else 0.0
-    needed = _times(float(ratio), 1.0, freedom, tail / count)
-    more = f"About {times(needed)} times as many topics and seeds would decide it among {count} rows." if needed else ""
-    return replace(found, holm="inconclusive", needed=needed, reason=f"{found.reason} {more}".rstrip())
