@@ -232,6 +232,18 @@ def test_the_slider_shows_another_step(browser: Browser) -> None:
     assert overlaps(browser) == []
 
 
+def test_runs_are_overlaid_with_bands_over_their_seeds(browser: Browser) -> None:
+    assert [drawn(browser, "all-gold", mark) for mark in ("mark-line", "mark-area")] == [2, 2]
+    press(browser, "[data-legend=runs] button[data-line=mlp]", "SPACE")
+    wait(browser, lambda: drawn(browser, "all-proxy", "mark-line") == 1)
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    wait(browser, lambda: browser.execute_script("return document.documentElement.dataset.ready"))
+    wait(browser, lambda: drawn(browser, "all-gold", "mark-line") == 1)
+    assert element(browser, "[data-legend=runs] button[data-line=mlp]").get_attribute("aria-pressed") == "false"
+
+
 def test_the_legend_takes_a_line_away_and_brings_it_back(browser: Browser) -> None:
     button = "[data-legend=lines] button[data-line=mlp]"
     before = {chart: drawn(browser, chart, "mark-line") for chart in ("gold", "proxy", "best-of-n")}
