@@ -76,8 +76,8 @@ def _text(row: Mapping[str, Any], where: str) -> dict[str, str]:
     name = next((name for name in _TEXTS if row.get(name) is not None), None)
     if name is None:
         raise DataError(
-            f"{where} must have a text or a vector, got {', '.join(row)}; rewards alone cannot tell hacking from learning, "
-            "as both raise them, so log the `text` (with its `prompt`) or the `vector` that each reward was given for"
+            f"{where} must have a text or a vector, got {', '.join(row)}; rewards alone cannot tell hacking from "
+            "learning, as both raise them: log the `text` (with its `prompt`) or the `vector` that was rewarded"
         )
     prompt = row.get("prompt")
     asked = "" if prompt is None else prompt_text(prompt, f"{where}: prompt")

@@ -281,8 +281,8 @@ def test_costs_add_up(simulated: Results) -> None:
     assert found["inform"]["fits"] == str(len(fits)) == "36"
     assert found["inform"]["members trained"] == str(5 * len(fits))
     seconds = sum(row.seconds["fit"] for row in fits)
-    assert found["inform"]["fits a second"] == f"{len(fits) / seconds:.1f}"
-    assert found["reinforcement learning"]["seconds in all"] == "84.0"
+    assert found["inform"]["fits per second"] == f"{len(fits) / seconds:.1f}"
+    assert found["reinforcement learning"]["seconds"] == "84.0"
 
 
 def test_the_winner_of_tuning_is_the_likeliest_trial(simulated: Results) -> None:

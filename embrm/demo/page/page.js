@@ -134,11 +134,11 @@ async function judge() {
     const told = await engine.score(asked.setting, asked.seats, [[asked.prompt, asked.response]]);
     if (mine !== turn) return;
     status("");
-    document.body.dataset.milliseconds = (performance.now() - started).toFixed(1);
     const now = {...asked, seats: told.seats.map((s) => s[0]), gold: told.gold[0], names: asked.seats};
     const before = last;
     last = now;
     showVerdicts(now, before);
+    document.body.dataset.milliseconds = (performance.now() - started).toFixed(1);
     document.body.dataset.answered = String(turn);
     if (at.tab === "optimise" && !path) await showPath();
   } catch (error) {

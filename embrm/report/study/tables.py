@@ -173,9 +173,9 @@ def cost_table(results: Results) -> Table:
         if found:
             seconds = sum(sum(row.seconds.values()) for row in found)
             rows.append([name, *[""] * 5, number(seconds, 1)])
-    headings = ["head", "fits", "members trained", "seconds fitting", "seconds per fit", "fits a second", "seconds in all"]
+    headings = ["head", "fits", "members trained", "seconds fitting", "seconds per fit", "fits per second", "seconds"]
     return Table(
-        "Cost of every head", headings, rows, "Seconds in all count scoring, exact curves and detectors as well."
+        "Cost of every head", headings, rows, "The last column counts scoring, exact curves and detectors as well."
     )
 
 
