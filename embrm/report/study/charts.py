@@ -19,8 +19,8 @@ COLOURS = ("#d9601a", "#3a84c9", "#b4649a", "#b98200", "#7d70d8", "#2a9d8f", "#a
 DASHES = ([1, 0], [7, 3], [2, 2.5])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 _FADED = "#888888"
-LIMIT = 96  # pixels for the name beside a line's end
-_PADDING = {"left": 4, "top": 6, "bottom": 4, "right": LIMIT + 12}
+LIMIT = 112  # pixels for the name beside a line's end
+_PADDING = {"left": 4, "top": 6, "bottom": 4, "right": 12}  # the names count in the width by themselves
 
 
 def style(names: Sequence[str]) -> dict[str, dict[str, Any]]:
