@@ -23,11 +23,12 @@ def hero() -> alt.LayerChart:
     left = _side("proxy", alt.Axis(title="proxy gained (sd)", orient="left", grid=False, **_coloured("proxy")))
     right = _side("gold", alt.Axis(title="gold gained (points)", orient="right", **_coloured("gold")))
     peak = alt.Chart(alt.NamedData("peak")).encode(x=_x(), y="y:Q")
-    said: dict[str, Any] = {"align": "left", "dx": -3, "dy": -13, "fontSize": 12}
     right.layer += [
         peak.mark_point(filled=True, size=110, opacity=1, color="currentColor").properties(name="peak"),
-        peak.mark_text(**said, stroke="var(--paper)", strokeWidth=5).encode(text="said:N"),  # no line runs through it
-        peak.mark_text(**said, color="currentColor").encode(text="said:N"),
+        # The paper around it, which the page's style paints first, lets no line run through it.
+        peak.mark_text(
+            align="left", dx=-3, dy=-15, fontSize=12, fill="currentColor", stroke="var(--paper)", strokeWidth=4
+        ).encode(text="said:N"),
     ]
     fired = alt.Chart(alt.NamedData("alarm")).encode(x=_x())
     alarm = fired.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="currentColor").properties(name="alarm")
