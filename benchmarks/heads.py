@@ -197,7 +197,7 @@ def line(title: str, found: Sequence[Measured], base: Sequence[Measured]) -> str
 def table(name: str, titles: Iterable[str], results: Iterator[Measured]) -> None:
     """Print the table of one data set as its rows come in."""
     print(f"\n### {name}\n")
-    print("| head | pair accuracy | − linear | NLL | ECE | win rate | − linear | s a member |")
+    print("| head | pair accuracy | − linear | NLL | ECE | win rate | − linear | seconds per member |")
     print("|---|---|---|---|---|---|---|---|")
     base: list[Measured] = []
     for title in titles:

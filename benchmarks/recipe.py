@@ -63,7 +63,7 @@ def held_out(folder: Path) -> tuple[Candidates, IntArray, Candidates]:
 
 
 def drawn(folder: Path, seed: int) -> Pairs:
-    """Return 4 000 pairs of the training prompts, a quarter of the labels turned."""
+    """Return 4 000 pairs of the training prompts, a quarter of the labels flipped."""
     everything, training, _ = held_out(folder)
     rng = np.random.default_rng([seed, 1])
     pairs = sample_pairs(everything, training, each=-(-PAIRS // TRAINING), flips=FLIPS, rng=rng)

@@ -117,8 +117,9 @@ def test_every_page_is_in_the_navigation() -> None:
     assert sorted(named) == sorted([*here, "commands.md", "lecture.md"])
 
 
-def test_every_concept_has_a_figure_in_two_lights() -> None:
-    for page in (DOCS / "concepts").glob("*.md"):
+def test_every_concept_and_method_has_a_figure_in_two_lights() -> None:
+    methods = ("steps", "annotators", "inverse", "stress", "principles", "self_training")
+    for page in [*(DOCS / "concepts").glob("*.md"), *(DOCS / f"{name}.md" for name in methods)]:
         text = page.read_text(encoding="utf-8")
         shown = re.findall(r"!\[[^]]+\]\((\S+)-(light|dark)\.svg#only-(light|dark)\)", text)
         assert [(theme, only) for _, theme, only in shown] == [("light", "light"), ("dark", "dark")], page.name

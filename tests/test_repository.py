@@ -58,6 +58,22 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
     assert [link for link in ours if not (ROOT / link).exists()] == []
 
 
+PRIVATE = re.compile(
+    r"push(ed|ing) along|labels (were )?turned|turned round|could (be|have been|have) found|usual texts?|"
+    r"texts that are usual|heads under mean|\bs an? (fit|member)\b"
+)
+
+
+def test_words_are_those_of_the_field() -> None:
+    """Optimising against, label noise, minimum detectable effect, reference texts, selection rule, seconds per fit."""
+    files = [ROOT / "benchmarks" / "README.md", *PAGES]
+    files += [file for kind in ("py", "js", "html", "yaml") for file in (ROOT / "embrm").rglob(f"*.{kind}")]
+    found = [(file.name, match[0]) for file in files for match in PRIVATE.finditer(file.read_text(encoding="utf-8"))]
+    assert found == []
+    assert PRIVATE.search("2.1 s a fit")
+    assert PRIVATE.search("usual texts")
+
+
 def test_the_rooms_are_told_in_their_order() -> None:
     told = re.findall(r"^- `embrm/(\w+)(?:/|\.py)`: .+", section(DESIGN, "The rooms"), flags=re.MULTILINE)
     assert told == [room for rooms in ORDER for room in rooms]

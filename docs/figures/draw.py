@@ -152,6 +152,25 @@ def self_training(found: Measured) -> alt.LayerChart:
     return lines
 
 
+def stress(found: Measured) -> alt.LayerChart:
+    """Draw how often each change of a text is accepted, under two kinds of annotators; one half dashed."""
+    names = list(dict.fromkeys(row["annotators"] for row in found["rows"]))
+    biased = {row["probe"]: row["accepted"] for row in found["rows"] if row["annotators"] == names[-1]}
+    order = sorted(biased, key=lambda name: -biased[name])
+    base = alt.Chart(alt.InlineData(values=found["rows"])).encode(
+        x=alt.X("accepted:Q", title="share of changed texts that the reward accepts", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("probe:N", title=None, sort=order),
+    )
+    half = alt.Chart(alt.InlineData(values=[{"accepted": 0.5}])).mark_rule(color=GREY, strokeDash=[4, 4])
+    colour = alt.Color(
+        "annotators:N", scale=alt.Scale(domain=names, range=[THIRD, GOLD]), legend=alt.Legend(title=None)
+    )
+    shape = alt.Shape("annotators:N", scale=alt.Scale(domain=names, range=["circle", "square"]))
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(color=colour, shape=shape.legend(title=None))
+    drawn: alt.LayerChart = (half.encode(x="accepted:Q") + points).properties(width=420, height=220)
+    return drawn
+
+
 def labelled(
     rows: Sequence[Mapping[str, Any]],
     x: str,
@@ -187,7 +206,7 @@ FIGURES: Mapping[str, Callable[[Measured], alt.LayerChart | alt.FacetChart]] = {
     figure.__name__: figure
     for figure in (
         *(turning, mechanisms, accuracy, best_of_n, detection, bottleneck),
-        *(steps, annotators, inverse, principle, self_training),
+        *(steps, annotators, inverse, principle, self_training, stress),
     )
 }
 

@@ -21,6 +21,9 @@ from embrm import bestofn, detectors, heads
 from embrm.core.arrays import Array
 from embrm.core.data import Pairs
 from embrm.data import under
+from embrm.evaluation.probes import MEANINGS as PROBES
+from embrm.evaluation.stress import StressTexts
+from embrm.evaluation.stress import stress as stressed
 from embrm.heads import FittedHead
 from embrm.study import experiments
 from embrm.study.datasets import DatasetConfig, open_dataset
@@ -254,6 +257,25 @@ def self_training(world: World) -> dict[str, Any]:
     }
 
 
+def stress(world: World) -> dict[str, Any]:
+    """Measure how often the standard head accepts each change of a text, under two kinds of annotators."""
+    data, texts = _fast(pool=2, stratum=1, refinements=0), StressTexts.shipped()
+
+    def accepted(mechanism: str, seed: int) -> Array:
+        pairs = data.train(mechanism=MECHANISMS[mechanism], flips=0.25, pairs=2000, seed=seed)
+        model = heads.get("mlp")().fit(pairs, seed=seed)
+        report = stressed(model, texts, embedder=data.embedder(), draws=20)
+        return np.array([float(report.probes[name].acceptance.estimate) for name in PROBES])
+
+    found = {mechanism: _mean(accepted, mechanism) for mechanism in (FAIR, BIASED)}
+    rows = [
+        {"annotators": mechanism, "probe": name, "accepted": share}
+        for mechanism, shares in found.items()
+        for name, share in zip(PROBES, listed(shares), strict=True)
+    ]
+    return {"rows": rows}
+
+
 def _fast(**size: int) -> WorldData:
     config = DatasetConfig(name="fast", kind="fast", embedder="static", options=size)
     return cast("WorldData", open_dataset(config))
@@ -272,7 +294,7 @@ FIGURES: Mapping[str, Callable[[World], dict[str, Any]]] = {
     figure.__name__: figure
     for figure in (
         *(turning, mechanisms, accuracy, best_of_n, detection, bottleneck),
-        *(steps, annotators, inverse, principle, self_training),
+        *(steps, annotators, inverse, principle, self_training, stress),
     )
 }
 

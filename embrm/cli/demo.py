@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", metavar="[MODEL]", required=False)
-@click.option("--reference", metavar="FILE", help="Texts that are usual for MODEL: pairs, pools or texts.")
+@click.option("--reference", metavar="FILE", help="Reference texts of MODEL: pairs, pools or texts.")
 @click.option("--static", metavar="FILE", help="Write the page as one file that needs no server, and stop.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; any other needs a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free one.")
@@ -44,7 +44,7 @@ def command(
     """Show a live page: edit a response, see rewards and detectors move, and optimise against a head.
 
     Without MODEL the page is about the simulated world, where the true quality is known; with MODEL and --reference it
-    is about a model of your own, beside texts that are usual for it. It listens on this machine alone and asks no other
+    is about a model of your own, beside its reference texts. It listens on this machine alone and asks no other
     for anything. In the world the embedder is static where it is installed, else hashing.
 
     Examples:

@@ -33,7 +33,7 @@ RULES = ("mean", "worst_case", "lower_bound")
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """One head and what is usual for it.
+    """One head and its reference texts.
 
     Attributes:
         model: the fitted head.

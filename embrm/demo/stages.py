@@ -57,7 +57,7 @@ def of_model(
 
     Args:
         model: its folder.
-        reference: a file of texts that are usual for it.
+        reference: a file of its reference texts.
         reading: model → how the file's texts become vectors, see `embrm.data.read`.
         of: model → what embeds the texts of the page.
         rules: how the file is read.

@@ -75,7 +75,10 @@ def _step(rows: Rows, step: int, at: list[int], vectors: Array | None) -> Step:
 def _text(row: Mapping[str, Any], where: str) -> dict[str, str]:
     name = next((name for name in _TEXTS if row.get(name) is not None), None)
     if name is None:
-        raise DataError(f"{where} must have a text or a vector, got {', '.join(row)}; log what was rewarded too")
+        raise DataError(
+            f"{where} must have a text or a vector, got {', '.join(row)}; rewards alone cannot tell hacking from "
+            "learning, as both raise them: log the `text` (with its `prompt`) or the `vector` that was rewarded"
+        )
     prompt = row.get("prompt")
     asked = "" if prompt is None else prompt_text(prompt, f"{where}: prompt")
     return {"prompt": asked, "text": response_text(row[name], f"{where}: {name}")}

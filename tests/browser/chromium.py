@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,18 @@ def element(browser: Browser, selector: str) -> Any:
     from selenium.webdriver.common.by import By
 
     return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def dress(browser: Browser, scheme: str) -> None:
+    """Ask for light or dark, as the system's setting does."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def barriers(browser: Browser) -> list[tuple[str, str]]:
+    """Return what axe-core calls serious or critical on the page as it is shown: the rule, and the first place."""
+    pytest.importorskip("axe_core_python", reason="pip install '.[dev]'")
+    browser.execute_script((files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found = browser.execute_async_script("axe.run().then((r) => arguments[0](r.violations))")
+    grave = [v for v in found if v["impact"] in ("serious", "critical")]
+    return [(v["id"], v["nodes"][0]["html"][:120]) for v in grave]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from embrm.report import study
-from tests.browser.chromium import FAINT, MARKS, SCREENS, Browser, element, opened, wait
+from tests.browser.chromium import FAINT, MARKS, SCREENS, Browser, barriers, dress, element, opened, wait
 from tests.simulated_study import HOSTILE, findings, results, titled
 
 pytestmark = MARKS
@@ -209,9 +209,9 @@ def test_the_address_brings_the_state_back(folded: Browser, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read(browser: Browser, scheme: str) -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+def test_every_text_can_be_read_and_nobody_meets_a_barrier(browser: Browser, scheme: str) -> None:
+    dress(browser, scheme)
+    assert barriers(browser) == []
     assert browser.execute_script(FAINT) == []
     browser.execute_script("document.querySelector('#under').style.color = '#777777'")
     assert len(browser.execute_script(FAINT)) == 1  # the check sees what it looks for, in both
@@ -230,6 +230,18 @@ def test_the_slider_shows_another_step(browser: Browser) -> None:
     choose(browser, "#run", "inform on world, biased, seed 0")
     wait(browser, lambda: "step 29" in element(browser, "#now").text)
     assert overlaps(browser) == []
+
+
+def test_runs_are_overlaid_with_bands_over_their_seeds(browser: Browser) -> None:
+    assert [drawn(browser, "all-gold", mark) for mark in ("mark-line", "mark-area")] == [2, 2]
+    press(browser, "[data-legend=runs] button[data-line=mlp]", "SPACE")
+    wait(browser, lambda: drawn(browser, "all-proxy", "mark-line") == 1)
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    wait(browser, lambda: browser.execute_script("return document.documentElement.dataset.ready"))
+    wait(browser, lambda: drawn(browser, "all-gold", "mark-line") == 1)
+    assert element(browser, "[data-legend=runs] button[data-line=mlp]").get_attribute("aria-pressed") == "false"
 
 
 def test_the_legend_takes_a_line_away_and_brings_it_back(browser: Browser) -> None:
@@ -292,7 +304,7 @@ def test_dark_and_print_change_the_paper(browser: Browser) -> None:
         return str(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
 
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    dress(browser, "dark")
     assert paper() == "rgb(20, 21, 23)"
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
     assert paper() == "rgb(255, 255, 255)"

@@ -258,7 +258,11 @@ def test_a_log_that_cannot_be_used_names_its_row(embrm: Run, workspace: Path) ->
     for row, message in (
         ({"step": -1, "reward": 0.0, "text": "a"}, "step must be a whole number from 0 on, got -1"),
         ({"step": 0, "reward": "much", "text": "a"}, "reward must be a finite number, got 'much'"),
-        ({"step": 0, "reward": 0.0}, "must have a text or a vector, got step, reward"),
+        (
+            {"step": 0, "reward": 0.0},
+            "must have a text or a vector, got step, reward; rewards alone cannot tell hacking",
+        ),
+        ({"step": 0, "reward": 0.0, "prompt": "a", "text": None}, "log the `text` (with its `prompt`) or the `vector`"),
         ({"step": 0, "reward": 0.0, "vector": [1.0, "x"]}, "vectors must be lists of as many numbers each"),
     ):
         write_lines(workspace / "bad.jsonl", [row])

@@ -89,7 +89,8 @@ def test_every_control_has_a_label_and_every_figure_a_name(report: Path) -> None
 def test_figures_are_written_for_every_data_set_and_run(report: Path) -> None:
     names = {file.name for file in (report.parent / "figures").iterdir()}
     each = {f"{data}-{name}.svg" for data in ("world", "answers") for name in ("path", "rules", "best-of-n")}
-    runs = {f"{head}-on-world-biased-seed-0-{name}.svg" for head in ("mlp", "inform") for name in ("run", "latents")}
+    titles = [f"{head}-on-world-biased-seed-{seed}" for head in ("mlp", "inform") for seed in (0, 1)]
+    runs = {f"{title}-{name}.svg" for title in titles for name in ("run", "latents")}
     assert names == each | runs | {"world-reliability.svg", "answers-reliability.svg"}
     assert all((report.parent / "figures" / name).read_text(encoding="utf-8").startswith("<svg") for name in names)
 
@@ -280,8 +281,8 @@ def test_costs_add_up(simulated: Results) -> None:
     assert found["inform"]["fits"] == str(len(fits)) == "36"
     assert found["inform"]["members trained"] == str(5 * len(fits))
     seconds = sum(row.seconds["fit"] for row in fits)
-    assert found["inform"]["fits a second"] == f"{len(fits) / seconds:.1f}"
-    assert found["reinforcement learning"]["s in all"] == "42.0"
+    assert found["inform"]["fits per second"] == f"{len(fits) / seconds:.1f}"
+    assert found["reinforcement learning"]["seconds"] == "84.0"
 
 
 def test_the_winner_of_tuning_is_the_likeliest_trial(simulated: Results) -> None:
@@ -359,6 +360,24 @@ def test_long_runs_are_thinned_evenly(simulated: Results) -> None:
     np.testing.assert_allclose(run["kl"], np.array(run["number"]) / 100)
     assert run["gold"] == [None] * trajectory.STEPS
     assert run["latent"] == []
+
+
+def test_runs_of_one_reward_are_a_line_with_a_band_over_its_seeds(simulated: Results) -> None:
+    found = {line["line"]: line for line in trajectory.together(simulated)}
+    assert list(found) == ["mlp", "inform"]
+    each = np.stack([row.arrays[Metric("run", "gold")] for row in simulated.select(kind="rl", head="mlp")])
+    assert (found["mlp"]["seeds"], each.shape) == (2, (2, 30))
+    np.testing.assert_allclose(found["mlp"]["gold"]["estimate"], each.mean(axis=0), atol=5e-4)
+    np.testing.assert_allclose(found["mlp"]["gold"]["low"], each.min(axis=0), atol=5e-4)
+    np.testing.assert_allclose(found["mlp"]["gold"]["high"], each.max(axis=0), atol=5e-4)
+    first, *rest = [*simulated.select(kind="rl", head="mlp"), *simulated.select(kind="rl", head="inform")]
+    moved = replace(first, cell=replace(first.cell, mechanism="fair"))
+    lines = trajectory.together(replace(simulated, rows=[moved, *rest]))
+    assert [(line["line"], line["seeds"]) for line in lines] == [
+        ("mlp, fair", 1),
+        ("mlp, biased", 1),
+        ("inform, biased", 2),
+    ]
 
 
 def test_a_study_with_nothing_in_it_has_a_page(simulated: Results) -> None:

@@ -134,11 +134,11 @@ async function judge() {
     const told = await engine.score(asked.setting, asked.seats, [[asked.prompt, asked.response]]);
     if (mine !== turn) return;
     status("");
-    document.body.dataset.milliseconds = (performance.now() - started).toFixed(1);
     const now = {...asked, seats: told.seats.map((s) => s[0]), gold: told.gold[0], names: asked.seats};
     const before = last;
     last = now;
     showVerdicts(now, before);
+    document.body.dataset.milliseconds = (performance.now() - started).toFixed(1);
     document.body.dataset.answered = String(turn);
     if (at.tab === "optimise" && !path) await showPath();
   } catch (error) {
@@ -225,7 +225,7 @@ function drawPath() {
     {title: "Reward, in standard deviations above the reference policy", short: "Reward, in sd above reference", height: phone ? 110 : 150, lines: lines((r, s) => (r.proxy - s.mean) / s.sd), include: [0]},
     {title: "True quality (gold), in points", gold: true, peak: true, best: true, height: phone ? 150 : 200, lines: lines((r) => r.gold, (s, k) => s.best.gold[k])},
   ];
-  if (first[0].flagged != null) parts.push({title: "Share of texts that the latent detector flags (5 % is usual)", short: "Flagged by the latent detector", percent: true, height: 56, range: [0, 1], lines: lines((r) => r.flagged)});
+  if (first[0].flagged != null) parts.push({title: "Share of texts that the latent detector flags (5 % of reference texts)", short: "Flagged by the latent detector", percent: true, height: 56, range: [0, 1], lines: lines((r) => r.flagged)});
   const row = first[at.beta];
   panels($("chart"), {x: "KL from the reference policy, in nats", xs: [0, end], parts, cursor: row.kl <= end ? row.kl : null, hatched,
     legend: "Reward and true quality along the path of optimised policies"});
@@ -420,7 +420,7 @@ function listen() {
   }
   readAddress();
   dress();
-  $("about").textContent = world.world ? "A simulated world where the true quality of an answer is known" : "Your model, beside texts that are usual for it";
+  $("about").textContent = world.world ? "A simulated world where the true quality of an answer is known" : "Your model, beside its reference texts";
   $("made").textContent = `Embedder: ${world.embedder}.`;
   $("annotators").hidden = !world.world;
   if (world.world) $("pairs").max = world.most_pairs;

@@ -121,7 +121,7 @@ def _notes(alarm: float | None, counted: AlarmCounts) -> list[str]:
         )
     if counted.hits and counted.meaning == "detects shift, not hacking":
         notes.append(
-            "It sounds about as often with fair annotators: it notices that the policy moves, not that it is hacked."
+            "The alarm sounds about as often with fair annotators: that the policy moves is noticed, not a hack."
         )
     return notes
 

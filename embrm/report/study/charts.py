@@ -19,8 +19,8 @@ COLOURS = ("#d9601a", "#3a84c9", "#b4649a", "#b98200", "#7d70d8", "#2a9d8f", "#a
 DASHES = ([1, 0], [7, 3], [2, 2.5])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
 _FADED = "#888888"
-LIMIT = 96  # pixels for the name beside a line's end
-_PADDING = {"left": 4, "top": 6, "bottom": 4, "right": LIMIT + 12}
+LIMIT = 112  # pixels for the name beside a line's end
+_PADDING = {"left": 4, "top": 6, "bottom": 4, "right": 12}  # the names count in the width by themselves
 
 
 def style(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -43,9 +43,10 @@ def specifications() -> dict[str, dict[str, Any]]:
     charts = {
         "hero": hero(),
         "strip": strip(),
-        "gold": _curves("kl", KL, GOLD, band=True),
+        "gold": _curves("kl", KL, GOLD, band="95 % interval"),
         "proxy": _curves("kl", KL, PROXY),
-        "best-of-n": _curves("n", size, GOLD, band=True, log=True),
+        "best-of-n": _curves("n", size, GOLD, band="95 % interval", log=True),
+        **{f"all-{name}": _curves("step", "step", name, band="over seeds") for name in ("proxy", "gold")},
         "reliability": _reliability(),
         **{name: _panel(title) for name, title in RUN.items()},
         "space": _space(),
@@ -88,16 +89,16 @@ def _named(x: str, y: str, own: dict[str, Any]) -> list[alt.Chart]:
     ]
 
 
-def _curves(x: str, x_title: str, y_title: str, *, band: bool = False, log: bool = False) -> alt.LayerChart:
+def _curves(x: str, x_title: str, y_title: str, *, band: str | None = None, log: bool = False) -> alt.LayerChart:
     import altair as alt
 
     scale = alt.Scale(type="log", base=2, nice=False) if log else alt.Scale(nice=False)
     axis = alt.X(f"{x}:Q", title=x_title, scale=scale, axis=alt.Axis(format="~g", labelFlush=True, tickCount=8))
     base = _shown().encode(x=axis)
-    tip = [alt.Tooltip("line:N", title=" "), alt.Tooltip(f"{x}:Q", format=".3~g", title="n" if log else "KL")]
+    tip = [alt.Tooltip("line:N", title=" "), alt.Tooltip(f"{x}:Q", format=".3~g", title=x.replace("kl", "KL"))]
     tip += [alt.Tooltip("y:Q", format=".2f", title=y_title)]
     if band:
-        tip += [alt.Tooltip("interval:N", title="95 % interval")]
+        tip += [alt.Tooltip("interval:N", title=band)]
     y = alt.Y("y:Q", title=y_title)
     own = _own()
     layers: list[alt.Chart] = [

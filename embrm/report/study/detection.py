@@ -50,7 +50,7 @@ def alarms_table(results: Results, setting: TableSetting) -> Table:
         setting: whose alarms.
     """
     headings = ["head", "detector", "space", "alarm by", "at the start", "at the end", "before the fall", "lead (nats)"]
-    headings += ["alarms where gold falls", "alarms among fair annotators", "it"]
+    headings += ["alarms where gold falls", "alarms among fair annotators", "what alarms tell"]
     rows = []
     for head in results.config.titles:
         fits = watched(results, head, setting)

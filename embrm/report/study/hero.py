@@ -25,11 +25,14 @@ def hero() -> alt.LayerChart:
     peak = alt.Chart(alt.NamedData("peak")).encode(x=_x(), y="y:Q")
     right.layer += [
         peak.mark_point(filled=True, size=110, opacity=1, color="currentColor").properties(name="peak"),
-        peak.mark_text(align="left", dx=-3, dy=-13, fontSize=12, color="currentColor").encode(text="said:N"),
+        # The paper around it, which the page's style paints first, lets no line run through it.
+        peak.mark_text(
+            align="left", dx=-3, dy=-15, fontSize=12, fill="currentColor", stroke="var(--paper)", strokeWidth=4
+        ).encode(text="said:N"),
     ]
     fired = alt.Chart(alt.NamedData("alarm")).encode(x=_x())
     alarm = fired.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="currentColor").properties(name="alarm")
-    layers = alt.LayerChart(layer=[left, right, alarm]).resolve_scale(y="independent")
+    layers = alt.LayerChart(layer=[alarm, left, right]).resolve_scale(y="independent")
     return _wide(layers, 300)
 
 

@@ -43,7 +43,7 @@ function go(field, value) {
 
 // Every head under one selection rule, or every rule of one head: what tells the lines apart, and which of the measured lines they are.
 function mode() {
-  const option = $("lines").selectedOptions[0];
+  const option = $("lines")?.selectedOptions[0];
   if (!option) return { by: "head", name: "", keep: () => true, said: "" };
   const { by, name } = option.dataset;
   const other = by === "head" ? "rule" : "head";
@@ -80,12 +80,14 @@ function lines(measure) {
 }
 
 function names(kind) {
+  if (kind === "runs") return data.together.map((l) => l.line);
   if (kind === "head") return data.reliability.filter((r) => r.at === at).map((r) => r.head);
   const found = [...new Set([...lines("path"), ...lines("bon")].map((line) => line.line))];
   return [...found.filter((name) => !CONTROLS.includes(name)), ...found.filter((name) => CONTROLS.includes(name))];
 }
 
 function seenBy(kind) {
+  if (kind === "runs") return "runs";
   const { by, name } = mode();
   return kind === "head" || by === "head" ? "heads" : `rules of ${name}`;
 }
@@ -96,7 +98,7 @@ const seenOf = (kind) => (seen[seenBy(kind)] ??= new Set([...names(kind).filter(
 
 function legend(node) {
   const kind = node.dataset.legend;
-  const by = kind === "head" ? "head" : mode().by;
+  const by = kind === "lines" ? mode().by : kind;
   const list = names(kind);
   const chosen = seenOf(kind);
   const items = list.map((name) => {
@@ -152,11 +154,23 @@ function named(rows, x) {
   return { shown: rows, ends: spread(last.map(({ line, y, colour }) => ({ line, y, colour, [x]: right })), span, 280) };
 }
 
+// Training runs of several seeds, one line a reward.
+function showTogether() {
+  all("[data-legend=runs]").forEach(legend);
+  const shown = data.together.filter((l) => seenOf("runs").has(l.line));
+  for (const name of ["gold", "proxy"]) {
+    fill(`all-${name}`, named(shown.flatMap(({ line, number, [name]: { estimate, low, high } }) => estimate.map((y, i) => ({
+      line, ...data.styles.runs[line], step: number[i], y, low: low[i], high: high[i], marked: i % 10 === 0,
+      interval: `${fixed(low[i])} to ${fixed(high[i])}` }))), "step"));
+  }
+}
+
 function show() {
+  showTogether();
   if (!data.settings.length) return;
   fillSettings();
   showHero();
-  all("[data-legend]").forEach(legend);
+  all("[data-legend]:not([data-legend=runs])").forEach(legend);
   fill("gold", named(rows("path", data.kl, "kl", "estimate", true), "kl"));
   fill("proxy", named(rows("path", data.kl, "kl", "proxy_estimate", false), "kl"));
   fill("best-of-n", named(rows("bon", data.sizes[data.settings[at][0]], "n", "estimate", true), "n"));

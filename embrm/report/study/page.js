@@ -10,7 +10,8 @@ addEventListener("afterprint", () => closed.forEach((node) => (node.open = false
 async function unfold(node) {
   const names = [...node.querySelectorAll(".chart")].map((chart) => chart.id).filter((id) => data.charts[id] && !views[id]);
   await Promise.all(names.map(embed));
-  if (names.length) node.querySelector("#run") ? chooseRun() : show();
+  if (names.some((id) => id === "run-gold")) chooseRun();
+  if (names.length) show();
   remember();
 }
 

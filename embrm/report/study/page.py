@@ -82,6 +82,7 @@ def data(results: Results, found: Mapping[TableSetting, Results], told: Sequence
     }
     rules = list(dict.fromkeys(line["rule"] for line in every["path"] + every["bon"]))
     order = list(found)
+    together = trajectory.together(results)
     start = order.index(hardest(order, order[0].dataset)) if found else None
     return {
         "settings": [[s.dataset, s.pairs, s.mechanism, s.flips] for s in found],
@@ -99,8 +100,10 @@ def data(results: Results, found: Mapping[TableSetting, Results], told: Sequence
         "styles": {
             "head": charts.style([*asked.titles, *CONTROLS]),
             "rule": charts.style([*rules, *CONTROLS]),
+            "runs": charts.style([line["line"] for line in together]),
         },
         "runs": trajectory.runs(results),
+        "together": together,
         "charts": charts.specifications(),
     }
 

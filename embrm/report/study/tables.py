@@ -173,9 +173,9 @@ def cost_table(results: Results) -> Table:
         if found:
             seconds = sum(sum(row.seconds.values()) for row in found)
             rows.append([name, *[""] * 5, number(seconds, 1)])
-    headings = ["head", "fits", "members trained", "s fitting", "seconds per fit", "fits a second", "s in all"]
+    headings = ["head", "fits", "members trained", "seconds fitting", "seconds per fit", "fits per second", "seconds"]
     return Table(
-        "Cost of every head", headings, rows, "Seconds in all count scoring, exact curves and detectors as well."
+        "Cost of every head", headings, rows, "The last column counts scoring, exact curves and detectors as well."
     )
 
 
@@ -200,7 +200,7 @@ def tuning_table(results: Results) -> Table:
         ]
         for row in results.select(kind="tuning")
     ]
-    headings = ["head", "data set", "mechanism", "flipped", "recipes tried", "chosen"]
+    headings = ["head", "data set", "mechanism", "label noise", "recipes tried", "chosen"]
     return Table(
         "Tuning", headings, rows, "An option marked with † lies at an end of its space, so a better one may lie beyond."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,29 @@ def titles(results: Results) -> list[str]:
     return [
         f"{row.cell.head} on {row.cell.dataset}, {row.cell.mechanism}, seed {row.cell.seed}" for row in _rows(results)
     ]
+
+
+def together(results: Results) -> list[dict[str, Any]]:
+    """Return the mean over seeds of the runs against each head, with the lowest and the highest seed at each step."""
+    rows, groups = _rows(results), defaultdict(list)
+    several = len({row.cell.mechanism for row in rows}) > 1
+    for row in rows:
+        groups[f"{row.cell.head}, {row.cell.mechanism}" if several else row.cell.head].append(row)
+    return [{"line": line, "seeds": len(rows), **_over_seeds(rows)} for line, rows in groups.items()]
+
+
+def _over_seeds(rows: list[Row]) -> dict[str, Any]:
+    steps = min(len(row.arrays[KL]) for row in rows)
+    shown = np.unique(np.linspace(0, steps - 1, min(steps, STEPS)).round().astype(int))
+    found: dict[str, Any] = {"number": shown.tolist()}
+    for name in ("proxy", "gold"):
+        curves = np.stack([row.arrays[Metric("run", name)][shown] for row in rows])
+        found[name] = {
+            "estimate": rounded(curves.mean(axis=0)),
+            "low": rounded(curves.min(axis=0)),
+            "high": rounded(curves.max(axis=0)),
+        }
+    return found
 
 
 def _rows(results: Results) -> list[Row]:

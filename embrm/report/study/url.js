@@ -14,6 +14,7 @@ function remember() {
   if (name) state.set("by", `${by === "head" ? "rule" : "head"}:${name}`);
   if (told) for (const line of seenOf("lines")) state.append("line", line);
   if (data.runs.length) for (const id of ["run", "step"]) state.set(id, $(id).value);
+  if (data.together.length) for (const line of seenOf("runs")) state.append("runs", line);
   for (const node of all("details.fold[open]")) state.append("open", node.id);
   history.replaceState(null, "", `#${state}`);
 }
@@ -33,6 +34,8 @@ function recall() {
     const known = lines.filter((line) => Object.hasOwn(data.styles[mode().by], line));
     if (known.length) seen[seenBy("lines")] = new Set(known.slice(0, SHOWN));
   }
+  const together = state.getAll("runs").filter((line) => Object.hasOwn(data.styles.runs, line));
+  if (together.length) seen.runs = new Set(together.slice(0, SHOWN));
   for (const id of data.runs.length ? ["run", "step"] : []) {
     const value = Number(state.get(id) ?? 0);
     if (id === "run" && data.runs[value]) $(id).value = value;
