@@ -242,7 +242,8 @@ def test_at_the_edges_a_reward_is_finite_or_the_fit_refused(name: str, case: str
 @pytest.mark.parametrize("name", [name for name in NAMES if "members" in recipe(name).options()])
 def test_a_thousand_members_are_as_good_as_few(name: str) -> None:
     pairs, _ = planted(prompts=8, responses=4, width=4, pairs=40)
-    model = replace(reading(name, "joint"), members=1000).fit(pairs, seed=0)
+    head: Any = reading(name, "joint")
+    model = replace(head, members=1000).fit(pairs, seed=0)
     draws = model.score(pairs.features).draws
     assert draws.shape == (1000, len(pairs.features))
     assert np.isfinite(draws).all()
