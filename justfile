@@ -41,7 +41,7 @@ browser *arguments:
 coverage *arguments:
     pytest --cov "$@"
 
-# The licence of everything that the package needs.
+# The licence of everything that the package needs: docs/licences.md.
 licences:
     python .github/licences.py
 

@@ -1,30 +1,57 @@
-"""Print the licence of everything that an installed embrm needs, its dependencies' dependencies among it."""
+"""Print docs/licences.md: the licence of everything that embrm needs, with its extras, as far as it is here."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = {"dev", "docs"}  # extras of what develops the package, and is no part of it
+HEAD = """# Licences
 
-def needed(name: str) -> dict[str, str]:
-    """Return the licence of each package that a package needs at run time, without extras, by name."""
-    found: dict[str, str] = {}
-    waiting = list(_requirements(distribution(name)))
-    while waiting:
-        requirement = waiting.pop()
-        key = re.sub(r"[-_.]+", "-", requirement).lower()
-        if key in found:
+What an installed embrm needs at run time, with what that needs in turn, and the licence that each package states of
+itself. `just licences` prints this page; embrm itself is under Apache-2.0.
+
+| package | licence |
+|---|---|
+"""
+FOOT = """
+torch's CPU build is meant here; its CUDA builds bring NVIDIA's libraries, under NVIDIA's terms. Not installed where
+this page was made, and so without a row: {absent}.
+"""
+
+
+def requirements(pyproject: Path = ROOT / "pyproject.toml") -> list[Requirement]:
+    """Return what the project or one of its extras needs at run time."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    named = [*project["dependencies"], *(line for name, lines in extras.items() if name not in TOOLS for line in lines)]
+    return [found for found in map(Requirement, named) if found.name != project["name"]]
+
+
+def needed(waiting: Iterable[Requirement]) -> dict[str, str | None]:
+    """Return the licence of each of the packages, and of each that one needs, by name; None where it is not here."""
+    found: dict[str, str | None] = {}
+    seen, left = set(), list(waiting)
+    while left:
+        requirement = left.pop()
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if (name, *requirement.extras) in seen:
             continue
+        seen.add((name, *requirement.extras))
         try:
-            package = distribution(requirement)
-        except PackageNotFoundError:  # of another system
+            package = distribution(requirement.name)
+        except PackageNotFoundError:
+            found[name] = None
             continue
-        found[key] = licence_of(package)
-        waiting += _requirements(package)
+        found[name] = licence_of(package)
+        left += _requirements(package, requirement.extras)
     return dict(sorted(found.items()))
 
 
@@ -44,19 +71,19 @@ def _from_file(package: Distribution) -> str:
     return ""
 
 
-def _requirements(package: Distribution) -> Iterator[str]:
-    for line in package.requires or ():
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield requirement.name
+def _requirements(package: Distribution, extras: Iterable[str]) -> Iterator[Requirement]:
+    for requirement in map(Requirement, package.requires or ()):
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in ("", *extras)):
+            yield requirement
 
 
 def main() -> int:
-    """Print a line for each package, and return 1 where one says nothing."""
-    licences = needed("embrm")
-    for name, licence in licences.items():
-        print(f"{name}: {licence or 'UNKNOWN'}")  # noqa: T201
-    return 0 if all(licences.values()) else 1
+    """Print the page, and return 1 where a package says nothing."""
+    licences = needed(requirements())
+    rows = [f"| {name} | {licence or 'UNKNOWN'} |" for name, licence in licences.items() if licence is not None]
+    absent = ", ".join(name for name, licence in licences.items() if licence is None)
+    print(HEAD + "\n".join(rows) + "\n" + FOOT.format(absent=absent), end="")  # noqa: T201
+    return 1 if "" in licences.values() else 0
 
 
 if __name__ == "__main__":

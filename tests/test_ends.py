@@ -134,6 +134,7 @@ def test_what_a_strangers_head_does_spoils_its_own_cells_alone(place: Path) -> N
     assert found["exit"] == "SystemExit: 3"
     assert "NaN" in found["nan"]
     assert "5 cells, 2 fits" in out  # those of linear, and the controls
+    assert until(lambda: not group(process.pid), 5)
     report = (place / "spoilt" / "report.html").read_text(encoding="utf-8")
     for text in ("what a stranger raises", "SystemExit: 3"):
         assert text in report
@@ -149,6 +150,7 @@ def test_a_head_that_never_ends_is_ended_and_one_that_kills_its_process_is_named
     assert found["stuck"] == "its worker hung for more than 2 s, and was ended (--cell-timeout)"
     assert found["die"].startswith("its worker died 3 times")
     assert "5 cells, 2 fits" in out
+    assert until(lambda: not group(process.pid), 5), "processes stand after their command"
 
 
 def test_what_takes_too_long_is_interrupted_and_what_does_not_is_left_alone() -> None:

@@ -153,17 +153,31 @@ def test_the_citation_is_one() -> None:
         assert reference["year"] == 2000 + int(reference["identifiers"][0]["value"][6:8])
 
 
-def test_what_the_tests_need_is_pinned() -> None:
-    def normal(name: str) -> str:
-        return re.sub(r"[-_.]+", "-", name).lower()
+def normal(requirement: str) -> str:
+    """Return the name of a requirement as indexes spell it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[><=]", requirement)[0]).lower()
 
+
+def test_what_the_tests_need_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
-    pinned = {normal(line.partition("==")[0]) for line in lines}
+    pinned = {normal(line) for line in lines}
     assert len(pinned) == len(lines)
     extras = PROJECT["optional-dependencies"]
     wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["offline"], *extras["ray"], *extras["trl"]]
-    names = {normal(re.split(r"[\[><=]", line)[0]) for line in wanted} - {"embrm"}
-    assert names - pinned == set()
+    assert {normal(line) for line in wanted} - {"embrm"} - pinned == set()
+
+
+def test_the_licence_of_every_dependency_is_listed() -> None:
+    text = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\S+) \| (.+) \|$", text, flags=re.MULTILINE))
+    assert "UNKNOWN" not in rows.values()
+    absent = re.sub(r"\s", "", text.rpartition("without a row:")[2]).rstrip(".").split(",")
+    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name not in ("dev", "docs")}
+    wanted = {
+        normal(line) for line in (*PROJECT["dependencies"], *(line for lines in extras.values() for line in lines))
+    }
+    assert wanted - {"embrm"} - rows.keys() - set(absent) == set()
+    assert {normal(line) for line in PROJECT["dependencies"]} <= rows.keys()
 
 
 def test_the_changelog_has_the_usual_headings() -> None:

@@ -113,6 +113,15 @@ def test_loading_a_model_runs_nothing_of_it(tmp_path: Path) -> None:
     assert re.search(r"loading a model did (compile|exec)", done.stderr)  # the hook was there
 
 
+def test_tokens_are_compared_in_constant_time() -> None:
+    """What stops at the first other byte, as == does, tells how many were right."""
+    tree = ast.parse((ROOT / "embrm" / "serving" / "access.py").read_text("utf-8"))
+    [function] = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "has_token"]
+    compared = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Compare)]
+    assert [line for line in compared if "token" in line or "given" in line] == ["self.token is None"]
+    assert ast.unparse(function.body[-1]) == "return hmac.compare_digest(given, self.token.encode())"
+
+
 def test_every_promise_names_a_test_that_exists() -> None:
     text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     promised, _, rest = text.partition("## What is promised")[2].partition("## What is not promised")

@@ -67,8 +67,7 @@ def test_two_builds_give_one_wheel(tmp_path: Path) -> None:
     for number in range(2):
         room = tmp_path / str(number)
         command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(room), "."]
-        environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
         (wheel,) = room.iterdir()
         digests.add(hashlib.sha256(wheel.read_bytes()).hexdigest())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -23,6 +25,8 @@ BACKLOG = 512  # connections that wait to be taken
 HEAD_BYTES = 64 << 10  # of a request's first line and headers
 KEEP_SECONDS = 5  # that an idle connection is kept for a next request
 STOP_SECONDS = 30  # that requests under way get when the server stops
+TELL_SECONDS = 60  # between two warnings that no connection can be taken
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # after which asyncio waits a second
 
 log = logging.getLogger("embrm.serve")
 
@@ -63,7 +67,7 @@ class HttpServer:
             raise OptionError(f"cannot listen at {host}, port {port}: {error}; choose another") from error
         self.guard = guarded(access)
         self.server_address: tuple[str, int] = self._socket.getsockname()[:2]
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 self.guard,
                 http=GuardedProtocol,
@@ -74,7 +78,7 @@ class HttpServer:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # whoever asks could name another client in them
-                backlog=BACKLOG,
+                backlog=1,  # to asyncio this is also how often it tries to take one before it waits
                 timeout_keep_alive=KEEP_SECONDS,
                 timeout_graceful_shutdown=STOP_SECONDS,
                 h11_max_incomplete_event_size=HEAD_BYTES,
@@ -110,6 +114,27 @@ class HttpServer:
     def server_close(self) -> None:
         """Free the address."""
         self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which stays quiet where no further connection can be taken, and tries again each second."""
+
+    _told = float("-inf")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._tell)
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(BACKLOG)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            if loop.time() - self._told >= TELL_SECONDS:
+                self._told = loop.time()
+                log.warning("no further connection can be taken: %s; clients wait until others left", error.strerror)
+        elif not (self.should_exit and isinstance(error, ValueError)):  # what was to be tried again is closed
+            loop.default_exception_handler(context)
 
 
 class AuditLog:

@@ -1,4 +1,4 @@
-"""Ctrl-C in any command: exit code 130, and nothing half-written."""
+"""Ctrl-C, SIGTERM and SIGHUP in any command: exit codes 130, 143 and 129, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -6,46 +6,90 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from embrm.core.files import write_bytes, write_file, write_folder, write_rows
+from embrm.core.trajectory import Trajectory
 from embrm.errors import OptionError
+from tests.test_ends import until
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 COMMANDS = {
-    "embed": ["embed", "-", "-o", "new"],
-    "fit": ["fit", "-", "-o", "new"],
-    "score": ["score", "model", "-", "-o", "new"],
-    "select": ["select", "model", "-", "-o", "new"],
-    "evaluate": ["evaluate", "model", "-", "--figure", "new.svg"],
-    "detect": ["detect", "model", "-", "pools.jsonl"],
+    "embed": (["embed", "-", "-o", "new"], signal.SIGINT),
+    "fit": (["fit", "-", "-o", "new"], signal.SIGTERM),
+    "score": (["score", "model", "-", "-o", "new"], signal.SIGHUP),
+    "select": (["select", "model", "-", "-o", "new"], signal.SIGTERM),
+    "evaluate": (["evaluate", "model", "-", "--figure", "new.svg"], signal.SIGINT),
+    "detect": (["detect", "model", "-", "pools.jsonl"], signal.SIGHUP),
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_an_interrupted_command_exits_with_130_and_leaves_nothing(command: str, workspace: Path) -> None:
-    before = sorted(workspace.iterdir())
-    # Only the interrupt can end a command whose input never does.
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from embrm.cli import main; main()", *COMMANDS[command]],
+def begin(words: list[str]) -> subprocess.Popen[bytes]:
+    """Begin a command that signals end, also where the caller, such as a job in the background, ignores them."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from embrm.cli import main; main()", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # tests in the background inherit that it is ignored
+        preexec_fn=_heed,
     )
+
+
+def _heed() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_interrupted_command_says_so_and_leaves_nothing(command: str, workspace: Path) -> None:
+    before = sorted(workspace.iterdir())
+    words, number = COMMANDS[command]
+    process = begin(words)  # only the signal can end a command whose input never does
     assert process.stdin is not None
     row = json.dumps({"prompt": "p", "response": "r" * 1000, "chosen": "a", "rejected": "b", "responses": ["a", "b"]})
     process.stdin.write((row + "\n").encode() * 400)  # more than a pipe holds, so it is being read when this returns
     process.stdin.flush()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, b"")
+    assert (process.returncode, out) == (128 + number, b"")
     assert b"Traceback" not in err
     assert err.rstrip().endswith(b"interrupted")
+    assert sorted(workspace.iterdir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_run_of_a_policy_that_is_ended_keeps_its_steps(number: signal.Signals, workspace: Path) -> None:
+    process = begin(["rl", "model", "-o", "trained", "--steps", "100000", "--batch", "8"])
+    steps = workspace / "trained" / "trajectory.jsonl"
+    assert until(lambda: steps.exists() and steps.read_bytes().count(b"\n") > 2, 120)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, b"Traceback" in err) == (128 + number, False)
+    assert time.monotonic() - began < 5
+    run = Trajectory.load(steps.parent)
+    assert [step.step for step in run.steps] == list(range(len(run)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", [["hmc", "draws=100000"], ["mlp", "epochs=1000000", "patience=0"]], ids=str)
+def test_a_fit_that_is_ended_leaves_nothing(head: list[str], workspace: Path) -> None:
+    before = sorted(workspace.iterdir())
+    options = [word for option in head[1:] for word in ("--set", option)]
+    process = begin(["fit", "prefs.jsonl", "--embedder", "hashing", "-o", "new", "--head", head[0], *options])
+    assert until(lambda: "torch" in Path(f"/proc/{process.pid}/maps").read_text("utf-8"), 120)
+    time.sleep(5)  # it has begun to fit, and would go on for hours
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, b"Traceback" in err) == (143, b"", False)
+    assert time.monotonic() - began < 5
     assert sorted(workspace.iterdir()) == before
 
 

@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -65,7 +68,19 @@ def test_it_serves_until_a_signal(
         assert ask(address, json.dumps(query).encode(), **called)[0] == code
     with urllib.request.urlopen(address.replace("/get_reward", "/health"), timeout=30) as health:
         assert json.loads(health.read()) == {"status": "ok"}
-    process.send_signal(number)
+    host, body = address.split("/")[2], json.dumps(query).encode()
+    with closing(HTTPConnection(host, timeout=30)) as connection:
+        connection.putrequest("POST", "/get_reward")
+        for header, value in ("Content-Type", "application/json"), ("Content-Length", str(len(body))):
+            connection.putheader(header, value)
+        connection.putheader("Authorization", f"Bearer of-the-{place}")
+        connection.endheaders(body[:9])
+        time.sleep(0.3)
+        process.send_signal(number)
+        time.sleep(0.3)
+        connection.send(body[9:])
+        under_way = connection.getresponse()  # to what was asked before the signal
+        assert (under_way.status, b"rewards" in under_way.read()) == (200, True)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err.strip()) == (128 + number, "", "interrupted")
 

@@ -239,6 +239,18 @@ def test_at_the_edges_a_reward_is_finite_or_the_fit_refused(name: str, case: str
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if "members" in recipe(name).options()])
+def test_a_thousand_members_are_as_good_as_few(name: str) -> None:
+    pairs, _ = planted(prompts=8, responses=4, width=4, pairs=40)
+    head: Any = reading(name, "joint")
+    model = replace(head, members=1000).fit(pairs, seed=0)
+    draws = model.score(pairs.features).draws
+    assert draws.shape == (1000, len(pairs.features))
+    assert np.isfinite(draws).all()
+    assert (draws.std(axis=0) > 0).any()
+
+
+@pytest.mark.slow
 def test_columns_beyond_the_pairs_cost_no_square_of_them() -> None:
     """100 000 columns and 50 pairs: a Hessian of the columns would take 74 GiB."""
     rng = np.random.default_rng(0)

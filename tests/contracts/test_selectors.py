@@ -276,3 +276,12 @@ def test_at_the_edges_of_numbers_probabilities_are_probabilities(name: str, scal
     for c in curves(name, given, gold(), scale * penalty()):
         assert np.isfinite(c.gold_per_prompt).all()
         assert np.isfinite(c.kl).all()
+
+
+def test_a_thousand_members_have_probabilities_too(name: str) -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(1000, N))
+    given = Reward(draws, "members", sigma=rng.uniform(0.1, 1, size=draws.shape), reference=rng.normal(size=1000))
+    choice = make(name)(given, offsets=OFFSETS, penalty=penalty(), seed=0)
+    assert np.isfinite(choice.value).all()
+    np.testing.assert_allclose(np.add.reduceat(choice.probability, OFFSETS[:-1]), 1, rtol=1e-12)

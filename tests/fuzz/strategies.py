@@ -38,6 +38,7 @@ SCORES = [
 TABLES: dict[str, list[dict[str, Any]]] = {
     "pairs": PAIRS, "pools": POOLS, "texts": TEXTS, "bench": BENCH, "rated": RATED, "scores": SCORES,
 }  # fmt: skip
+MORE = TABLES | {"votes": [{**row, "annotator": "ab"[i % 2]} for i, row in enumerate(PAIRS)]}  # not the campaign's
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(EDGES)
 )  # fmt: skip
@@ -52,7 +53,7 @@ def tables(draw: st.DrawFn, kinds: tuple[str, ...] = ("pairs", "pools", "texts",
     if draw(st.integers(0, 15)) == 0:
         return draw(st.lists(st.dictionaries(st.text(max_size=8), anything, max_size=5), max_size=6))
     rng = random.Random(draw(st.integers(0, 2**32)))
-    rows: Any = TABLES[draw(st.sampled_from(kinds))]
+    rows: Any = MORE[draw(st.sampled_from(kinds))]
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         if rng.random() < 0.3 and isinstance(rows, list) and rows:
             column = rng.choice(sorted({key for row in rows if isinstance(row, dict) for key in row}) or [""])

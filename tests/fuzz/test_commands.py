@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embrm.cli import embrm as program
 from embrm.cli import run
 from embrm.core.trajectory import Step, Trajectory
 from tests.fuzz import strategies
@@ -48,6 +50,10 @@ ON_ROWS: dict[str, tuple[str, ...]] = {
     "data check": ("data", "check", "bad", "--on-bad-row", "skip"),
     "rewardbench": ("rewardbench", "bad", "--model", "model"),
     "study --init": ("study", "--init", "bad"),
+    "annotators": ("annotators", "voters", "bad"),
+    "infer": ("infer", "bad", "texts.jsonl", "--set", "prior_precision=1", "--restarts", "2", *HASHING, "-o", "new"),
+    "infer from a base": ("infer", "texts.jsonl", "bad", "--restarts", "2", *HASHING, "-o", "new"),
+    "stress": ("stress", "model", "bad", "--draws", "20"),
     "compare": ("compare", "bad", "--head", "linear:prior_precision=1", "--folds", "2", "--budget", "1", *HASHING),
 }  # fmt: skip
 KINDS = {
@@ -57,7 +63,11 @@ KINDS = {
     "evaluate": ("pools", "pools", "pairs", "rated"),
     "compare": ("pairs",),
     "rewardbench": ("bench",),
+    "annotators": ("votes", "votes", "pools"),
+    "infer": ("texts", "texts", "pools"),
 }
+# Commands that read rows where a test of the readers damages them, or read no file but a model or a folder.
+ELSEWHERE = {"cache", "claims", "demo", "doctor", "generate", "list", "rl", "serve", "tilt"}
 READING = ("fit", "score", "select", "curve", "evaluate", "detect", "embed", "compare")
 SCORED = ("select by scores", "select by penalty", "curve by scores")
 ON_VECTORS: dict[str, tuple[str, ...]] = {
@@ -110,6 +120,10 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(room)
         fit = ["fit", "prefs.jsonl", "--head", "linear", "--set", "members=2", "--set", "prior_precision=1", *HASHING]
         assert called(*fit, "-o", "model")[0] == 0
+        (room / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in strategies.TEXTS))
+        votes = "".join(json.dumps({**row, "annotator": "ab"[i % 2]}) + "\n" for i, row in enumerate(pairs))
+        (room / "votes.jsonl").write_text(votes)
+        assert called("fit", "votes.jsonl", *fit[2:], "--by", "annotator", "-o", "voters")[0] == 0
         assert called("embed", "pools.jsonl", *HASHING, "-o", "pools.npy")[0] == 0
         yield room
 
@@ -137,6 +151,11 @@ def tried(category: str, *words: str) -> None:
     assert code in (0, 3) or re.search(r"error:", said, re.IGNORECASE), said
     assert len(said) < MESSAGE
     counts[f"embrm {category}", f"exit {code}"] += 1
+
+
+def test_every_command_is_tried() -> None:
+    tried_here = {words[0] for words in (*ON_ROWS.values(), *ON_VECTORS.values(), *OPTIONS)} - {"{}"}
+    assert sorted(tried_here | ELSEWHERE) == program.list_commands(click.Context(program))
 
 
 @pytest.mark.parametrize("name", ON_ROWS)

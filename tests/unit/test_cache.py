@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -367,31 +368,73 @@ def test_a_writer_beside_many_prunes_loses_nothing_of_its_own() -> None:
     assert_holds(VectorStore("a"), range(5), asked=range(5))
 
 
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[], None]]:
+    """Give what lets no file of this process grow beyond 100 bytes."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
 def test_a_disk_that_fills_up_stops_the_cache_and_not_the_work(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full_disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_cache, "FLUSH_SECONDS", -1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     done = 0
 
     def work() -> None:
         nonlocal done
         with VectorStore("a").writer() as write:
             write(rows(range(3)))
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            full_disk()
             for i in range(3, 9):
                 write(rows(range(i, i + 3)))
                 done += 1
 
-    try:
-        with pytest.warns(UserWarning, match=r"cannot write the embedding cache .*; what is computed now is not kept"):
-            work()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with pytest.warns(UserWarning, match=r"cannot write the embedding cache .*; what is computed now is not kept"):
+        work()
     assert done == 6
     assert_holds(VectorStore("a"), range(3), asked=range(12))
+
+
+def test_shards_that_cannot_be_merged_or_mended_stay_and_stop_no_work(
+    full_disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of a text are 77 bytes with their shard, so that single ones are still written and no merged ones."""
+    monkeypatch.setattr(_cache, "SMALL_SHARDS", 2)
+    small, damaged = VectorStore("a"), VectorStore("b")
+    put(small, range(1))
+    put(small, range(1, 2))
+    put(damaged, range(4))
+    [shard] = shards(damaged)
+    content = bytearray(shard.read_bytes())
+    content[30] ^= 1  # of the first vector
+    shard.write_bytes(content)
+    full_disk()
+    told = r"cannot write the embedding cache .*; its files stay as they are"
+    with pytest.warns(UserWarning, match=told):
+        put(small, range(2, 3))
+    assert len(shards(small)) == 3
+    assert_holds(small, range(3), asked=range(5))
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match="1 files .* are damaged"):
+        assert_holds(damaged, range(1, 4), asked=range(4))
+    assert shards(damaged) == [shard]
+
+
+def test_a_clock_that_goes_backwards_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written before is dated ahead: it counts as used now, and an unfinished file may be under way."""
+    space, year = VectorStore("a"), 365 * 86_400
+    put(space, range(3))
+    (space.folder / ".part.part").write_bytes(b"x")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - year)
+    monkeypatch.setattr(_cache, "FLUSH_SECONDS", 0)
+    put(space, range(3, 6))
+    assert prune(idle_days=0.01).spaces == ()
+    assert (space.folder / ".part.part").exists()
+    assert info().spaces[0].idle_days == 0
+    assert_holds(space, range(6), asked=range(9))
 
 
 KILLS = """

@@ -104,11 +104,56 @@ def test_what_killed_processes_left_goes_with_the_next_save_and_nothing_else_doe
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     dead, living = int(ended.stdout), os.getpid()
     ages = {f".model.abcdefgh-{dead}": 120, f".model.abcdefgi-{dead}": 0, f".model.abcdefgj-{living}": 120}
+    ages |= {f".model.abcdefgl-{dead}": -100_000}  # the clock went backwards
     ages |= {f".model.abcdefgk-{living}": 100_000, ".model.backup-1": 100_000, ".other.abcdefgh-1": 100_000}
     for name, age in ages.items():
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     with write_folder(tmp_path / "model") as part:
         (part / "config.json").write_text("{}")
-    kept = {f".model.abcdefgi-{dead}", f".model.abcdefgj-{living}", ".model.backup-1", ".other.abcdefgh-1", "model"}
+    kept = {f".model.abcdefg{last}" for last in (f"i-{dead}", f"j-{living}", f"l-{dead}")}
+    kept |= {".model.backup-1", ".other.abcdefgh-1", "model"}
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+KILLS = """
+import itertools, os, random, signal, sys, time
+from pathlib import Path
+from embrm.core.files import write_folder
+
+dice, folder, seen = random.Random(0), Path("model"), 0
+for kill in range(200):
+    child = os.fork()
+    if child == 0:
+        for number in itertools.count():
+            with write_folder(folder) as part:
+                for name in ("config.json", "model.safetensors"):
+                    (part / name).write_text(f"{kill} {number} " * 20_000)
+    time.sleep(dice.uniform(0.001, 0.02))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if folder.exists():
+        config, weights = sorted(folder.iterdir())
+        assert config.read_text() == weights.read_text() != ""
+        seen += 1
+print(seen)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="forks")
+def test_two_hundred_kills_leave_a_whole_model_and_no_hidden_folder_beyond_the_next_save(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", KILLS]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    hidden = [path for path in tmp_path.iterdir() if path.name != "model"]
+    for path in hidden:
+        os.utime(path, (time.time() - 120,) * 2)
+    print(f"{done.stdout.strip()} of 200 kills left a model, {len(hidden)} hidden folders")
+    assert hidden
+    assert int(done.stdout) > 100
+    for _ in range(2):  # the first makes `model` where a kill between two renames left it in a hidden folder alone
+        with write_folder(tmp_path / "model") as part:
+            (part / "config.json").write_text("{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

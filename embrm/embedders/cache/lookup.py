@@ -25,7 +25,7 @@ def embed_cached(texts: Sequence[str], identity: str, compute: Compute, *, progr
 
     Raises:
         DataError: there are no texts, or one of them is not a string that UTF-8 can hold.
-        CacheError: the cache cannot be read or written.
+        CacheError: the cache cannot be read, or was not writable when the work began.
     """
     keys = [text_key(content) for content in check_texts(texts)]
     wanted = dict(zip(keys, texts, strict=True))

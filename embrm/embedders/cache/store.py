@@ -179,14 +179,20 @@ class VectorStore:
             write_whole(self.folder / "identity.txt", _bytes(self.identity))
 
     def _merge(self, shards: Sequence[Path]) -> None:
-        """Replace shards by one with their sound rows, each text once; others may read and merge meanwhile."""
-        with _explained("write"):
-            every = concatenate([rows for rows, _ in (read_shard(path, None) for path in shards) if rows.keys])
-            first = {key: i for i, key in enumerate(every.keys)}
-            if first:
-                write_shard(self.folder, every.take(list(first.values())))
-            for path in shards:
-                path.unlink(missing_ok=True)
+        """Replace shards by one with their sound rows, each text once; others may read and merge meanwhile.
+
+        Where that cannot be written, a warning says so and the shards stay: nobody needs to lose a run for it.
+        """
+        try:
+            with _explained("write"):
+                every = concatenate([rows for rows, _ in (read_shard(path, None) for path in shards) if rows.keys])
+                first = {key: i for i, key in enumerate(every.keys)}
+                if first:
+                    write_shard(self.folder, every.take(list(first.values())))
+                for path in shards:
+                    path.unlink(missing_ok=True)
+        except CacheError as error:
+            warnings.warn(f"{error}; its files stay as they are", stacklevel=4)
 
 
 @dataclass(frozen=True)
