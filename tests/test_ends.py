@@ -287,3 +287,64 @@ print(ended, run(["command"]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == f"goes on\n{128 + number} 0\n", done.stderr
     assert done.stderr.strip() == "interrupted"
+
+
+TUNE = """
+from embrm.cli import run
+from embrm.cli._signals import ending_in_order
+from embrm.data import read_pairs
+from embrm.embedders import get
+from embrm.heads.hmc import Hmc
+from embrm.training.tuning import tune
+with ending_in_order():
+    tune(Hmc(draws=100_000), read_pairs("prefs.jsonl", embedder=get("hashing")()), budget=3, seed=0, workers=2)
+"""
+SLOW = ["--workers", "2", "--embedder", "hashing", "-o", "new"]
+LONG = {
+    "fit": ["fit", "prefs.jsonl", "--head", "ensemble", "--set", "base=hmc", "--set", "base.draws=100000", *SLOW],
+    "compare": ["compare", "prefs.jsonl", "--head", "hmc:draws=100000", "--budget", "1", *SLOW[:-1], "new.md"],
+    "tune": None,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("command", LONG)
+def test_ctrl_c_ends_fits_in_several_processes_and_leaves_nothing(command: str, tmp_path: Path) -> None:
+    pair = '{{"prompt": "mend lamp {0}", "chosen": "clear step {1}", "rejected": "vague {1}"}}\n'
+    text = "".join(pair.format(i % 40, i) for i in range(120))
+    (tmp_path / "prefs.jsonl").write_text(text, encoding="utf-8")
+    words = LONG[command]
+    code = TUNE if words is None else "from embrm.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *(words or [])],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "EMBRM_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert until(lambda: len(workers(process.pid)) == 2 and all(map(_works, workers(process.pid))), 120)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        out, err = process.communicate(timeout=60)
+        assert until(lambda: not group(process.pid), 5), "workers outlive their command"
+    finally:
+        for pid in group(process.pid):
+            os.kill(pid, signal.SIGKILL)
+    assert out == ""
+    if words is None:
+        assert (process.returncode, err.splitlines()[-1]) == (-signal.SIGINT, "KeyboardInterrupt")
+    else:
+        assert process.returncode == 130, err
+        assert err.splitlines()[-1] == "interrupted"
+        assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["prefs.jsonl"]
+
+
+def _works(worker: int) -> bool:
+    """Say whether a worker has computed for longer than its imports take."""
+    ticks = Path(f"/proc/{worker}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") > 3

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import rel_entr
 
-from embrm.bestofn.ranks import by_size, ranked, tie_mean
+from embrm.bestofn.ranks import FAR, by_size, ranked, tie_mean
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.threads import one_thread
 from embrm.errors import OptionError
@@ -127,8 +128,10 @@ def rank_curve(
         gold: `(m,)`.
         offsets: `(prompts + 1,)`.
         sizes: `(k,)` strengths of the rule.
-        weights: strengths `(k,)` and pool size N → `(k, N)` probabilities of the ranks, worst first; called for some of
-            the strengths at a time, so that memory grows with N and k, and not with their product.
+        weights: strengths `(k,)` and pool size N → probabilities of the ranks, worst first: `(k, N)`, or `(k, R)` of
+            the R best where the others have none. Called for some neighbouring strengths at a time, within a factor of
+            two of each other where they are large: memory grows with N and k, and not with their product, and so does
+            time, where R falls as the strength grows.
         kl: pool size → `(k,)` nats; None means the exact KL from the uniform policy on the pool.
     """
     prompts, k = len(offsets) - 1, len(sizes)
@@ -139,12 +142,13 @@ def rank_curve(
         p, g = proxy[rows], gold[rows]
         order, group = ranked(p)
         ranks, worth = np.take_along_axis(p, order, axis=1), tie_mean(np.take_along_axis(g, order, axis=1), group)
-        step = max(BLOCK // rows.shape[1], 1)
-        for some in (slice(start, start + step) for start in range(0, k, step)):
+        ties = None if kl is not None or group is None else _counted_ties(group)
+        for some in _blocks(sizes, most=max(BLOCK // rows.shape[1], 1)):
             w = weights(sizes[some], rows.shape[1])
-            out_proxy[pools, some], out_gold[pools, some] = ranks @ w.T, worth @ w.T
+            best = slice(rows.shape[1] - w.shape[1], None)
+            out_proxy[pools, some], out_gold[pools, some] = ranks[:, best] @ w.T, worth[:, best] @ w.T
             if kl is None:
-                total_kl[some] += len(pools) * _tied_kl(w, group)
+                total_kl[some] += _tied_kl(w, ties, N=rows.shape[1], pools=len(pools))
         mean[pools] = g.mean(axis=1)
         sd[pools] = np.where(np.ptp(g, axis=1) > 0, g.std(axis=1), 0)  # a constant's rounding is no spread
         if kl is not None:
@@ -152,26 +156,44 @@ def rank_curve(
     return Curve(np.asarray(sizes), total_kl / prompts, out_proxy, out_gold, mean, sd)
 
 
-def _tied_kl(weights: Array, group: IntArray | None) -> Array:
-    """Return KL `(k,)`, mean over prompts, of rank weights `(k, N)` whose ties share their probability evenly."""
-    N = weights.shape[1]
-    if group is None:
-        return pool_kl(weights)
-    # Pools share few distinct ties (first rank, one past the last): each is computed once, then counted.
+def _blocks(sizes: npt.NDArray[np.number], *, most: int) -> Iterator[slice]:
+    """Yield runs of at most so many neighbouring strengths, whose logarithms to base 2, above those of `FAR`, agree."""
+    doubling = np.floor(np.log2(np.maximum(sizes / FAR, 1)))
+    ends = np.append(np.flatnonzero(doubling[1:] != doubling[:-1]) + 1, len(sizes))
+    for low, high in pairwise(np.append(0, ends)):
+        for start in range(low, high, most):
+            yield slice(start, min(start + most, high))
+
+
+def _counted_ties(group: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the distinct ties of pools as first rank and one past the last, and how often each is there, `(t,)`."""
+    N = group.shape[1]
     first = np.flatnonzero(np.diff(group.ravel(), prepend=-1))
     last = np.append(first[1:], group.size)
     low = first % N
     ties, count = np.unique(low * (N + 1) + low + last - first, return_counts=True)
+    return *np.divmod(ties, N + 1), count
+
+
+def _tied_kl(weights: Array, ties: tuple[IntArray, IntArray, IntArray] | None, *, N: int, pools: int) -> Array:
+    """Return KL `(k,)`, summed over pools of N, of weights `(k, R)` on their best R ranks; a tie shares its own evenly.
+
+    Pools share few distinct ties, so each is computed once, then counted.
+    """
+    R = weights.shape[1]
+    if ties is None:
+        return pools * np.asarray(rel_entr(weights, 1 / N).sum(axis=1))
+    low, high, count = (part[ties[1] > N - R] for part in ties)
     total = np.concatenate([np.zeros((1, len(weights))), np.cumsum(weights, axis=1).T])
     kl = np.zeros(len(weights))
-    for start in range(0, len(ties), 256):  # what is computed stays in the cache
-        low, high = np.divmod(ties[start : start + 256], N + 1)
-        mass = total[high] - total[low]
-        ratio = mass * (N / (high - low))[:, None]
+    for start in range(0, len(low), 256):  # what is computed stays in the cache
+        a, b = low[start : start + 256], high[start : start + 256]
+        mass = total[b - (N - R)] - total[np.maximum(a - (N - R), 0)]
+        ratio = mass * (N / (b - a))[:, None]
         # A mass of 0 adds 0, whatever stands for its logarithm; scipy's xlogy takes three times as long as numpy's log.
         mass *= np.log(np.maximum(ratio, TINY, out=ratio), out=ratio)
         kl += count[start : start + 256] @ mass
-    return kl / len(group)
+    return kl
 
 
 @one_thread

@@ -18,6 +18,7 @@ from embrm.bestofn.ranks import (
     check_convention,
     population_weights,
     ranked,
+    reach,
     support_weights,
     tie_mean,
 )
@@ -70,16 +71,20 @@ def curve(
             f"the smallest pool has {smallest} responses, so its best of {n.max()} is unknown; "
             "ask for smaller sizes, or take the pool as the policy itself with pool='support'"
         )
-    if pool == "support":
-        return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=support_weights)
-    bound = kl_bound(n)
-    return rank_curve(proxy, gold, offsets=offsets, sizes=n, weights=population_weights, kl=lambda N: bound)
+    of, bound = (population_weights, kl_bound(n)) if pool == "population" else (support_weights, None)
+
+    def weights(sizes: npt.NDArray[np.number], N: int) -> Array:
+        return of(sizes, N, top=reach(sizes, N))
+
+    return rank_curve(
+        proxy, gold, offsets=offsets, sizes=n, weights=weights, kl=None if bound is None else lambda N: bound
+    )
 
 
 def sizes_up_to(most: int) -> IntArray:
     """Return n from 1 to `most` in ascending order: every one, or above 1 000 that many in about equal ratios.
 
-    A curve of every n takes time by the square of the pool, and above some hundreds neighbours do not differ.
+    Above some hundreds neighbours do not differ, and a curve of every n is as long as the pool, for each prompt.
 
     Examples:
         >>> sizes_up_to(4), len(sizes_up_to(100_000)) <= 1000

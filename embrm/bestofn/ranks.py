@@ -12,6 +12,7 @@ from embrm.core.arrays import Array, BoolArray, IntArray, as_vector, check_offse
 from embrm.errors import DataError, OptionError
 
 NEGLIGIBLE = 1e-200  # a probability; products that end near the smallest number of a float take many times as long
+FAR = 46.0  # ranks from the top, times n/N, below which at most exp(-46) = 1e-20 of the probability lies
 
 Convention: TypeAlias = Literal["population", "support"]
 
@@ -70,10 +71,19 @@ def tie_mean(values: Array, group: IntArray | None) -> Array:
     return np.asarray(means[group])
 
 
-def population_weights(sizes: npt.ArrayLike, pool: int) -> Array:
+def reach(sizes: npt.ArrayLike, pool: int) -> int:
+    """Return how many ranks from the top hold all of best-of-n's probability but 1e-20, for the smallest of the sizes.
+
+    None of the n is among the best j with probability `C(N - j, n)/C(N, n)` or `(1 - j/N)^n`, at most `exp(-jn/N)`.
+    """
+    return min(pool, int(FAR * pool / np.min(sizes)) + 1)
+
+
+def population_weights(sizes: npt.ArrayLike, pool: int, *, top: int | None = None) -> Array:
     """Return `(k, pool)` probabilities that rank i (worst first) is the best of n drawn without replacement.
 
-    `C(i - 1, n - 1) / C(N, n)`, from the top down: `w_N = n/N`, `w_{i-1} = w_i (i - n)/(i - 1)`.
+    `C(i - 1, n - 1) / C(N, n)`, from the top down: `w_N = n/N`, `w_{i-1} = w_i (i - n)/(i - 1)`. With `top` only those
+    of so many best ranks, `(k, top)`.
 
     Raises:
         OptionError: an n is fractional.
@@ -81,17 +91,18 @@ def population_weights(sizes: npt.ArrayLike, pool: int) -> Array:
     n = np.asarray(sizes, dtype=np.float64)[:, None]
     if (n != np.round(n)).any():
         raise OptionError(f"without replacement n must be whole, got {n.ravel()}")
-    i = np.arange(pool, 1, -1)
+    i = np.arange(pool, 1, -1)[: None if top is None else top - 1]
     steps = np.concatenate([n / pool, np.maximum(i - n, 0) / (i - 1)], axis=1)
     return np.asarray(np.cumprod(steps, axis=1)[:, ::-1])
 
 
-def support_weights(sizes: npt.ArrayLike, pool: int) -> Array:
+def support_weights(sizes: npt.ArrayLike, pool: int, *, top: int | None = None) -> Array:
     """Return `(k, pool)` probabilities that rank i (worst first) is the best of n drawn with replacement.
 
-    `F_i^n - F_{i-1}^n` with `F_i = i/N`; n need not be whole. Probabilities below 1e-200 are 0.
+    `F_i^n - F_{i-1}^n` with `F_i = i/N`; n need not be whole. Probabilities below 1e-200 are 0. With `top` only those
+    of so many best ranks, `(k, top)`.
     """
-    edges = np.arange(pool + 1) / pool
+    edges = np.arange(0 if top is None else pool - top, pool + 1) / pool
     weights = np.diff(edges ** np.asarray(sizes, dtype=np.float64)[:, None], axis=1)
     weights[weights < NEGLIGIBLE] = 0
     return weights

@@ -17,8 +17,9 @@ from typing import Any
 
 import click
 
-from embrm.cli._progress import add_quiet
+from embrm.cli._progress import add_quiet, bar
 from embrm.core.names import suggestion
+from embrm.core.progress import watching
 from embrm.core.threads import one_thread
 from embrm.core.version import __version__
 from embrm.core.visible import escaped
@@ -98,7 +99,7 @@ def _run(args: Sequence[str] | None) -> int:
     from embrm.cli._render import shown_warnings
 
     try:
-        with shown_warnings():
+        with shown_warnings(), watching(bar):
             return embrm.main(args, prog_name="embrm", standalone_mode=False) or 0
     except click.exceptions.Exit as stop:
         return stop.exit_code

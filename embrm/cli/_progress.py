@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextvars import ContextVar
+from typing import Any
 
 import click
 
+SILENT = 2.0  # seconds that work may take before a bar is drawn
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
@@ -18,6 +21,16 @@ def is_quiet() -> bool:
 def is_watched() -> bool:
     """Say whether bars are to be drawn."""
     return sys.stderr.isatty() and not is_quiet()
+
+
+def bar(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """Return the items, with a bar of how far they are and what is left, where it is watched and takes long."""
+    if not is_watched():
+        return items
+    from tqdm import tqdm
+
+    bars: Iterable[Any] = tqdm(items, desc=what, total=total, delay=SILENT, leave=False)
+    return bars
 
 
 def add_quiet(command: click.Command) -> None:

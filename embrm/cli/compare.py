@@ -11,6 +11,7 @@ import click
 from embrm.cli import _options, _render, _rows
 from embrm.cli._progress import is_watched
 from embrm.core.device import DEVICES, VARIABLE, use_device
+from embrm.core.progress import watching
 from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _progress() -> Iterator[FitProgress]:
         return
     from tqdm import tqdm
 
-    with tqdm(unit="fold") as bar:
+    with tqdm(unit="fold") as bar, watching(None):
 
         def show(done: int, total: int, text: str) -> None:
             bar.total = total

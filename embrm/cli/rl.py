@@ -13,6 +13,7 @@ from embrm.cli._alarm import AlarmOptions, alarm_rule
 from embrm.cli._asked import WORLD, gold_or_world, prompts_or_world
 from embrm.cli._progress import is_watched
 from embrm.cli._world_head import HeadOptions, world_head
+from embrm.core.progress import watching
 
 if TYPE_CHECKING:
     from embrm.core.trajectory import Step, Trajectory
@@ -282,7 +283,7 @@ def _given(typed: dict[str, Any], *names: str) -> dict[str, Any]:
 def _shown(steps: int, tracked: Run) -> Iterator[Callable[[Step], None]]:
     from tqdm import tqdm
 
-    with tqdm(total=steps, unit="step", disable=not is_watched()) as bar:
+    with tqdm(total=steps, unit="step", disable=not is_watched()) as bar, watching(None):
 
         def show(step: Step) -> None:
             bar.set_postfix(kl=f"{step.kl:.2f}", proxy=f"{step.proxy:.2f}", gold=f"{step.gold:.2f}", refresh=False)

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from embrm.cli import _options, _render
 from embrm.cli._progress import is_quiet, is_watched
+from embrm.core.progress import watching
 from embrm.core.visible import escaped
 
 if TYPE_CHECKING:
@@ -106,15 +107,16 @@ def command(
     if dry_run:
         _foretell(loaded, folder, only, workers, as_json=as_json)
         return
-    with tracking(track, folder) as tracked, _bar() as bar:
+    with tracking(track, folder) as tracked:
+        with _bar() as bar:
 
-        def progress(done: float, total: float, text: str) -> None:
-            bar(done, total, text)
-            tracked.log(round(done), {"share done": done / total})
+            def progress(done: float, total: float, text: str, left: float) -> None:
+                bar(done, total, text, left)
+                tracked.log(round(done), {"share done": done / total})
 
-        results = run(
-            loaded, folder, engine=engine, workers=workers, only=only, cell_timeout=cell_timeout, progress=progress
-        )
+            results = run(
+                loaded, folder, engine=engine, workers=workers, only=only, cell_timeout=cell_timeout, progress=progress
+            )
         effects = _reported(results, folder)
         tracked.log(round(results.environment["seconds"]), effects)
         for cell, why in results.failures.items():
@@ -231,29 +233,33 @@ def _bar() -> Iterator[Progress]:
         return
     from tqdm import tqdm
 
-    layout = "{percentage:3.0f} %|{bar}| {postfix} [{elapsed}, {remaining} to go]"
-    with tqdm(total=1.0, bar_format=layout) as bar:
+    with watching(None), tqdm(total=1.0, bar_format="{percentage:3.0f} %|{bar}| {postfix} [{elapsed}]") as bar:
 
-        def show(done: float, total: float, text: str) -> None:
-            bar.set_postfix_str(text, refresh=False)
+        def show(done: float, total: float, text: str, left: float) -> None:
+            bar.set_postfix_str(f"{text}, {_about(left)} to go", refresh=False)
             bar.update(done / total - bar.n)
 
         yield show
 
 
-def _silence(done: float, total: float, text: str) -> None:
+def _silence(done: float, total: float, text: str, left: float) -> None:
     """Say nothing."""
 
 
 def _lines() -> Progress:
     begin = last = time.monotonic()
 
-    def show(done: float, total: float, text: str) -> None:
+    def show(done: float, total: float, text: str, left: float) -> None:
         nonlocal last
         now = time.monotonic()
         if done > 0.999 * total or now - last >= PAUSE:
             last = now
-            left = max(0.0, (now - begin) * (total / done - 1))  # a sum of many parts may pass the whole by a rounding
-            click.echo(f"· {text}, {now - begin:.0f} s, about {left:.0f} s to go", err=True)
+            click.echo(f"· {text}, {now - begin:.0f} s, {_about(left)} to go", err=True)
 
     return show
+
+
+def _about(seconds: float) -> str:
+    """Return a time that is estimated, in the unit that a reader would take."""
+    size, unit = next(((size, unit) for size, unit in ((3600, "h"), (60, "min")) if seconds >= 2 * size), (1, "s"))
+    return f"about {seconds / size:.0f} {unit}"

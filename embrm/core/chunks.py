@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from embrm.core.machine import threads
+from embrm.core.progress import tracked
 from embrm.core.threads import one_thread
 
 FEW = 4  # chunks a thread, below which another thread does not pay
@@ -20,9 +21,9 @@ def each_chunk(do: Callable[[slice], None], rows: int, *, size: int) -> None:
     chunks = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
     count = min(threads(), len(chunks) // FEW)
     if count < 2:
-        for chunk in chunks:
+        for chunk in tracked(chunks, "chunks"):
             do(chunk)
         return
     with ThreadPoolExecutor(count) as pool:
-        for _ in pool.map(one_thread(do), chunks):
+        for _ in zip(tracked(chunks, "chunks"), pool.map(one_thread(do), chunks), strict=True):
             pass

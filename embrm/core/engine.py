@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 import threading
 import warnings
@@ -57,7 +58,8 @@ def compute(
             sure = {number: job for number, job in waiting.items() if deaths[number] < TRIES - 1}
             begun: list[int] = []
             some = sure or dict([next(iter(waiting.items()))])
-            answers = fresh()(_begin(function, some, begun, Path(marks)))
+            with _deaf():
+                answers = fresh()(_begin(function, some, begun, Path(marks)))
             try:
                 for number, answer in answers:
                     yield waiting.pop(number), answer
@@ -71,6 +73,25 @@ def compute(
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # joblib's, that what is under way is dropped
                     answers.close()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that are started inside the block not hear Ctrl-C, which a terminal sends to all of them.
+
+    It is for this process to end them. Inside, it comes to another thread of this one, or afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it is started with the first worker, and would then unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _hung(mark: Path) -> bool:

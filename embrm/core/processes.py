@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from embrm.core.engine import TRIES, compute
 from embrm.core.machine import cores
+from embrm.core.progress import tracked
 from embrm.errors import OptionError, WorkerError
 
 _Warned: TypeAlias = tuple[str, type[Warning], str, int]
@@ -80,7 +81,7 @@ def spread(
         if cores() > 1 and (time.perf_counter() - start) * len(left) > PAYS:
             count = min(cores(), len(left))
     if len(left) < 2 or count is None or count == 1:
-        for number in left:
+        for number in tracked(left, "fits"):
             answers[number] = function(jobs[number])
             done(number)
         return [answers[number] for number in range(len(jobs))]
@@ -88,7 +89,7 @@ def spread(
     said: dict[tuple[str, type[Warning]], _Warned] = {}
     ordered = [(number, jobs[number]) for number in left]
     with closing(compute(inside, ordered, engine="local", workers=min(count, len(left)))) as found:
-        for (number, _), answer in found:
+        for _, ((number, _), answer) in zip(tracked(left, "fits"), found, strict=True):
             if answer == "died" or answer == "hung":
                 raise WorkerError(
                     f"the process that worked on {names[number]} died {TRIES} times; if memory was short, give fewer "

@@ -38,6 +38,9 @@ def end_with(parent: int, at_once: bool) -> None:
     if at_once and sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a worker that is ended would leave
 
 
 def _watch(parent: int) -> None:

@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.progress import tracked
 from embrm.core.results import Verdict
 from embrm.core.threads import one_thread
 from embrm.detectors._detector import check_rows, finite, one_per_prompt
 from embrm.errors import DataError, OptionError
+
+BATCH = 128  # permutations that are compared at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +120,8 @@ class FittedPermutation:
         rng = np.random.default_rng(self.seed)
         masks = _masks(len(kept), len(self.reference), own, len(kept) + other, rounds=self.recipe.rounds, rng=rng)
         comparison = self.recipe.compare(x, outputs=x[kept], reference=self.reference)
-        values = comparison.statistic(masks)
+        parts = [masks[start : start + BATCH] for start in range(0, len(masks), BATCH)]
+        values = np.concatenate([comparison.statistic(part) for part in tracked(parts, "permutations")])
         finite(name, values, comparison.scores)
         # Splits that are the same set of rows may differ by rounding.
         p_value = float(np.mean(values >= values[0] - 1e-9 * np.abs(values).max()))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.progress import tracked
 from embrm.core.registry import register
 from embrm.core.results import Verdict
 from embrm.core.threads import one_thread
@@ -133,7 +134,7 @@ class FittedCSI:
         eps = self._eps(reference, size, rng)
         policy = self._csi(_some(rows, size, rng), near, eps=eps)[0].mean()
         sets = clean[: len(clean) // size * size].reshape(-1, size, clean.shape[1])[:_CLEAN_SETS]
-        baseline = np.mean([self._csi(one, near, eps=eps)[0].mean() for one in sets])
+        baseline = np.mean([self._csi(one, near, eps=eps)[0].mean() for one in tracked(sets, "clean sets")])
         details |= {"split_size": size, "policy_split": float(policy), "clean_split": float(baseline)}
         return Verdict("csi", float(policy - baseline), raw[inverse], details=details)
 

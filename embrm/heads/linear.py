@@ -11,6 +11,7 @@ import numpy as np
 from embrm.core.arrays import Array
 from embrm.core.data import Pairs, Problem
 from embrm.core.processes import spread
+from embrm.core.progress import tracked
 from embrm.core.registry import register
 from embrm.core.results import State
 from embrm.errors import OptionError
@@ -91,7 +92,7 @@ class Linear(Head):
         held = _newton.Data.of(validation.features.rows(self.view), validation, mean=mean, scale=scale).along(basis)
         trials: list[dict[str, float]] = []
         fitted, before = None, GRID[0]
-        for precision in GRID:
+        for precision in tracked(GRID, "priors"):
             start = None if fitted is None else fitted.moved(before, precision)
             fitted, before = _newton.fit(data, precision=precision, start=start), precision
             nll = np.average(held.loss(held.margins(fitted.theta)), weights=held.weight)

@@ -26,7 +26,7 @@ Prompt = str | Sequence[Mapping[str, str]]  # text, or messages {"role": …, "c
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 SHIPPED = {"world": "lm"}  # models that come with the project, and their folders among its data
-ANSWER_SECONDS = 5.0  # how long the hub may take to say that it has a model
+ANSWER_SECONDS = 2.5  # how long the hub may take to say that it has a model
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ class Checkpoint:
             return OptionError(f"folder '{self.model}' holds no model that transformers can load: {error}")
         at = f" at revision '{self.revision}'" if self.revision else ""
         return OptionError(
-            f"cannot load model '{self.model}'{at}; check the name and the network, or pass the path of a folder that "
-            f"holds it (where there is a network: hf download {self.model} --local-dir FOLDER)"
+            f"cannot load model '{self.model}'{at}; check the name and the network, or pass a folder that holds it (hf "
+            f"download {self.model} --local-dir FOLDER); the embedder 'hashing' needs no model (--embedder hashing)"
         )
 
 

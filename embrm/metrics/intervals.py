@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embrm.core.arrays import Array
+from embrm.core.progress import tracked
 from embrm.errors import DataError
 
 Statistic: TypeAlias = Callable[[Array], npt.ArrayLike]
@@ -76,7 +77,7 @@ def resampled_means(
     n = len(values)
     flat, out = values.reshape(n, -1), np.empty((draws, *values.shape[ways:]))
     rows = max(_ENTRIES // n, 1)
-    for start in range(0, draws, rows):
+    for start in tracked(range(0, draws, rows), "resamples"):
         part = out[start : start + rows]
         counts = _counts(rng, n, len(part))
         means = counts @ flat / (n if sizes is None else (counts @ sizes)[:, None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -52,6 +53,16 @@ def test_a_dry_run_counts_and_writes_nothing(embrm: Embrm, config: str) -> None:
     assert (done.json["cells"], done.json["fits"]) == (9, 3)
     assert {line["head"] for line in done.json["by_head"] if line["kind"] == "fit"} == {"linear", "mlp"}
     assert done.json["core_seconds"] == pytest.approx(sum(line["core_seconds"] for line in done.json["by_head"]))
+
+
+def test_a_part_of_a_study_counts_only_its_own_cells(embrm: Embrm, config: str) -> None:
+    done = embrm("study", "--config", config, "-o", "part", "--workers", "1", "--only", "C14")
+    assert done.code == 0, done.err
+    told = re.search(r"engine local: (\d+) of 12 cells", Path("part/log.txt").read_text(encoding="utf-8"))
+    assert told is not None
+    assert int(told[1]) == len(list(Path("part/cells").glob("*.npz"))) < 12
+    assert f"{told[1]} of {told[1]} cells" in done.err
+    assert done.err.rstrip().endswith("about 0 s to go")
 
 
 def test_a_run_says_where_it_wrote_and_another_finds_nothing_to_do(embrm: Embrm, finished: Path, config: str) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from embrm import bestofn, metrics
 from embrm.bestofn import Convention
-from embrm.bestofn.ranks import population_weights, support_weights
+from embrm.bestofn.ranks import population_weights, reach, support_weights
 from embrm.core.arrays import Array
 from embrm.errors import DataError, OptionError
 
@@ -97,6 +97,27 @@ def test_rank_weights_are_distributions_for_every_n() -> None:
         for w in (population_weights(n, N), support_weights(n, N)):
             assert (w >= 0).all()
             np.testing.assert_allclose(w.sum(axis=1), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("convention", ["population", "support"])
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranks_far_from_the_best_are_left_out_where_they_have_no_weight(convention: Convention, ties: bool) -> None:
+    rng = np.random.default_rng(0)
+    n, N = rng.permutation(np.arange(1, 701)), 700
+    proxy, gold = rng.normal(size=(2, 3, N))
+    proxy = np.round(proxy, 2) if ties else proxy
+    weights = (population_weights if convention == "population" else support_weights)(n, N)
+    assert [reach(size, N) for size in (1, 46, 92, 700, np.inf)] == [700, 700, 351, 47, 1]
+    ranks = np.sort(proxy, axis=1)
+    worth = [[gold[row][proxy[row] == value].mean() for value in ranks[row]] for row in range(3)]
+    c = bestofn.curve(proxy, gold, n, pool=convention)
+    np.testing.assert_allclose(c.proxy_per_prompt, ranks @ weights.T, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(c.gold_per_prompt, worth @ weights.T, rtol=1e-12, atol=1e-12)
+    if convention == "support":
+        shared = [np.add.reduceat(weights, np.unique(row, return_index=True)[1], axis=1) for row in ranks]
+        counts = [np.unique(row, return_counts=True)[1] / N for row in ranks]
+        kl = [bestofn.pool_kl(p, q) for p, q in zip(shared, counts, strict=True)]
+        np.testing.assert_allclose(c.kl, np.mean(kl, axis=0), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("convention", ["population", "support"])

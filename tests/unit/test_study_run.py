@@ -21,8 +21,9 @@ from embrm.heads.linear import Linear
 from embrm.study.config import parse
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Results, Row
+from embrm.study.runner.costs import Costs, Remaining
 from embrm.study.runner.lock import held
-from embrm.study.runner.plan import opened, plan
+from embrm.study.runner.plan import CellBatch, opened, plan
 from embrm.study.runner.run import kept_of, missing_of, run
 from embrm.study.runner.sizes import SizeWarning
 from embrm.world.mechanism import Mechanism
@@ -109,14 +110,40 @@ def test_fits_take_the_options_that_were_chosen_for_their_flips(finished: Result
 
 
 def test_workers_change_nothing(finished: Results, tmp_path: Path) -> None:
-    seen: list[tuple[float, float, str]] = []
+    seen: list[tuple[float, float, str, float]] = []
     folder = tmp_path / "new"
     run(finished.config, folder, workers=2, progress=lambda *now: seen.append(now))
     assert finished.folder is not None
     assert table(folder) == table(finished.folder)
-    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert [done for done, *_ in seen] == sorted(done for done, *_ in seen)
     assert seen[-1][0] == pytest.approx(seen[-1][1])
-    assert seen[-1][2] == "12 of 12 cells"
+    assert seen[-1][2:] == ("12 of 12 cells", 0.0)
+    assert all(0 < left < 100 for *_, left in seen[:-1])
+    begun = (folder / "log.txt").read_text(encoding="utf-8").splitlines()[0]
+    assert begun.endswith("begins with 2 workers, engine local: 12 of 12 cells")
+
+
+def test_what_is_left_is_foretold_from_the_first_cell_on_and_corrected_by_what_cells_take(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Controls take 100 times what is foretold, fits twice that, and the clock one and a half times the processor."""
+    config = parse(on_pool(pool))
+    data, clock = config.datasets[0], 100.0
+    controls, fits = (
+        [CellBatch(kind, data, {Cell(kind, data.name, kind, seed=i): ""}) for i in range(n)]  # type: ignore[arg-type]
+        for kind, n in (("control", 3), ("fit", 20))
+    )
+    costs = Costs(config, {("control", data.name, "control", 0): 0.01, ("fit", data.name, "fit", 0): 10.0})
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    remaining = Remaining(costs, [*controls, *fits], workers=2)
+    assert remaining.seconds() == pytest.approx(100, rel=0.01)
+    for batch, took in [(batch, 1.0) for batch in controls] + [(batch, 20.0) for batch in fits]:
+        clock += took * 1.5 / 2
+        remaining.finish(batch, [Row(cell, "", seconds={"fit": took}) for cell in batch.cells])
+        done = fits.index(batch) + 1 if batch in fits else 0
+        truth = (20 - done) * 20 * 1.5 / 2
+        assert truth * (0.3 if done < 1 else 0.6 if done < 5 else 0.8) <= remaining.seconds() <= 1.2 * truth + 15
+    assert remaining.seconds() == 0
 
 
 def test_a_finished_run_is_left_as_it_is(copy: Path, finished: Results) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from embrm.core.progress import tracked
 from embrm.errors import ConvergenceError
 from embrm.heads.gradient.early_stopping import EarlyStopping, Trained
 from embrm.heads.gradient.layers import Batch
@@ -71,7 +72,7 @@ class Block:
         head, done, last = self.head, 0, math.nan
         warm = head.warm_up * self.steps
         best = EarlyStopping(head, self.replicates, self.params.values)
-        for epoch in range(head.epochs):
+        for epoch in tracked(range(head.epochs), "epochs"):
             for number, step in enumerate(self._epoch()):
                 loss = self.loss(step, charged=min(1.0, done / warm) if warm else 1.0)
                 value = loss.item()

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from embrm.core.progress import tracked
 from embrm.core.visible import replaced
 from embrm.report.study import charts, claims, detection, tables, trajectory
 from embrm.report.study.alarms import ALPHA
@@ -43,7 +44,9 @@ def page(results: Results, findings: Sequence[Finding]) -> str:
         finalize=lambda value: replaced(value) if type(value) is str else value,
     )
     found = {setting: within(results, setting) for setting in settings(results)}
-    told = [stories(results, part, setting, findings) for setting, part in found.items()]
+    told = [
+        stories(results, part, setting, findings) for setting, part in tracked(found.items(), "settings of the report")
+    ]
     made = data(results, found, told)
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
     own = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
@@ -78,7 +81,8 @@ def data(results: Results, found: Mapping[TableSetting, Results], told: Sequence
     asked = results.config
     names = sorted({data.name for data in asked.datasets} & {s.dataset for s in found})
     every: dict[str, Any] = {
-        m: [line for i, (s, part) in enumerate(found.items()) for line in _lines(part, i, s, m)] for m in MEASURES
+        m: [line for i, (s, part) in enumerate(found.items()) for line in _lines(part, i, s, m)]
+        for m in tracked(MEASURES, "kinds of curves")
     }
     rules = list(dict.fromkeys(line["rule"] for line in every["path"] + every["bon"]))
     order = list(found)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from embrm.core.files import write_bytes
+from embrm.core.progress import tracked
 from embrm.study.claims.define import DRAWS
 from embrm.study.claims.holm import holm
 from embrm.study.claims.known import get, names
@@ -41,7 +42,7 @@ def findings(results: Results, *, draws: int = DRAWS) -> list[Finding]:
     for dataset in results.config.datasets:
         single: list[Finding] = []
         compared: list[Finding] = []
-        for name in names():
+        for name in tracked(names(), "claims"):
             claim = get(name)
             rows = claim(results, dataset.name, draws=draws)
             if claim.scope.defences:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,11 +15,12 @@ import yaml
 from embrm.heads import Head
 from embrm.study.config import StudyConfig
 from embrm.study.experiments import Experiment
-from embrm.study.results import Cell
-from embrm.study.runner.plan import CellBatch
+from embrm.study.results import Cell, CellKind, Row
+from embrm.study.runner.plan import PHASES, CellBatch
 
 TABLE = Path(__file__).with_suffix(".yaml")
 SPLITS = 2  # of the pairs, each fitted once for each trial of tuning
+BELIEF = 30.0  # core-seconds that must have been taken before what is seen counts as much as what was foretold
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,45 @@ class Costs:
         looked = self.config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism, flips=cell.flips)
         watched = len(self.config.detection.detectors) * self.config.detection.points if looked else 0
         return fit + float(table["measure"]) + rules * float(table["rule"]) + watched * float(table["detector"])
+
+
+class Remaining:
+    """How long a run will go on: what is foretold of the cells that are left, as cells of their kind have taken so far.
+
+    Args:
+        costs: what foretells.
+        missing: batches that are to be computed.
+        workers: processes.
+    """
+
+    def __init__(self, costs: Costs, missing: Sequence[CellBatch], *, workers: int) -> None:
+        self._left = {id(batch): (batch.kind, costs.seconds(batch)) for batch in missing}
+        self._workers = workers
+        self._foretold: defaultdict[CellKind, float] = defaultdict(float)
+        self._taken: defaultdict[CellKind, float] = defaultdict(float)
+        self._first: tuple[float, float] | None = None  # when the first batch was done, and what it had taken
+
+    def finish(self, batch: CellBatch, rows: Iterable[Row]) -> None:
+        """Take in what the rows of a batch have taken."""
+        kind, foretold = self._left.pop(id(batch))
+        self._foretold[kind] += foretold
+        self._taken[kind] += sum(sum(row.seconds.values()) for row in rows)
+        self._first = self._first or (time.monotonic(), self._taken[kind])
+
+    def seconds(self) -> float:
+        """Return the seconds that are left by the clock, phase after phase."""
+        pace = 1.0  # seconds of the clock for one of a processor; the start of the workers does not count
+        if self._first is not None:
+            begin, taken = self._first
+            pace = ((time.monotonic() - begin) * self._workers + BELIEF) / (sum(self._taken.values()) - taken + BELIEF)
+        total = 0.0
+        for phase in PHASES:
+            batches = [self._scale(kind) * foretold for kind, foretold in self._left.values() if kind in phase]
+            total += max(sum(batches) / self._workers, *batches, 0.0)
+        return pace * total
+
+    def _scale(self, kind: CellKind) -> float:
+        return (self._taken[kind] + BELIEF) / (self._foretold[kind] + BELIEF)
 
 
 def _fit(recipe: Head, pairs: int) -> float:

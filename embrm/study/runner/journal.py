@@ -51,7 +51,6 @@ class Journal:
             "finished": None,
         }
         self._noted = self._begin - PAUSE
-        self.log(f"begins with {workers} workers, engine {engine}: {len(plan.keys)} cells in all")
         self.note()
 
     def log(self, text: str) -> None:

@@ -25,6 +25,7 @@ from embrm.study.schema import OWN_LABELS, TrainedPart
 
 TUNING_SEED = 1_000_003  # the next number that is no seed of the study
 CONTROLS = ("oracle", "length", "random")
+PHASES = (("control", "tuning"), ("fit", "experiment"), ("rl",))  # fits take the options that tuning chose
 CHUNK = 20  # fits in one batch at most: what a killed run has to do again
 
 

@@ -19,23 +19,22 @@ from embrm.core.files import check_writable
 from embrm.errors import DataError, OptionError
 from embrm.study.config import StudyConfig
 from embrm.study.results import NAME, Labelling, Results, Row
-from embrm.study.runner.costs import Costs
+from embrm.study.runner.costs import Costs, Remaining
 from embrm.study.runner.journal import Journal, writing
 from embrm.study.runner.lock import held
-from embrm.study.runner.plan import CellBatch, Plan, check_heads, opened, plan
+from embrm.study.runner.plan import PHASES, CellBatch, Plan, check_heads, opened, plan
 from embrm.study.runner.worker import CellOutcome, TunedRecipe, work
 from embrm.study.table import write_tables
 
 Job: TypeAlias = tuple[CellBatch, Collection[str], Mapping[Labelling, TunedRecipe]]
 LEFT = re.compile(rf"\.{NAME.pattern}\.npz\.\w{{8}}-\d+")  # what a process that is killed while it writes leaves
-PHASES = (("control", "tuning"), ("fit", "experiment"), ("rl",))  # fits take the options that tuning chose
 
 
 class Progress(Protocol):
     """Told how far a run is."""
 
-    def __call__(self, done: float, total: float, text: str) -> None:
-        """Show estimated core-seconds of work, done and in all, and a count of cells."""
+    def __call__(self, done: float, total: float, text: str, left: float) -> None:
+        """Show foretold core-seconds of work, done and in all, a count of cells, and the seconds that are left."""
 
 
 def run(
@@ -46,7 +45,7 @@ def run(
     workers: int | None = None,
     only: Sequence[str] = (),
     cell_timeout: float | None = None,
-    progress: Progress = lambda done, total, text: None,
+    progress: Progress = lambda done, total, text, left: None,
 ) -> Results:
     """Run a study, or what is missing of it, and return all results of its folder.
 
@@ -88,6 +87,8 @@ def run(
             opened(data)  # a fault is told before any work, and a language model writes its pool but once
         check_heads(config, [head for head in config.heads if any(head == batch.head for batch in missing)])
         journal = Journal(folder, whole, before=before, engine=engine, workers=_count(workers))
+        cells = sum(len(set(batch.cells.values()) - kept) for batch in missing)
+        journal.log(f"begins with {_count(workers)} workers, engine {engine}: {cells} of {len(whole.keys)} cells")
         for told in (*_swept(folder / "cells"), *(f"{error}; its row is computed again" for error in damaged.values())):
             warnings.warn(told, stacklevel=2)
             journal.log(told)
@@ -177,6 +178,7 @@ class _StudyRun:
         """Compute the missing rows phase by phase, long batches first, and write each as soon as it is there."""
         total, count = sum(map(self.costs.seconds, missing)), sum(len(batch.cells) for batch in missing)
         done, cells = 0.0, 0
+        remaining = Remaining(self.costs, missing, workers=_count(workers))
         for phase in PHASES:
             batches = sorted((b for b in missing if b.kind in phase), key=self.costs.seconds, reverse=True)
             jobs = [self._job(batch) for batch in batches]
@@ -185,7 +187,8 @@ class _StudyRun:
                 for (batch, keys, _), outcome in answers:
                     self._keep(batch, keys, outcome)
                     done, cells = done + self.costs.seconds(batch), cells + len(batch.cells)
-                    self.progress(done, total, f"{cells} of {count} cells")
+                    remaining.finish(batch, () if isinstance(outcome, str) else outcome.rows)
+                    self.progress(done, total, f"{cells} of {count} cells", remaining.seconds())
 
     def _job(self, batch: CellBatch) -> Job:
         """Return a batch with the keys of its missing rows and the options that tuning chose."""
