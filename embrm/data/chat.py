@@ -155,7 +155,8 @@ def _are_messages(value: Any) -> bool:
 
 def _turn(message: Any, where: str, whole: Any) -> Turn:
     if not isinstance(message, dict) or not {*_WHAT, "tool_calls", "function_call"} & set(message):
-        raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {short(whole)}")
+        several = "; a row has one, and `embrm rewardbench` reads sets with several" if isinstance(message, str) else ""
+        raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {short(whole)}{several}")
     role = role_of(str(next((message[name] for name in _WHO if message.get(name)), "user")))
     content = _what(message)
     text = untokened(_content(content, where)) if content is not None else ""

@@ -93,6 +93,8 @@ def with_numbers(row: Row, rules: RowRules) -> Row:
     for column, default in NUMBERS.items():
         if column in out:
             out[column] = number_or(out[column], column, default)
+    if out.get("tie") not in (None, 0, 1):
+        raise DataError(f"tie must be true or false, got {out['tie']}")
     if out.get("weight") is not None and number(out["weight"], "weight") < 0:
         raise DataError(f"weight must not be negative, got {out['weight']}")
     return out

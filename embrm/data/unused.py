@@ -21,6 +21,7 @@ _asking = re.compile(
     re.IGNORECASE,
 )
 _both = re.compile(r"(chosen|rejected)[ _-]?(score|rating|reward)|(score|rating|reward)[ _-]?(chosen|rejected)")
+_rating = r"(rating|ranking|rank|score|reward|preference)s?"
 _judging = re.compile(
     r"(.*[ _-])?(score|rating|reward|margin|strength|gap|delta|diff|difference|ratio|confidence|agreement|preference"
     r"|label|winner|better|choice|tie|weight)s?([ _-].*)?"
@@ -42,6 +43,8 @@ def check_unused(form: str, rows: Rows, prompts: list[str], rules: RowRules) -> 
     pictures = [name for name in PICTURES if any(row.get(name) for row in rows.values)]
     if pictures:
         _warn(f"{rows.name}: what is in {' and '.join(pictures)} cannot be embedded, and is not seen")
+    if form == "pools":
+        _mention_unread_ratings(rows.values)
     if form not in ("pairs", "texts"):
         return
     alone = [row for row, prompt in zip(rows.values, prompts, strict=True) if not prompt]
@@ -98,6 +101,17 @@ def _mention_judgements(rows: list[Row], rules: RowRules) -> None:
     named = both if len(both) == 2 else found
     columns = f"the columns {' and '.join(named)} are" if len(named) > 1 else f"the column {named[0]} is"
     _warn(f"{columns} not used; {way}")
+
+
+def _mention_unread_ratings(rows: list[Row]) -> None:
+    judged = any(row.get("gold") is not None for row in rows)
+    named = dict.fromkeys(name for row in rows for name in row if re.fullmatch(_rating, name.lower()))
+    found = [] if judged else [name for name in named if any(not is_missing(row.get(name)) for row in rows)]
+    if found:
+        _warn(
+            f"{' and '.join(found)} of pools that have no gold are not used; ratings, a ranking or gold are a list "
+            "with an entry for each response"
+        )
 
 
 def _is_told(value: Any) -> bool:

@@ -231,6 +231,38 @@ def test_layouts_of_raters_are_read(row: Row, responses: tuple[str, str], tmp_pa
     assert pair_of(read(tmp_path, row)) == (ASKED, *responses)
 
 
+def test_ratings_of_pools_that_cannot_be_read_are_mentioned(tmp_path: Path) -> None:
+    with pytest.warns(ReadingWarning, match="ranking of pools that have no gold are not used"):
+        read(tmp_path, {"prompt": ASKED, "responses": [BAD, GOOD], "ranking": "1>0"}, kind="pools")
+
+
+def test_what_is_missing_of_a_judgement_is_named(tmp_path: Path) -> None:
+    two = {"prompt": ASKED, "response_1": BAD, "response_2": GOOD}
+    for row, message in (
+        ({**two, "better": None}, r"response_1, response_2"),
+        ({**two, "response_3": "x", "better": 2}, "neither the columns of pairs"),
+        ({"prompt": ASKED, "chosen": None, "rejected": BAD}, "has nothing in chosen in any row"),
+        ({"prompt": ASKED, **PAIR, "tie": 0.5}, "tie must be true or false, got 0.5"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path, row)
+    with pytest.raises(DataError, match="line 2 has nothing in 'better'"):
+        read(tmp_path, {**two, "better": 1}, {**two, "better": None})
+    answers = [{"answer": BAD, "rank": 2}, {"answer": "x", "rank": None}, {"answer": GOOD, "rank": "1"}]
+    with pytest.warns(ReadingWarning, match="1 responses without a rating were left out"):
+        assert pair_of(read(tmp_path, {"prompt": ASKED, "answers": answers}, kind="pairs")) == (ASKED, GOOD, BAD)
+
+
+VERDICTS = [("A>B", GOOD, None), ("B>A", BAD, None), ("[[A>>B]]", GOOD, None), ("A=B", GOOD, 1)]
+
+
+@pytest.mark.parametrize(("label", "better", "tie"), VERDICTS)
+def test_verdicts_of_judges_are_read(label: str, better: str, tie: int | None, tmp_path: Path) -> None:
+    row = {"question": ASKED, "response_A": GOOD, "response_B": BAD, "label": label}
+    found = read(tmp_path, row)
+    assert (found.responses[0], found.rows.values[0].get("tie")) == (better, tie)
+
+
 @pytest.mark.parametrize("word", ["tie (bothbad)", "both_bad", "both-good", "neither"])
 def test_ties_under_any_word_are_ties(word: str, tmp_path: Path) -> None:
     row = {"prompt": ASKED, "response_a": GOOD, "response_b": BAD, "winner": word}

@@ -122,6 +122,9 @@ def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
     if half is not None:
         return f"{rows.name} has {half} (found: {', '.join(sorted(found))})"
     more = "`embrm data layouts` lists what is known; --columns chosen=NAME,… renames"
+    empty = sorted({name for row in rows.values for name in row} - found)
+    if kind in (None, "pairs") and set(NEEDED["pairs"]) & set(empty):
+        return f"{rows.name} has nothing in {' and '.join(empty)} in any row (found: {', '.join(sorted(found))})"
     wrapped = _wrapped(rows)
     if wrapped is not None:
         return f"{rows.name} {wrapped} (found: {', '.join(sorted(found)[:10])})"

@@ -180,7 +180,8 @@ def needed(row: Mapping[str, Any], column: str) -> Any:
     """
     value = row.get(column)
     if is_missing(value):
-        raise DataError(f"has no '{column}'; {found_columns(row, column)}")
+        said = f"has nothing in '{column}'" if column in row else f"has no '{column}'; {found_columns(row, column)}"
+        raise DataError(said)
     return value
 
 

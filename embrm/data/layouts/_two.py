@@ -18,10 +18,15 @@ ENDINGS = (("_0", "_1"), ("_1", "_2"), ("_a", "_b"), ("_A", "_B"), ("1", "2"), (
 
 
 def two_columns(columns: Columns) -> tuple[str, str] | None:
-    """Return the columns of two responses, or None where there are no such, or several."""
-    found = [pair for pair in _pairs() if columns.has(*pair)]
+    """Return the columns of two responses, or None where there are no such, or several, or three."""
+    found = [pair for pair in _pairs() if columns.has(*pair) and not columns.has(_third(pair[1]))]
     numbered = [pair for pair in found if not pair[0].endswith("0")]  # response_0, _1 and _2 are three
     return found[0] if len(found) == 1 and len(numbered) <= 1 else None
+
+
+def _third(second: str) -> str:
+    """Return what the column of a third response would be called: response_3 after response_2, answer_c after _b."""
+    return second[:-1] + chr(ord(second[-1]) + 1)
 
 
 def _pairs() -> Iterator[tuple[str, str]]:
@@ -78,6 +83,10 @@ def told(value: Any, names: tuple[str, str], column: str) -> int | None:
         return None
     ends = [re.sub(r"^[a-z]+_?", "", name.lower()) or name[-1].lower() for name in names]
     ends = [name[-1].lower() for name in names] if not all(ends) else ends
+    against = re.fullmatch(r"\[*([ab12])\s*([>=<])[>=<]*\s*([ab12])\]*", word)  # JudgeBench and Arena-Hard: A>B, A=B
+    if against is not None:
+        better = {">": against[1], "<": against[3], "=": None}[against[2]]
+        return None if better is None else "ab12".index(better) % 2
     plain = re.sub(r"^(model|response|output|answer|completion|conversation|assistant)[ _]?", "", word)
     if not isinstance(value, bool) and plain in ends:
         return ends.index(plain)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embrm.core.registry import register
 from embrm.data.chat import short
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import Columns, Row, RowLayout, asking, needed, said_of, with_prompt
+from embrm.data.layouts._layout import Columns, Row, RowLayout, asking, is_missing, needed, said_of, with_prompt
 from embrm.data.numbers import number
 from embrm.errors import DataError
 
@@ -47,7 +47,7 @@ class RankedAnswers(RowLayout):
                 raise DataError(f"{name} must be a list of objects with answer and rank, got {short(answers)}")
             pool = {
                 "responses": [said_of(a) for a in answers],
-                "ratings": [-number(needed(a, "rank"), "rank") for a in answers],
+                "ratings": [None if is_missing(a.get("rank")) else -number(a["rank"], "rank") for a in answers],
             }
             if all("model" in a for a in answers):
                 pool["policy"] = [a["model"] for a in answers]
