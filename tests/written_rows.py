@@ -33,6 +33,7 @@ def rows_of(layout: str, asked: Turns, said: str) -> list[Row]:
         "swift": [{"messages": asked + last, "rejected_response": OTHER}],
         "shp": [{"history": asked, "human_ref_A": said, "human_ref_B": OTHER, "labels": 1}],
         "two_responses": [{"prompt": asked, "response_0": OTHER, "response_1": said, "better_response_id": 1}],
+        "scored_responses": [{"prompt": asked, "answer_0": OTHER, "answer_1": said, "score_0": -1, "score_1": 0.5}],
         "signed": [{"context": asked, "response1": said, "response2": OTHER, "overall_preference": -1}],
         "rated_completions": [{"instruction": asked, "completions": rated}],
         "rated_rows": [{"prompt": asked, **one} for one in rated],

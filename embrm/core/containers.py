@@ -28,6 +28,15 @@ _byte_ends = re.compile(rb"\r\n|\n|\r")
 _REFUSED = {
     b"\x93NUMPY": "a .npy file of vectors, and no rows; give vectors with --features, beside the file of their texts",
     b"PK\x03\x04": "a zip archive (.npz, .pt and .xlsx are such); unpack it, or write JSON Lines, CSV or Parquet",
+    b"version https://git-lfs": "a pointer of Git LFS, and not the file itself; fetch it by `git lfs pull`",
+    b"<!DOCTYPE": "a web page, as where a download was refused; fetch the file itself",
+    b"<!doctype": "a web page, as where a download was refused; fetch the file itself",
+    b"<html": "a web page, as where a download was refused; fetch the file itself",
+    b"ORC": "an ORC file; write JSON Lines, CSV or Parquet",
+    b"Obj\x01": "an Avro file; write JSON Lines, CSV or Parquet",
+    b"\x89HDF": "an HDF5 file; write JSON Lines, CSV or Parquet",
+    b"\x04\x22\x4d\x18": "packed by lz4; unpack it, or pack it by gzip, bzip2, xz or zstd",
+    b"\xff\x06\x00\x00sNaPpY": "packed by Snappy; unpack it, or pack it by gzip, bzip2, xz or zstd",
     b"%PDF": "a PDF; write JSON Lines, CSV or Parquet",
     b"SQLite format 3": "an SQLite data base; write JSON Lines, CSV or Parquet",
     b"\x80\x04": "a pickle, which is never opened; write JSON Lines, CSV or Parquet",
@@ -47,6 +56,8 @@ def parse(data: bytes, name: str, refuse: Refuse) -> Parsed:
         DataError: the bytes are no container that is known, a damaged one, or more than is read.
     """
     data = unpacked(data, name)
+    if data[257:262] == b"ustar":
+        raise DataError(f"{name} is a tar archive; unpack it")
     for magic, what in _REFUSED.items():
         if data.startswith(magic):
             raise DataError(f"{name} is {what}")

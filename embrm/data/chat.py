@@ -1,30 +1,38 @@
 """What becomes of a conversation before it is embedded: the one rule for files, trainers and servers alike.
 
 1. A message is `{role, content}` or `{from, value}`; its content is text, a list of parts with texts, which are joined
-   by line ends, or null. Text that went through a chat template, or JSON of messages, is read as the messages it holds.
+   by line ends, or null. Text that went through a chat template, and messages as JSON or as Python prints them, are
+   read as the messages they hold; special tokens that are left over are dropped.
 2. Thinking is not embedded: in what an assistant says only that counts which follows the last `</think>`, or stands
-   before a `<think>` that nothing closes; fields such as `reasoning_content` and channels other than the final one are
-   left out.
+   before a `<think>` that nothing closes, and of that what stands in `<answer>`, where it does; fields such as
+   `reasoning_content` and channels other than the final one are left out.
 3. System turns are left out, since many chat templates put in one of their own that no file has.
 4. A call of a tool is written as `<tool_call>` with its JSON, after what the message says; tools' results are turns.
 5. Space around a turn is dropped, and so are turns without a word.
 6. One turn is its content; several are their contents with `role: ` before each, an empty line between.
+7. In files, a prompt of 24 characters or more with which all responses of its row begin is taken off them.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from embrm.data.templates import Turn, headers_of, role_of, templated_turns
+from embrm.data.templates import Turn, headers_of, role_of, templated_turns, untokened
 from embrm.errors import DataError
 
-_thought = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>", re.DOTALL)
-_closing = re.compile(r"</(?:think|thinking|thought|reasoning)>")
-_opening = re.compile(r"<(?:think|thinking|thought|reasoning)>")
+_THINKING = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)"
+_thought = re.compile(rf"<({_THINKING})>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_closing = re.compile(rf"</{_THINKING}>", re.IGNORECASE)
+_opening = re.compile(rf"<{_THINKING}>", re.IGNORECASE)
+_answer = re.compile(r"<(answer|response|solution)>(.*)</\1>", re.DOTALL | re.IGNORECASE)
+_printed = re.compile(r"\s*\[?\s*\{\s*'(?:role|content|from|value)'\s*:")
+_WHO = ("role", "from", "author", "speaker", "sender")
+_WHAT = ("content", "value", "text", "parts")
 
 
 def prompt_text(value: Any, where: str = "prompt", *, keep_system: bool = False) -> str:
@@ -66,16 +74,18 @@ def without_thinking(text: str) -> str:
     """Return the answer in what an assistant said, without the space around it."""
     if "<" not in text:
         return text.strip()
-    text = _thought.sub("", text)
-    closed = [match.end() for match in _closing.finditer(text)]  # its opening was part of the prompt
-    text = text[closed[-1] :] if closed else text
-    left_open = _opening.search(text)
-    return (text[: left_open.start()] if left_open else text).strip()
+    said = _thought.sub("", text)
+    closed = [match.end() for match in _closing.finditer(said)]  # its opening was part of the prompt
+    said = said[closed[-1] :] if closed else said
+    left_open = _opening.search(said)
+    said = (said[: left_open.start()] if left_open else said).strip()
+    wrapped = _answer.fullmatch(said) if said != text.strip() else None
+    return wrapped[2].strip() if wrapped else said
 
 
 def is_silent(messages: Sequence[Any]) -> bool:
     """Say whether messages neither hold content, be it empty, nor a call that could be written."""
-    return all(isinstance(m, dict) and m.get("content") is None and not _calls(m) for m in messages)
+    return all(isinstance(m, dict) and _what(m) is None and not _calls(m) for m in messages)
 
 
 def is_conversation(value: Any) -> bool:
@@ -92,27 +102,24 @@ def conversation(value: Any, where: str, *, first: str = "user") -> str | list[T
     opened = _opened(value)
     if isinstance(opened, str):
         check_characters(opened, where)
-        return templated_turns(opened, first=first) if headers_of(opened) else opened
+        if _printed.match(opened):
+            raise DataError(
+                f"{where} looks like messages as Python prints them, and cannot be read as such; write them as JSON, "
+                f"or the table as Parquet, got {short(opened)}"
+            )
+        return templated_turns(opened, first=first) if headers_of(opened) else untokened(opened)
     if not isinstance(opened, list):
         raise DataError(f"{where} must be text or a list of messages, got {short(value)}")
+    if len(opened) > 1 and not all(isinstance(m, dict) and any(m.get(name) for name in _WHO) for m in opened):
+        raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {short(value)}")
     return [_turn(message, where, value) for message in opened]
 
 
 def _opened(value: Any) -> Any:
-    """Return messages that were written as JSON, or one message without its list, as a list of messages."""
+    """Return messages that were written as JSON or printed, or one message without its list, as a list of messages."""
     if isinstance(value, str):
-        text = value.lstrip()
-        if (
-            text.startswith(("[", "{"))
-            and text.rstrip().endswith(("]", "}"))
-            and ('"role"' in text or '"from"' in text)
-        ):
-            try:
-                found = json.loads(text)
-            except (ValueError, RecursionError):
-                return value
-            return _opened(found) if _are_messages(found) else value
-        return value
+        found = _unwritten(value)
+        return _opened(found) if _are_messages(found) else value
     if isinstance(value, dict) and _are_messages(value):
         return [value]
     if isinstance(value, list | tuple) and value and all(isinstance(part, str) for part in value):
@@ -121,22 +128,43 @@ def _opened(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _unwritten(text: str) -> Any:
+    """Return what JSON, JSON of JSON, or what Python printed holds, where that may be messages; else None."""
+    for _ in range(3):
+        text = text.strip()
+        if text[:1] not in ("[", "{", '"') or not ("role" in text or "from" in text):
+            return None
+        try:
+            found = ast.literal_eval(text) if _printed.match(text) else json.loads(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+        if not isinstance(found, str):
+            return found
+        text = found
+    return None
+
+
 def _are_messages(value: Any) -> bool:
     messages = value if isinstance(value, list) else [value]
     return bool(messages) and all(
         isinstance(m, dict)
-        and (("role" in m and ("content" in m or "tool_calls" in m)) or ("from" in m and "value" in m))
+        and (("role" in m and {*_WHAT, "tool_calls", "function_call"} & set(m)) or ("from" in m and "value" in m))
         for m in messages
     )
 
 
 def _turn(message: Any, where: str, whole: Any) -> Turn:
-    if not isinstance(message, dict) or not {"content", "value", "tool_calls"} & set(message):
-        raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {short(whole)}")
-    role = role_of(str(message.get("role") or message.get("from") or "user"))
-    content = message["content"] if "content" in message else message.get("value")
-    text = _content(content, where) if content is not None else ""
+    if not isinstance(message, dict) or not {*_WHAT, "tool_calls", "function_call"} & set(message):
+        several = "; a row has one, and `embrm rewardbench` reads sets with several" if isinstance(message, str) else ""
+        raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {short(whole)}{several}")
+    role = role_of(str(next((message[name] for name in _WHO if message.get(name)), "user")))
+    content = _what(message)
+    text = untokened(_content(content, where)) if content is not None else ""
     return role, check_characters("\n".join(part for part in (text, *_calls(message)) if part), where)
+
+
+def _what(message: dict[str, Any]) -> Any:
+    return next((message[name] for name in _WHAT if message.get(name) is not None), None)
 
 
 def _content(value: Any, where: str) -> str:
@@ -152,17 +180,25 @@ def _content(value: Any, where: str) -> str:
 
 def _part(part: dict[str, Any]) -> str | None:
     """Return a part's text, "" for one that is thinking, or None for one that is neither."""
-    if part.get("type") in ("thinking", "reasoning", "redacted_thinking"):
+    kind = part.get("type") or "text"
+    if kind in ("thinking", "reasoning", "redacted_thinking"):
         return ""
-    if part.get("type", "text") not in ("text", "input_text", "output_text"):
+    if kind == "tool_use":
+        return "\n".join(_calls({"tool_calls": [{"name": part.get("name"), "arguments": part.get("input")}]})) or None
+    if kind == "tool_result":
+        said = part.get("content")
+        parts = said if isinstance(said, list) else [{"text": said or ""}]
+        texts = [_part(p) if isinstance(p, dict) else None for p in parts]
+        return "\n".join(text for text in texts if text is not None) if None not in texts else None
+    if kind not in ("text", "input_text", "output_text", "refusal"):
         return None
-    text = part.get("text")
+    text = part.get("refusal" if kind == "refusal" else "text")
     return text if isinstance(text, str) else None
 
 
 def _calls(message: dict[str, Any]) -> list[str]:
     out = []
-    calls = message.get("tool_calls")
+    calls = message.get("tool_calls") or [message.get("function_call")]
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):

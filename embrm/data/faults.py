@@ -24,8 +24,9 @@ class RowRules:
     """How rows are read.
 
     Attributes:
-        columns: what this package calls a column → what the file calls it, such as `{"chosen": "winner"}`; "" leaves a
-            column out. `margin` also takes a difference, `"score_chosen-score_rejected"`, or `"gap"`, that of ratings.
+        columns: what this package calls a column → what the file calls it, such as `{"chosen": "winner"}`, or
+            `{"prompt": "info.post"}` where it is a key of objects; "" leaves a column out. `margin` also takes a
+            difference, `"score_chosen-score_rejected"`, or `"gap"`, that of ratings.
         layout: the name of a layout, `embrm data layouts`; None tells it from the columns.
         on_bad_row: "stop" raises and names all, "skip" leaves them out with a warning, "report=FILE" does the same and
             writes their places and reasons.

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Iterable
-
 from embrm.data.chat import short
 from embrm.data.convert import trl_rows
-from embrm.data.faults import GAP, Faults, ReadingWarning, RowRules
+from embrm.data.faults import GAP, Faults, RowRules
 from embrm.data.layouts._find import difference
 from embrm.data.layouts._layout import Row
 from embrm.data.numbers import number, number_or
@@ -16,7 +12,6 @@ from embrm.errors import DataError
 
 NUMBERS = {"weight": 1.0, "margin": 0.0, "tie": 0.0}  # with what stands for a missing one
 VERDICTS = ("chosen", "rejected", "tie")  # of one annotator
-_judged = re.compile(r"(chosen|rejected)[ _-]?(score|rating|reward)|(score|rating|reward)[ _-]?(chosen|rejected)")
 
 
 def compared(row: Row, rules: RowRules, faults: Faults) -> list[Row]:
@@ -98,30 +93,8 @@ def with_numbers(row: Row, rules: RowRules) -> Row:
     for column, default in NUMBERS.items():
         if column in out:
             out[column] = number_or(out[column], column, default)
+    if out.get("tie") not in (None, 0, 1):
+        raise DataError(f"tie must be true or false, got {out['tie']}")
     if out.get("weight") is not None and number(out["weight"], "weight") < 0:
         raise DataError(f"weight must not be negative, got {out['weight']}")
     return out
-
-
-def mention_unused(form: str, columns: Iterable[str], rules: RowRules, *, prompted: bool) -> None:
-    """Warn of columns that say something about the pairs and are not used, and of pairs without any prompt."""
-    columns = sorted(columns)
-    if form != "pairs":
-        return
-    judged = [name for name in columns if _judged.fullmatch(name.lower())]
-    if len(judged) == 2 and "margin" not in {*columns, *rules.columns}:
-        first, second = sorted(judged, key=lambda name: "rejected" in name.lower())
-        warnings.warn(
-            f"the columns {first} and {second} are not used; --columns margin={first}-{second} makes their difference "
-            "the pair's margin",
-            ReadingWarning,
-            stacklevel=3,
-        )
-    others = [name for name in columns if name not in {"prompt", "chosen", "rejected", "id", *NUMBERS, *judged}]
-    asking = [name for name in others if re.search(r"prompt|question|context|history|post|title|instruct|ask", name)]
-    if not prompted and asking and "prompt" not in rules.columns:
-        warnings.warn(
-            f"no row has a prompt; if {' or '.join(asking)} is what was asked: --columns prompt={asking[0]}",
-            ReadingWarning,
-            stacklevel=3,
-        )

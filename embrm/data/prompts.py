@@ -10,12 +10,12 @@ from embrm.core.files import read_rows
 from embrm.data.chat import conversation, prompt_text, spoken, without_thinking, written
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts._find import renamed
-from embrm.data.layouts._layout import ASKS, Columns, Row, asking, found_columns, is_missing
+from embrm.data.layouts._layout import Columns, Row, asking, found_columns, is_missing
 from embrm.data.templates import Turn
 from embrm.errors import DataError
 
-TALKS = ("conversations", "conversation", "messages", "context", "history")
 MARKER = "\n\nAssistant:"
+_LEAST = 24  # characters of a prompt that no response repeats by chance
 
 
 def read_prompts(source: str | Path, *, rules: RowRules | None = None) -> tuple[list[str], list[str | list[Row]]]:
@@ -32,14 +32,10 @@ def read_prompts(source: str | Path, *, rules: RowRules | None = None) -> tuple[
     rows = renamed(read_rows(source, stop=False), rules.columns)
     faults, kept = Faults(rows), []
     prompts: list[str | list[Row]] = []
-    columns = Columns.of(rows)
-    talks = [] if columns.any("prompt", *ASKS) else columns.any(*TALKS)
-    if len(talks) > 1:
-        raise DataError(
-            f"{rows.name}: the prompt can be in {' or '.join(talks)}; say which: "
-            f"{' or '.join(f'--columns prompt={name}' for name in talks)}"
-        )
-    ask = (lambda row: row.get(talks[0])) if talks else asking(columns)
+    try:
+        ask = asking(Columns.of(rows))
+    except DataError as error:
+        raise DataError(f"{rows.name}: {error}") from error
     for i, row in enumerate(rows.values):
         try:
             if is_missing(value := ask(row)):
@@ -106,10 +102,20 @@ def taken_once(
             cut = _shared_text(texts)
             return texts[0][:cut].strip(), [without_thinking(text[cut:]) for text in texts]
     asked = asked if given else ""
-    texts = [s if isinstance(s, str) else written(s) for s in said]
-    if asked.endswith(MARKER.strip()) and all(text.strip().startswith(asked) for text in texts):
-        texts = [text.strip()[len(asked) :] for text in texts]
+    texts = _unrepeated(asked, [s if isinstance(s, str) else written(s) for s in said])
     return asked, [without_thinking(text) if isinstance(s, str) else text for s, text in zip(said, texts, strict=True)]
+
+
+def _unrepeated(asked: str, texts: list[str]) -> list[str]:
+    """Return the texts without the prompt, where all of them begin with it."""
+    heads = [f"Human: {asked}{MARKER}"] if asked else []
+    if len(asked) >= _LEAST or asked.endswith(MARKER.strip()):
+        heads.append(asked)
+    for head in heads:
+        stripped = [text.strip() for text in texts]
+        while all(text.startswith(head) and not text[len(head) :][:1].isalnum() for text in stripped):
+            texts = stripped = [text[len(head) :].strip() for text in stripped]
+    return texts
 
 
 def _after(asked: str, talk: list[Turn], names: Sequence[str], keep_system: bool) -> list[Turn]:
@@ -134,10 +140,12 @@ def _same(one: str, other: str) -> bool:
 def _shared_turns(talks: Sequence[Sequence[Turn]]) -> int:
     """Return how many turns are the prompt: those that all share, but never the last of one, nor its answer's first."""
     most = min(len(talk) for talk in talks) - 1
-    cut = next((i for i in range(most) if len({talk[i] for talk in talks}) > 1), most)
+    told = [[(role, " ".join(text.split())) for role, text in talk] for talk in talks]
+    differ = next((i for i in range(most) if len({talk[i] for talk in told}) > 1), most)
+    cut = differ
     while cut and any(talk[cut][0] not in ("assistant", "tool") for talk in talks):
         cut -= 1
-    return cut if cut or len(talks) == 1 else next((i for i in range(most) if len({t[i] for t in talks}) > 1), most)
+    return cut if cut or len(talks) == 1 else differ
 
 
 def _length_of(asked: str, talks: Sequence[Sequence[Turn]], keep_system: bool) -> int | None:

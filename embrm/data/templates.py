@@ -40,6 +40,12 @@ _signs = ("<|", "<｜", "<start_of_turn>", "[INST]", "[|", "]~b]", "<end_of_utte
 # pattern that must reach the end would try every space of a long run in the middle.
 _start = re.compile(r"(?:\s|</?s>)+")
 _reversed_end = re.compile(r"(?:\s|>s/?<)+")
+# Marks of thinking that look like tokens or like no tag at all, written as the tags that the others have.
+_thinking = re.compile(r"(?P<open><\|begin_of_thought\|>|\[THINK\]|◁think▷)|<\|end_of_thought\|>|\[/THINK\]|◁/think▷")
+_signs_of_tokens = (
+    *("<|", "<｜", "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<end_of_", "_TOKEN>", "[PAD]", "THINK]", "◁"),
+    *("<turn|>", "[|endofturn|]", "[e~["),
+)
 _ROLES = {
     "model": "assistant",
     "ai": "assistant",
@@ -93,8 +99,14 @@ def templated_turns(text: str, *, first: str = "user") -> list[Turn]:
     return [(preface, plain(text[: headers[0][0]])), *turns]
 
 
+def untokened(text: str) -> str:
+    """Return a text that went through no template, or through half of one, without special tokens where it has any."""
+    return plain(text) if any(sign in text for sign in _signs_of_tokens) else text
+
+
 def plain(text: str) -> str:
-    """Return text without headers, special tokens, and the space around it."""
+    """Return text without headers, special tokens, and the space around it, with thinking in `<think>`."""
+    text = _thinking.sub(lambda match: "<think>" if match["open"] else "</think>", text)
     text = _token.sub("", _header.sub("\n\n", text))
     match = _start.match(text)
     text = text[match.end() if match else 0 :]

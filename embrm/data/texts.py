@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,13 @@ from embrm.core.vectors import open_vectors
 from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
 from embrm.data.layouts import find_layout, listed, registry, renamed, told_rows
-from embrm.data.layouts._layout import Row, is_missing, needed
-from embrm.data.numbers import number
-from embrm.data.pairing import by_verdict, check_ratings, compared, mention_unused, with_numbers
-from embrm.data.prompts import taken_once
+from embrm.data.layouts._layout import is_missing
+from embrm.data.row_texts import PARSERS
+from embrm.data.unused import check_unused
 from embrm.errors import DataError
 
 AS_IT_IS = RowRules()
 _CHOICES = ("judged", "compared", "measured")
-PAIRED = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +145,14 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
         turned = registry.told(name, lambda: told_rows(name, turn(rows, faults, rules), rows))
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
-    found = _parsers[form](turned, faults, rules)
+    found = PARSERS[form](turned, faults, rules)
     faults.settle(rules, kept=len(found.values))
     account = {"layout": name, "rows": len(rows) + len(rows.refused), "left_out": faults.count, **faults.notes}
     equal = sum(reason.startswith("chosen equals") for reason in faults.found.values())
     account |= {"equal_texts": equal} if equal else {}
-    columns = {column for row in rows.values for column in row}
-    mention_unused(form, columns, rules, prompted=any(found.prompts))
     kept = rows.replace(found.values, found.kept)
+    first = found.offsets[:-1].tolist()  # a row's first text has the row's prompt
+    check_unused(form, kept, [found.prompts[i] for i in first], rules)
     return Texts(form, kept, found.prompts, found.responses, found.offsets, account, bool(rules.keep_system))
 
 
@@ -169,132 +167,3 @@ def form_of(kind: str | None, kinds: Sequence[str]) -> str:
     if kind == "compared":
         return next((k for k in ("pairs", "pools") if k in kinds), "texts")
     return kind or kinds[0]
-
-
-@dataclass
-class _Found:
-    """Texts under way: the common rows that gave them, and the file's row of each."""
-
-    values: list[Row] = field(default_factory=list)
-    kept: list[int] = field(default_factory=list)
-    prompts: list[str] = field(default_factory=list)
-    responses: list[str] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-
-    def add(self, i: int, row: Row, prompt: str, responses: Sequence[str]) -> None:
-        self.values.append(row)
-        self.kept.append(i)
-        self.prompts += [prompt] * len(responses)
-        self.responses += responses
-        self.sizes.append(len(responses))
-
-    @property
-    def offsets(self) -> IntArray:
-        return np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)]).astype(np.int64)
-
-
-def _pair_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
-    out = _Found()
-    for i, row in turned:
-        try:
-            rated = row.get("ratings") is not None
-            pairs = compared(row, rules, faults) if rated else by_verdict(row)
-            for k, pair in enumerate(pairs):
-                values = [needed(pair, column) for column in PAIRED]
-                asked, texts = taken_once(pair.get("prompt"), values, PAIRED, keep_system=bool(rules.keep_system))
-                if texts[0] == texts[1] and len(pairs) > 1:
-                    faults.lost("pairs of equal texts with different ratings were left out")
-                    continue
-                if texts[0] == texts[1]:
-                    raise DataError("chosen equals rejected; a pair needs two different responses, remove it")
-                named = {"id": f"{faults.rows.label(i)}/{k}"} if rated or len(pairs) > 1 else {}
-                out.add(i, {**with_numbers(pair, rules), **named}, asked, texts)
-        except DataError as error:
-            faults.add(i, error)
-    return out
-
-
-def _pool_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
-    out = _Found()
-    seen: dict[str, int] = {}
-    for i, given in turned:
-        try:
-            row = _golden(given, faults) if given.get("ratings") is not None else given
-            name = faults.rows.label(i)
-            if name in seen:
-                raise DataError(f"id '{name}' was used before ({faults.rows.where(seen[name])}); ids must differ")
-            pool = needed(row, "responses")
-            if not isinstance(pool, list) or not pool:
-                raise DataError(f"responses must be a list of at least one response, got {short(pool)}")
-            _check_columns(row, len(pool))
-            places = [f"responses[{j}]" for j in range(len(pool))]
-            asked, texts = taken_once(needed(row, "prompt"), pool, places, keep_system=bool(rules.keep_system))
-            seen[name] = i
-            out.add(i, row, asked, texts)
-        except DataError as error:
-            faults.add(i, error)
-    return out
-
-
-def _golden(row: Row, faults: Faults) -> Row:
-    """Return a judged pool with its ratings as gold, without the responses that nobody rated."""
-    size = check_ratings(row)
-    rated = [j for j, rating in enumerate(row["ratings"]) if rating is not None]
-    if len(rated) < size:
-        faults.lost("responses without a rating were left out", size - len(rated))
-    if not rated:
-        raise DataError("no response has a rating")
-    _check_column(row, "policy", size)
-    lists: Row = {name: [row[name][j] for j in rated] for name in ("responses", "policy") if row.get(name) is not None}
-    kept = {name: value for name, value in row.items() if name != "ratings"}
-    return {**kept, **lists, "gold": [row["ratings"][j] for j in rated]}
-
-
-def _check_columns(row: Row, size: int) -> None:
-    for column in ("gold", "policy"):
-        _check_column(row, column, size)
-    for value in row.get("gold") or []:
-        number(value, "gold")
-
-
-def _check_column(row: Row, column: str, size: int) -> None:
-    given = row.get(column)
-    if given is not None and (not isinstance(given, list) or len(given) != size):
-        raise DataError(f"{column} must be a list with one entry for each of the {size} responses, got {short(given)}")
-
-
-def _single_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
-    out = _Found()
-    for i, row in turned:
-        try:
-            prompt = row.get("prompt")
-            given = "" if is_missing(prompt) else prompt
-            asked, texts = taken_once(
-                given, [needed(row, "response")], ["response"], keep_system=bool(rules.keep_system)
-            )
-            out.add(i, row, asked, texts)
-        except DataError as error:
-            faults.add(i, error)
-    return out
-
-
-def _trace_texts(turned: Iterable[tuple[int, Row]], faults: Faults, rules: RowRules) -> _Found:
-    out = _Found()
-    for i, row in turned:
-        try:
-            steps = row["steps"]
-            prefixes = ["\n".join(steps[: j + 1]) for j in range(len(steps))]
-            places = [f"steps[{j}]" for j in range(len(steps))]
-            asked, texts = taken_once(needed(row, "prompt"), prefixes, places, keep_system=bool(rules.keep_system))
-            out.add(i, row, asked, texts)
-        except DataError as error:
-            faults.add(i, error)
-    return out
-
-
-_parsers: dict[str, Callable[[Iterable[tuple[int, Row]], Faults, RowRules], _Found]] = {
-    "pairs": _pair_texts,
-    "pools": _pool_texts,
-    "texts": _single_texts,
-    "traces": _trace_texts,
-}

@@ -213,7 +213,7 @@ CASES = {
 
 
 @pytest.mark.skipif(not FIELD.exists(), reason="the files of others are not beside the repository")
-@pytest.mark.filterwarnings("ignore:the columns score_chosen")
+@pytest.mark.filterwarnings("ignore:the columns score_")
 @pytest.mark.parametrize("case", CASES)
 def test_files_from_the_field_give_the_plain_texts(case: str) -> None:
     name, size = CASES[case]

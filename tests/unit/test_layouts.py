@@ -147,7 +147,7 @@ def test_votes_that_say_nothing_are_named(columns: Row, message: str, tmp_path: 
             None,
             "read the output as a response by --columns response=o",
         ),
-        ({"prompt": "p", "winner": "a", "loser": "b"}, None, "neither the columns of pairs"),
+        ({"prompt": "p", "first": "a", "second": "b"}, None, "neither the columns of pairs"),
     ],
 )
 def test_half_of_something_is_told_where_the_other_half_is(
@@ -318,11 +318,6 @@ def test_columns_are_renamed_left_out_and_subtracted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pairs.margin, [3])
     with pytest.warns(ReadingWarning, match="chosen-rating and rejected-rating are not used; --columns margin=ch"):
         read(tmp_path, row, columns={k: v for k, v in columns.items() if k != "margin"})
-
-
-def test_a_question_under_a_name_that_nobody_knows_is_told(tmp_path: Path) -> None:
-    with pytest.warns(ReadingWarning, match="no row has a prompt; if post_title is what was asked: --columns prompt="):
-        read(tmp_path, {"post_title": "p", "chosen": "a", "rejected": "b"})
 
 
 MARGINS = (None, "", "N/A", "0.5")

@@ -165,7 +165,7 @@ def test_truncated_texts_are_counted(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ({"prompt": "p", "chosen": "a"}, r"has no column 'rejected', which pairs need; found: chosen, prompt$"),
-        ({"prompt": "p", "chosen": "a", "Rejected": "b"}, r"rename 'Rejected' to 'rejected'"),
+        ({"prompt": "p", "chosen": "a", "Rejected": "b"}, r"say so by --columns rejected=Rejected"),
         ({"prompt": 1, "chosen": "a", "rejected": "b"}, r"line 1: prompt must be text or a list of messages, got 1"),
         ({"prompt": "p", "chosen": "a", "rejected": "a"}, r"line 1: chosen equals rejected"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,7 +26,8 @@ NEEDED = {
     "traces": ("prompt", "steps"),
 }
 LISTED = (  # columns that hold lists or objects and never text
-    *("responses", "gold", "policy", "ratings", "ranking", "completions", "answers", "messages", "conversations"),
+    *("responses", "candidates", "generations", "outputs", "gold", "policy", "rating", "ratings", "scores", "rewards"),
+    *("ranking", "completions", "answers", "messages", "conversations"),
     *("votes", "annotations", "individual_preference", "annotators", "preferences"),
     *("steps", "labels"),
 )
@@ -41,6 +43,12 @@ ALONE = {  # all that there is, beside what says where it came from
     ("instruction", "output"): "an instruction and an output; read the output as a response by --columns "
     "response=output, or name the system that wrote it in a column 'generator'",
 }
+BETTER = (  # what the columns of the chosen and the rejected response are called, but for what they share
+    *(("chosen", "rejected"), ("chosen", "reject"), ("winner", "loser"), ("win", "lose"), ("won", "lost"), ("w", "l")),
+    *(("preferred", "dispreferred"), ("preferred", "non_preferred"), ("preferred", "rejected"), ("j", "k")),
+    *(("accepted", "rejected"), ("positive", "negative"), ("pos", "neg"), ("better", "worse"), ("best", "worst")),
+    *(("good", "bad"), ("yes", "no"), ("selected", "rejected"), ("liked", "disliked")),
+)
 ASIDE = ("id", "dataset", "source", "category", "subset", "input")
 
 
@@ -114,12 +122,29 @@ def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
     if half is not None:
         return f"{rows.name} has {half} (found: {', '.join(sorted(found))})"
     more = "`embrm data layouts` lists what is known; --columns chosen=NAME,… renames"
+    empty = sorted({name for row in rows.values for name in row} - found)
+    if kind in (None, "pairs") and set(NEEDED["pairs"]) & set(empty):
+        return f"{rows.name} has nothing in {' and '.join(empty)} in any row (found: {', '.join(sorted(found))})"
+    wrapped = _wrapped(rows)
+    if wrapped is not None:
+        return f"{rows.name} {wrapped} (found: {', '.join(sorted(found)[:10])})"
+    named = _better_and_worse(found)
+    if named is not None and kind in (None, "pairs"):
+        ours = dict(zip(NEEDED["pairs"], named, strict=True))
+        moved = ",".join(f"{name}={theirs}" for name, theirs in ours.items() if name != theirs)
+        return (
+            f"{rows.name} has no columns 'chosen' and 'rejected', and {' and '.join(named)} look like them; say so by "
+            f"--columns {moved} (found: {', '.join(sorted(found))})"
+        )
     if kind is not None:
         missing = next((n for n in NEEDED[kind] if n not in found), None)
         if missing is not None:
             return f"{rows.name} has no column '{missing}', which {kind} need; {found_columns(found, missing)}"
     if "responses" in found and not {"prompt", *ASKS} & found:
-        return f"{rows.name} has no column 'prompt', which pools need; {found_columns(found, 'prompt')}"
+        return (
+            f"{rows.name} has no column 'prompt', which pools need; {found_columns(found, 'prompt')}; --columns "
+            "prompt=NAME says where it is"
+        )
     wanted = ("chosen", "rejected", "responses", "response")
     return (
         f"{rows.name} has neither the columns of pairs (chosen, rejected), nor of pools (prompt, responses), nor of "
@@ -127,10 +152,37 @@ def _unknown(rows: Rows, found: frozenset[str], kind: str | None) -> str:
     )
 
 
+def _better_and_worse(found: frozenset[str]) -> tuple[str, str] | None:
+    """Return the only two columns that are called chosen and rejected in other words, or None."""
+    pairs = set()
+    for column in found:
+        parts = re.split(r"(?<=[_. -])|(?=[_. -])", column.lower())
+        for good, bad in BETTER:
+            for i, part in enumerate(parts):
+                other = "".join([*parts[:i], bad, *parts[i + 1 :]])
+                pairs |= {(column, name) for name in found if part == good and name.lower() == other}
+    return pairs.pop() if len(pairs) == 1 else None
+
+
+def _wrapped(rows: Rows) -> str | None:
+    """Say how to take out the rows that lie inside objects, or None where that is not so."""
+    row = rows.values[0]
+    lists = [k for k, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if len(rows) == 1 and len(lists) == 1 and "role" not in row[lists[0]][0]:
+        return f"is one object that holds rows in '{lists[0]}'; write them alone: jq -c '.{lists[0]}[]'"
+    if isinstance(row.get("row"), dict):
+        return "has its rows inside 'row', as the hub's viewer gives them; write them alone: jq -c '.row'"
+    if len(rows) == 1 and len(row) > 1 and all(isinstance(value, dict) for value in row.values()):
+        return "is one object that holds a row under each key; write them alone: jq -c '.[]'"
+    if len(rows) == 1 and {"columns", "index", "data"} <= set(row):
+        return "was written by pandas with orient='split'; write it by to_json(path, orient='records', lines=True)"
+    return None
+
+
 def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
     """Return the rows with columns under the names that this package gives them.
 
-    What lies inside a column, such as the rating of a completion, is left to the layout.
+    What lies inside an object is `column.key`; the ratings of completions are left to the layout.
 
     Raises:
         OptionError: there is no such column.
@@ -138,6 +190,9 @@ def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
     if not columns:
         return rows
     found = {name for row in rows.values for name in row}
+    inner = {theirs for theirs in columns.values() if "." in theirs and theirs not in found}
+    rows = rows.replace([_with_inner(row, inner) for row in rows.values], range(len(rows))) if inner else rows
+    found |= {name for name in inner if any(name in row for row in rows.values)}
     moves: dict[str, str] = {}
     for ours, theirs in columns.items():
         if theirs in found or not theirs:
@@ -152,6 +207,19 @@ def renamed(rows: Rows, columns: Mapping[str, str]) -> Rows:
         kept = {name: value for name, value in row.items() if name not in gone}
         values.append({**kept, **{ours: row[theirs] for ours, theirs in moves.items() if theirs in row}})
     return rows.replace(values, range(len(rows)))
+
+
+def _with_inner(row: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """Return a row with what lies inside its objects at `column.key`, as JSON or not, in columns of their own."""
+    out = dict(row)
+    for path in paths:
+        value: Any = row
+        for key in path.split("."):
+            value = _listed(value)
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            out[path] = value
+    return out
 
 
 def listed(rows: Rows) -> Rows:

@@ -17,6 +17,9 @@ from embrm.errors import DataError
 Row = dict[str, Any]
 
 ASKS = ("question", "instruction", "query", "input")  # what a prompt is called where it is not called prompt
+TALKS = ("conversations", "conversation", "messages", "context", "history")  # where there is none of these
+OBJECTS = ("completions", "answers", "responses", "candidates", "generations", "outputs")  # of one prompt
+SAID = ("response", "answer", "text", "completion", "content", "output", "generation")  # what they call their text
 FIRST = 50  # rows whose types a sniffer sees
 
 
@@ -51,10 +54,19 @@ class Columns:
         value = next((row[name] for row in self.first if not is_missing(row.get(name))), None)
         return isinstance(value, kind)
 
-    def objects(self, name: str, *keys: str) -> bool:
-        """Say whether a column has lists of objects, and the first of them has one of these keys."""
-        value = next((row[name] for row in self.first if row.get(name)), None)
-        return isinstance(value, list) and isinstance(value[0], Mapping) and any(key in value[0] for key in keys)
+    def objects(self) -> tuple[str, Mapping[str, Any]] | None:
+        """Return the column that lists a prompt's responses as objects, and the first of these, or None."""
+        for name in OBJECTS:
+            value = next((row[name] for row in self.first if row.get(name)), None)
+            first = value[0] if isinstance(value, list) else None
+            if isinstance(first, Mapping) and "role" not in first and any(key in first for key in SAID):
+                return name, first
+        return None
+
+    @property
+    def asked(self) -> bool:
+        """Say whether a column holds prompts; see `asking`."""
+        return bool(self.any("prompt", *ASKS, *TALKS))
 
 
 @dataclass(frozen=True)
@@ -112,12 +124,17 @@ def is_missing(value: Any) -> bool:
 def asking(columns: Columns) -> Callable[[Row], Any]:
     """Return what finds the prompt of a row: `prompt`, or one other column, or Alpaca's instruction and input joined.
 
+    A list in `history`, of turns or of `[query, response]`, is what went before.
+
     Raises:
         DataError: several columns can be the prompt.
     """
+    if columns.has("history") and columns.any("prompt", *ASKS) and columns.are("history", list):
+        plain = asking(Columns(columns.names - {"history"}, columns.first))
+        return lambda row: with_history(plain(row), row.get("history"))
     if columns.has("prompt"):
         return lambda row: row.get("prompt")
-    found = columns.any(*ASKS)
+    found = columns.any(*ASKS) or columns.any(*TALKS)
     if set(found) == {"instruction", "input"}:
         return lambda row: "\n".join(part for part in (row.get("instruction"), row.get("input")) if part)
     if len(found) > 1:
@@ -126,6 +143,27 @@ def asking(columns: Columns) -> Callable[[Row], Any]:
             f"{' or '.join(f'--columns prompt={name}' for name in found)}"
         )
     return lambda row: row.get(found[0]) if found else None
+
+
+def with_history(prompt: Any, history: Any) -> Any:
+    """Return a prompt after the turns before it.
+
+    Raises:
+        DataError: they are neither messages nor `[query, response]`.
+    """
+    history = history or []
+    pairs = isinstance(history, list) and all(isinstance(turn, list | tuple) and len(turn) == 2 for turn in history)
+    if not pairs and not (isinstance(history, list) and all(isinstance(turn, Mapping) for turn in history)):
+        raise DataError(f"history must be a list of [query, response] or of messages, got {short(history)}")
+    if not history:
+        return prompt
+    said = [
+        {"role": role, "content": text}
+        for pair in (history if pairs else [])
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
+    last = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    return [*(said or history), *last]
 
 
 def with_prompt(row: Mapping[str, Any], prompt: Any) -> Row:
@@ -142,8 +180,18 @@ def needed(row: Mapping[str, Any], column: str) -> Any:
     """
     value = row.get(column)
     if is_missing(value):
-        raise DataError(f"has no '{column}'; {found_columns(row, column)}")
+        said = f"has nothing in '{column}'" if column in row else f"has no '{column}'; {found_columns(row, column)}"
+        raise DataError(said)
     return value
+
+
+def said_of(entry: Mapping[str, Any]) -> Any:
+    """Return the text of a response that is an object, or its messages.
+
+    Raises:
+        DataError: it has none.
+    """
+    return needed(entry, next((name for name in SAID if name in entry), SAID[0]))
 
 
 def whole_number(value: Any, name: str) -> int:

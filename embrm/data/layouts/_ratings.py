@@ -27,8 +27,16 @@ RATINGS = (
     "instruction_following",
     "harmlessness",
     "quality",
+    "pm_score",
     "stars",
 )
+
+
+def judged_list(columns: Columns) -> tuple[str, str] | None:
+    """Return the column with lists of responses and the one with as many judgements, or None where there is none."""
+    lists = [name for name in ("responses", "generations", "candidates", "outputs") if columns.are(name, list)]
+    found = [name for name in ("ratings", "ranking", "rating", "scores", "rewards") if columns.are(name, list)]
+    return (lists[0], found[0]) if len(lists) == 1 and found and not columns.has("gold") else None
 
 
 def rating_columns(columns: Columns) -> list[str]:

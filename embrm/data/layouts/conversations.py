@@ -23,8 +23,8 @@ class WholeConversations(RowLayout):
 
     def fits(self, columns: Columns) -> bool:
         """See `RowLayout`."""
-        others = ("chosen", "rejected", "rejected_response", "response", "completion", "responses", "completions")
-        alone = not columns.any("prompt", *ASKS, *others)
+        others = ("chosen", "rejected", "rejected_response", "rejected_messages", "response", "completion")
+        alone = not columns.any("prompt", *ASKS, *others, "responses", "completions")
         return alone and len(columns.any("messages", "conversations", "conversation")) == 1
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from embrm.core.registry import register
-from embrm.data.layouts._layout import ASKS, Columns, RowLayout
+from embrm.data.faults import RowRules
+from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, asking
 
 
 @register
@@ -29,3 +31,10 @@ class TrlPairs(RowLayout):
         """See `RowLayout`."""
         others = columns.any(*ASKS, "conversations", "conversation")
         return columns.has("chosen", "rejected") and (columns.has("prompt") or not others)
+
+    def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
+        """See `RowLayout`."""
+        if not columns.has("prompt", "history"):
+            return dict
+        ask = asking(columns)
+        return lambda row: {**row, "prompt": ask(row)}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from embrm.core.registry import register
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, asking, with_prompt
+from embrm.data.layouts._layout import Columns, Row, RowLayout, asking, with_prompt
+from embrm.data.layouts._ratings import judged_list
 
 
 @register
@@ -20,8 +21,7 @@ class CandidatePools(RowLayout):
 
     def fits(self, columns: Columns) -> bool:
         """See `RowLayout`."""
-        judged = columns.any("ratings", "ranking") and not columns.has("gold")
-        return columns.has("responses") and bool(columns.any("prompt", *ASKS)) and not judged
+        return columns.has("responses") and columns.asked and not columns.objects() and not judged_list(columns)
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
         """See `RowLayout`."""

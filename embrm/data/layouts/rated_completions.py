@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embrm.core.registry import register
 from embrm.data.chat import short
 from embrm.data.faults import RowRules
-from embrm.data.layouts._layout import ASKS, Columns, Row, RowLayout, asking, needed, with_prompt
+from embrm.data.layouts._layout import Columns, Row, RowLayout, asking, needed, said_of, with_prompt
 from embrm.data.layouts._ratings import as_rating, chosen_rating, ratings_of
 from embrm.errors import DataError
 
@@ -35,26 +35,27 @@ class RatedCompletions(RowLayout):
 
     def fits(self, columns: Columns) -> bool:
         """See `RowLayout`."""
-        return columns.objects("completions", "response", "text") and bool(columns.any("prompt", *ASKS))
+        found = columns.objects()
+        return found is not None and "rank" not in found[1] and columns.asked
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
         """See `RowLayout`."""
-        ask = asking(columns)
-        all_of = [c for row in columns.first for c in row.get("completions") or [] if isinstance(c, Mapping)]
+        ask, (column, _) = asking(columns), columns.objects() or ("completions", {})
+        all_of = [c for row in columns.first for c in row.get(column) or [] if isinstance(c, Mapping)]
         names = list(dict.fromkeys(name for completion in all_of for name in ratings_of(completion)))
         rating = chosen_rating(names, rules.columns.get("rating"))
 
         def turn(row: Row) -> Row:
-            completions = needed(row, "completions")
+            completions = needed(row, column)
             if not isinstance(completions, list) or not all(isinstance(c, Mapping) for c in completions):
-                raise DataError(f"completions must be a list of objects, got {short(completions)}")
+                raise DataError(f"{column} must be a list of objects, got {short(completions)}")
             pool = {
-                "responses": [needed(c, "response" if "response" in c else "text") for c in completions],
-                "ratings": [as_rating(ratings_of(c).get(rating), f"completions' {rating}") for c in completions],
+                "responses": [said_of(c) for c in completions],
+                "ratings": [as_rating(ratings_of(c).get(rating), f"{column}' {rating}") for c in completions],
             }
             if all("model" in c for c in completions):
                 pool["policy"] = [c["model"] for c in completions]
-            kept = {k: v for k, v in row.items() if k not in ("completions", "models")}
+            kept = {k: v for k, v in row.items() if k not in (column, "models")}
             return with_prompt({**kept, **pool}, ask(row))
 
         return turn

@@ -33,8 +33,9 @@ class RatedRows(RowLayout):
 
     def fits(self, columns: Columns) -> bool:
         """See `RowLayout`."""
-        one = len(columns.any("response", "completion")) == 1 and not columns.has("rejected_response")
-        return one and bool(rating_columns(columns))
+        one = len(columns.any("response", "completion")) == 1
+        pairs = columns.has("rejected_response") or columns.has("chosen", "rejected")
+        return one and not pairs and bool(rating_columns(columns))
 
     def turn(self, rows: Rows, faults: Faults, rules: RowRules) -> Iterator[tuple[int, Row]]:
         """See `RowLayout`."""

@@ -14,10 +14,13 @@ from embrm.errors import DataError
 @register
 @dataclass(frozen=True)
 class ShpPairs(RowLayout):
-    """A post in history, two comments in human_ref_A and human_ref_B, and labels, 1 where A is preferred (SHP)."""
+    """A post in history, two comments in human_ref_A and human_ref_B, and labels, 1 where A is preferred (SHP).
+
+    The ratio of the comments' scores can be the margin: `--columns margin=score_ratio`.
+    """
 
     kinds = ("pairs",)
-    example = ({"history": "How?", "human_ref_A": "So.", "human_ref_B": "No.", "labels": 1, "score_ratio": 3.0},)
+    example = ({"history": "How?", "human_ref_A": "So.", "human_ref_B": "No.", "labels": 1},)
 
     def fits(self, columns: Columns) -> bool:
         """See `RowLayout`."""

@@ -22,7 +22,8 @@ class SingleTexts(RowLayout):
     def fits(self, columns: Columns) -> bool:
         """See `RowLayout`."""
         one = len(columns.any("response", "completion")) == 1
-        return one and not columns.has("rejected_response") and not rating_columns(columns)
+        pairs = columns.has("rejected_response") or columns.has("chosen", "rejected")
+        return one and not pairs and not rating_columns(columns)
 
     def reader(self, columns: Columns, rules: RowRules) -> Callable[[Row], Row]:
         """See `RowLayout`."""

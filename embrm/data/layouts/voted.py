@@ -40,12 +40,12 @@ class VotedPairs(RowLayout):
     def fits(self, columns: Columns) -> bool:
         """See `RowLayout`."""
         settled = columns.any(*LABELS, *SIGNED, *ARENA)
-        return two_columns(columns) is not None and bool(_columns(columns)) and not settled
+        return two_columns(columns) is not None and bool(vote_columns(columns)) and not settled
 
     def turn(self, rows: Rows, faults: Faults, rules: RowRules) -> Iterator[tuple[int, Row]]:
         """See `RowLayout`."""
         columns = Columns.of(rows)
-        names, found = two_columns(columns) or ("", ""), _columns(columns)
+        names, found = two_columns(columns) or ("", ""), vote_columns(columns)
         lists = [name for name in found if name in LISTS]
         if lists and len(found) > 1:
             raise DataError(f"votes are in {' and '.join(found)}; leave one: --columns {found[1]}=")
@@ -63,7 +63,8 @@ class VotedPairs(RowLayout):
             yield from ((i, {**pair, "id": f"{label}/{pair['annotator']}"}) for pair in pairs)
 
 
-def _columns(columns: Columns) -> list[str]:
+def vote_columns(columns: Columns) -> list[str]:
+    """Return the columns that hold votes: one list of them, or one column an annotator."""
     lists = [name for name in columns.any(*LISTS) if columns.are(name, (list, dict))]
     numbered = sorted(name for name in columns.names if _numbered.fullmatch(name) and name not in LISTS)
     return [*lists, *(numbered if len(numbered) > 1 else [])]
