@@ -40,8 +40,8 @@ def main() -> None:
         print(f"| {topics} × {WORDINGS} |", " | ".join(f"{found[topics, seeds]:.3f}" for seeds in SEEDS), "|")
     print("\n| topics × wordings | a mean | percentiles | an accuracy | percentiles |\n|---|---|---|---|---|")
     for topics in TOPICS:
-        shares = (f"{share:.3f}" for share in over_topics(topics, trials=trials))
-        print(f"| {topics} × {WORDINGS} |", " | ".join(shares), "|")
+        of_topics = (f"{share:.3f}" for share in over_topics(topics, trials=trials))
+        print(f"| {topics} × {WORDINGS} |", " | ".join(of_topics), "|")
     detectable = float(np.mean([sample(0.0, 40, 10, number).detectable for number in range(50)]))
     print(f"\nVerdicts with 40 topics and 10 seeds, smallest effect of interest {MARGIN}, 400 trials each\n")
     print("| true effect | supported | contradicted | negligible | inconclusive |")

@@ -13,7 +13,7 @@ from embrm.core.data import Pairs
 from embrm.core.processes import use_workers
 from embrm.errors import ConvergenceError, DataError, OptionError
 from embrm.evaluation.cross_validation import CONTROLS, HeldOut, controls, cross_validated, folds_of
-from embrm.evaluation.pair_sums import WITHIN, clusters_of, pair_numbers, pair_sums
+from embrm.evaluation.pair_sums import WITHIN, apart, clusters_of, pair_numbers, pair_sums
 from embrm.heads import Head
 from embrm.metrics.calibration import Preferences
 from embrm.metrics.intervals import LEVEL, Interval, resampled_means, stretched, units_of
@@ -197,18 +197,19 @@ def _check(heads: Mapping[str, Head], pairs: Pairs, *, folds: int, seeds: int) -
         raise OptionError(f"the title '{title}' is that of a control; give the head another")
     if folds < 2 or seeds < 1:
         raise OptionError(f"folds must be >= 2 and seeds >= 1, got {folds} and {seeds}")
-    prompts = len(np.unique(pairs.prompt))
+    prompts, alone = len(np.unique(apart(pairs))), pairs.features.cluster is None
+    one, many = ("prompt", "prompts") if alone else ("cluster of prompts", "clusters of prompts")
     if prompts < 2:
         raise DataError(
-            f"all {len(pairs)} pairs belong to one prompt, so none can be held out; add pairs of other prompts"
+            f"all {len(pairs)} pairs belong to one {one}, so none can be held out; add pairs of other prompts"
         )
     if folds > prompts:
         raise OptionError(
-            f"folds must be at most the number of prompts, {prompts}, got {folds}; lower it, or add prompts"
+            f"folds must be at most the number of {many}, {prompts}, got {folds}; lower it, or add prompts"
         )
     if prompts - -(-prompts // folds) < 2:  # training prompts of the smallest fold are split once more by tuning
         raise DataError(
-            f"{prompts} prompts in {folds} folds leave a single one to train and tune on; add pairs of other prompts"
+            f"{prompts} {many} in {folds} folds leave a single one to train and tune on; add pairs of other prompts"
         )
 
 
@@ -234,7 +235,9 @@ def _lines(judged: Mapping[str, HeldOut], compared: list[str], pairs: Pairs, *, 
             ahead[compared[h]][name] = HeadDifference(value, alone, float(corrected))
     return {
         title: HeadLine(
-            *(own[h][k] for k in range(3)),
+            own[h][0],
+            own[h][1],
+            own[h][2],
             ahead[title],
             j.seconds,
             j.recipes,

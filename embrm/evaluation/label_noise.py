@@ -12,6 +12,7 @@ from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
 from embrm.errors import DataError
 from embrm.evaluation.cross_validation import cross_validated, folds_of
+from embrm.evaluation.pair_sums import apart
 from embrm.heads.linear import Linear
 from embrm.metrics.intervals import Interval, Units, stretched
 
@@ -44,13 +45,14 @@ def label_noise(pairs: Pairs, *, folds: int = 5, seed: int = 0, draws: int = 500
         DataError: there are too few prompts, or all pairs are ties.
     """
     decided = pairs if pairs.tie is None else pairs.take(np.flatnonzero(~pairs.tie)) if not pairs.tie.all() else None
-    if decided is None or len(np.unique(decided.prompt)) < 2 * folds:
-        raise DataError(f"label noise needs pairs, other than ties, of at least {2 * folds} prompts; add pairs")
+    if decided is None or len(np.unique(apart(decided))) < 2 * folds:
+        raise DataError(
+            f"label noise needs pairs, other than ties, of at least {2 * folds} prompts or clusters of them; add pairs"
+        )
     fold = folds_of(decided, folds, seed=seed)[None]
     held = cross_validated(Linear(), decided, fold, budget=1, seed=seed, done=lambda _: None)
     z = logit(np.clip(held.seen[0].p, 1e-12, 1 - 1e-12))
-    of_rows = decided.features.cluster
-    count = _counted(z, decided.prompt if of_rows is None else of_rows[decided.chosen])
+    count = _counted(z, apart(decided))
     n = count.shape[0]
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     loss = _losses(z)

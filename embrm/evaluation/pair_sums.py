@@ -33,6 +33,12 @@ def pair_sums(seen: Preferences, hit: Array, prompt: IntArray) -> Array:
     return _by_group(np.column_stack(numbers), prompt)
 
 
+def apart(pairs: Pairs) -> IntArray:
+    """Return what must not stand on both sides of a split: the cluster of each pair's prompt, or the prompt, `(n,)`."""
+    of_rows = pairs.features.cluster
+    return pairs.prompt if of_rows is None else of_rows[pairs.chosen]
+
+
 def clusters_of(pairs: Pairs) -> IntArray | None:
     """Return the cluster of each prompt, in the order of the prompts' numbers; None where the texts have none."""
     of_rows = pairs.features.cluster

@@ -108,7 +108,7 @@ def stretched(draws: Array, units: Units, *, level: float = LEVEL) -> Array:
     from scipy.stats import norm, t
 
     at = (1 + level) / 2
-    return _about_the_median(draws, t.ppf(at, units.freedom) * np.sqrt(units.unbiased) / norm.ppf(at))
+    return _about_the_median(draws, float(t.ppf(at, units.freedom) * np.sqrt(units.unbiased) / norm.ppf(at)))
 
 
 def stretched_two_ways(redrawn: Redrawn, clusters: Units, seeds: Units, *, level: float = LEVEL) -> Stretched:
@@ -149,7 +149,7 @@ def stretched_two_ways(redrawn: Redrawn, clusters: Units, seeds: Units, *, level
     return Stretched(_about_the_median(both, factor), np.where(varies, square, np.nan))
 
 
-def _about_the_median(draws: Array, factor: npt.ArrayLike) -> Array:
+def _about_the_median(draws: Array, factor: float | Array) -> Array:
     """Return draws `(b, ...)` stretched about their median; those about one that is infinite stay as they are."""
     middle = np.median(draws, axis=0)
     with np.errstate(invalid="ignore"):
