@@ -74,7 +74,7 @@ def test_pypi_shows_it() -> None:
 
 def test_what_the_study_found_is_of_a_run_that_is_named() -> None:
     said = README.partition("<!-- findings -->")[2].partition("<!-- /findings -->")[0].strip().splitlines()
-    assert said[0].startswith("Of a run of the configuration ")
+    assert said[0].startswith("- Of a run of the configuration ")
     assert [line for line in said if line.startswith("- **")]
 
 

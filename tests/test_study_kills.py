@@ -26,6 +26,16 @@ if __name__ == "__main__":
     run(load_config(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
 """
 
+JUDGED = """
+import sys
+from pathlib import Path
+from embrm.study import claims
+from embrm.study.results import Results
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    claims.write(claims.findings(Results.load(folder), draws=400), folder, rows="")
+"""
+
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,10 +45,16 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return room
 
 
-def begin(room: Path, name: str, *, workers: int = 2) -> subprocess.Popen[bytes]:
+def begin(room: Path, name: str, *, workers: int = 2, threads: int = 1) -> subprocess.Popen[bytes]:
     """Start a run in a process group of its own."""
     command = [sys.executable, str(room / "study.py"), str(room / "study.yaml"), str(room / name), str(workers)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, env=limited(threads))
+
+
+def limited(threads: int) -> dict[str, str]:
+    """Return the environment of a process whose libraries may use so many threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {**os.environ, **dict.fromkeys(names, str(threads))}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +65,21 @@ def whole(room: Path) -> tuple[bytes, float]:
     _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err.decode()
     return (room / "whole" / "results.parquet").read_bytes(), time.perf_counter() - start
+
+
+def test_threads_and_workers_change_no_row_and_no_verdict(room: Path, whole: tuple[bytes, float]) -> None:
+    verdicts = []
+    for name, workers, threads in (("whole", 2, 1), ("alone", 1, 2), ("three", 3, 2)):
+        if name != "whole":
+            process = begin(room, name, workers=workers, threads=threads)
+            _, err = process.communicate(timeout=600)
+            assert process.returncode == 0, err.decode()
+        assert (room / name / "results.parquet").read_bytes() == whole[0]
+        subprocess.run([sys.executable, "-c", JUDGED, str(room / name)], check=True, env=limited(threads))
+        found = json.loads((room / name / "claims.json").read_bytes())
+        verdicts.append([row for row in found if row["id"] != "C19"])  # which is about seconds
+    assert verdicts[0] == verdicts[1] == verdicts[2]
+    assert {row["verdict"] for row in verdicts[0]} > {"not run"}  # some had something to say
 
 
 def test_twenty_kills_change_nothing(room: Path, whole: tuple[bytes, float]) -> None:

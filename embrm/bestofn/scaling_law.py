@@ -1,7 +1,7 @@
 """How far one can optimise against a proxy: scaling-law fits, their forecasts, and the peak with what is lost after it.
 
-Gold comes per prompt, `(prompts, k)` along a path of k points, or `(prompts, seeds, k)`; then prompts and seeds are
-both resampled.
+Gold comes per prompt, `(prompts, k)` along a path of k points; fits also take `(prompts, seeds, k)`, and then prompts
+and seeds are both resampled. Prompts of one cluster are drawn together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.special import xlogy
 from embrm.core.arrays import Array
 from embrm.core.threads import one_thread
 from embrm.errors import DataError, OptionError
-from embrm.metrics.intervals import Interval, bootstrap, resampled_means
+from embrm.metrics.intervals import LEVEL, Interval, Units, bootstrap, resampled_means, stretched
 
 Form: TypeAlias = Literal["bon", "rl"]
 
@@ -46,7 +46,15 @@ class GaoFit:
 
 
 @one_thread
-def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, draws: int = 2000) -> GaoFit:
+def fit_gao(
+    kl: npt.ArrayLike,
+    gain: npt.ArrayLike,
+    *,
+    form: Form,
+    seed: int,
+    draws: int = 2000,
+    cluster: npt.ArrayLike | None = None,
+) -> GaoFit:
     """Fit Gao's law to gold gains by linear least squares over the path's points.
 
     Args:
@@ -55,6 +63,7 @@ def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, dr
         form: see `GaoFit`.
         seed: of the bootstrap.
         draws: of the bootstrap.
+        cluster: `(prompts,)`, see `embrm.metrics.intervals.bootstrap`.
 
     Raises:
         DataError: shapes do not fit, or fewer than two points have a KL above 0.
@@ -78,7 +87,7 @@ def fit_gao(kl: npt.ArrayLike, gain: npt.ArrayLike, *, form: Form, seed: int, dr
         alpha, beta = solve @ mean
         return np.array([alpha, beta, _peak_kl(alpha, beta, form)])
 
-    found = bootstrap(y, seed=seed, statistic=summary, draws=draws, two_way=ways == 2)
+    found = bootstrap(y, seed=seed, statistic=summary, draws=draws, two_way=ways == 2, cluster=cluster)
     mean = y.mean(axis=tuple(range(ways)))
     rest = mean - regressors(x, form) @ found.estimate[:2]
     return GaoFit(form, found[0], found[1], found[2], float(np.sqrt(np.mean(rest**2))))
@@ -104,7 +113,14 @@ class Extrapolation:
 
 @one_thread
 def extrapolate(
-    kl: npt.ArrayLike, gain: npt.ArrayLike, *, points: int, form: Form, seed: int, draws: int = 2000
+    kl: npt.ArrayLike,
+    gain: npt.ArrayLike,
+    *,
+    points: int,
+    form: Form,
+    seed: int,
+    draws: int = 2000,
+    cluster: npt.ArrayLike | None = None,
 ) -> Extrapolation:
     """Fit Gao's law to the first `points` points of a path and compare its forecast of the last one.
 
@@ -115,6 +131,7 @@ def extrapolate(
         form: see `GaoFit`.
         seed: of the bootstrap.
         draws: of the bootstrap.
+        cluster: `(prompts,)`, see `embrm.metrics.intervals.bootstrap`.
 
     Raises:
         OptionError: `points` leaves nothing to fit or nothing to forecast.
@@ -136,7 +153,7 @@ def extrapolate(
         error, flat = errors(mean)
         return np.array([mean[-1] + error, mean[-1], error, flat, abs(flat) - abs(error)])
 
-    found = bootstrap(y, seed=seed, statistic=summary, draws=draws, two_way=ways == 2)
+    found = bootstrap(y, seed=seed, statistic=summary, draws=draws, two_way=ways == 2, cluster=cluster)
     return Extrapolation(found[0], found[1], found[2], found[3], found[4])
 
 
@@ -183,19 +200,27 @@ class Peak:
 
 
 @one_thread
-def peak(gold: npt.ArrayLike, *, seed: int, draws: int = 2000, level: float = 0.95) -> Peak:
-    """Measure the peak with cross-fitting: located on half of the prompts, measured on the other half, and swapped.
+def peak(
+    gold: npt.ArrayLike,
+    *,
+    seed: int,
+    draws: int = 2000,
+    level: float = LEVEL,
+    cluster: npt.ArrayLike | None = None,
+) -> Peak:
+    """Measure the peak with cross-fitting: located on half of the clusters, measured on the other half, and swapped.
 
     Measured where it was located, peak minus end is never negative and would look significant on a flat path.
 
     Args:
-        gold: per prompt along the path, see the module; at least 4 prompts.
+        gold: `(prompts, k)` along the path; at least 4 prompts, or clusters of them.
         seed: of the halves and of the bootstrap, which resamples within each half.
         draws: of the bootstrap.
         level: nominal coverage.
+        cluster: `(prompts,)` which prompts belong together; None: each stands alone.
 
     Raises:
-        DataError: the shape does not fit, or there are fewer than 4 prompts.
+        DataError: the shape does not fit, or there are fewer than 4 prompts, or clusters of them.
 
     Examples:
         >>> import numpy as np
@@ -205,19 +230,20 @@ def peak(gold: npt.ArrayLike, *, seed: int, draws: int = 2000, level: float = 0.
         (2, 0.8)
     """
     y = np.asarray(gold, dtype=np.float64)
-    if y.ndim not in (2, 3) or len(y) < 4:
-        raise DataError(f"gold must be (prompts, k) or (prompts, seeds, k) with at least 4 prompts, got {y.shape}")
-    ways = y.ndim - 1
-    order = np.random.default_rng(seed).permutation(len(y))
-    halves = [y[order[: len(y) // 2]], y[order[len(y) // 2 :]]]
-    axes = tuple(range(ways))
-    estimate = gain_and_drop(*(h.mean(axis=axes)[None] for h in halves))[0]
+    of = np.unique(np.arange(len(y)) if cluster is None else np.asarray(cluster), return_inverse=True)[1]
+    if y.ndim != 2 or of.shape != y.shape[:1] or (count := int(of.max(initial=-1)) + 1) < 4:
+        raise DataError(f"gold must be (prompts, k) with at least 4 prompts, or clusters of them, got {y.shape}")
+    first = np.isin(of, np.random.default_rng(seed).permutation(count)[: count // 2])
     streams = np.random.SeedSequence(seed).generate_state(2)
-    means = [
-        resampled_means(h, seed=int(s), draws=draws, two_way=ways == 2) for h, s in zip(halves, streams, strict=True)
+
+    halves = [
+        resampled_means(y[h], seed=int(s), draws=draws, cluster=of[h])
+        for h, s in zip((first, ~first), streams, strict=True)
     ]
-    found = Interval.of(estimate, gain_and_drop(*means), n=len(y), level=level)
-    return Peak(int(y.mean(axis=axes).argmax()), found[0], found[1])
+    estimate = gain_and_drop(*(y[half].mean(axis=0)[None] for half in (first, ~first)))[0]
+    drawn = stretched(gain_and_drop(*halves), Units(count, 2), level=level)
+    found = Interval.of(estimate, drawn, n=len(y), level=level)
+    return Peak(int(y.mean(axis=0).argmax()), found[0], found[1])
 
 
 def gain_and_drop(first: Array, second: Array) -> Array:

@@ -13,14 +13,14 @@ from embrm.core.data import Pairs
 from embrm.core.processes import use_workers
 from embrm.errors import ConvergenceError, DataError, OptionError
 from embrm.evaluation.cross_validation import CONTROLS, HeldOut, controls, cross_validated, folds_of
-from embrm.evaluation.pair_sums import pair_numbers, pair_sums
+from embrm.evaluation.pair_sums import WITHIN, apart, clusters_of, pair_numbers, pair_sums
 from embrm.heads import Head
 from embrm.metrics.calibration import Preferences
-from embrm.metrics.intervals import Interval, resampled_means
+from embrm.metrics.intervals import LEVEL, Interval, resampled_means, stretched, units_of
 from embrm.metrics.significance import bootstrap_p, holm_adjusted
 
 FitProgress: TypeAlias = Callable[[int, int, str], None]
-DRAWS, LEVEL = 2000, 0.95
+DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def compare_heads(
     regularisation may differ. The control "length" prefers the longer text, with a scale fitted on the training
     prompts; "random" says one half.
 
-    Intervals are percentile bootstraps over prompts, and all heads are resampled with the same draws: differences are
-    paired. As folds share training prompts, they say how the numbers vary with the prompts that are judged, not with
-    those trained on (Nadeau & Bengio 2003). Differences in accuracy and in NLL are each corrected over the heads by
-    Holm's method (1979).
+    Intervals are bootstraps over prompts, or clusters of them, and all heads are resampled with the same draws:
+    differences are paired. As folds share training prompts, they say how the numbers vary with the prompts that are
+    judged, not with those trained on (Nadeau & Bengio 2003). Differences in accuracy and in NLL are each corrected over
+    the heads by Holm's method (1979).
 
     Args:
         heads: title → recipe; differences are from the first.
@@ -197,18 +197,19 @@ def _check(heads: Mapping[str, Head], pairs: Pairs, *, folds: int, seeds: int) -
         raise OptionError(f"the title '{title}' is that of a control; give the head another")
     if folds < 2 or seeds < 1:
         raise OptionError(f"folds must be >= 2 and seeds >= 1, got {folds} and {seeds}")
-    prompts = len(np.unique(pairs.prompt))
+    prompts, alone = len(np.unique(apart(pairs))), pairs.features.cluster is None
+    one, many = ("prompt", "prompts") if alone else ("cluster of prompts", "clusters of prompts")
     if prompts < 2:
         raise DataError(
-            f"all {len(pairs)} pairs belong to one prompt, so none can be held out; add pairs of other prompts"
+            f"all {len(pairs)} pairs belong to one {one}, so none can be held out; add pairs of other prompts"
         )
     if folds > prompts:
         raise OptionError(
-            f"folds must be at most the number of prompts, {prompts}, got {folds}; lower it, or add prompts"
+            f"folds must be at most the number of {many}, {prompts}, got {folds}; lower it, or add prompts"
         )
     if prompts - -(-prompts // folds) < 2:  # training prompts of the smallest fold are split once more by tuning
         raise DataError(
-            f"{prompts} prompts in {folds} folds leave a single one to train and tune on; add pairs of other prompts"
+            f"{prompts} {many} in {folds} folds leave a single one to train and tune on; add pairs of other prompts"
         )
 
 
@@ -220,23 +221,23 @@ def _lines(judged: Mapping[str, HeldOut], compared: list[str], pairs: Pairs, *, 
     ]
     stacked = np.stack(sums, axis=1)
     means = pair_numbers(stacked.mean(axis=0))
-    draws = pair_numbers(resampled_means(stacked, seed=seed, draws=DRAWS))
-
-    def interval(estimate: float, resampled: Array) -> Interval:
-        return Interval.of(estimate, resampled, n=len(stacked), level=LEVEL)
+    cluster = clusters_of(pairs)
+    draws = pair_numbers(resampled_means(stacked, seed=seed, draws=DRAWS, cluster=cluster))
+    units = units_of(stacked, cluster)
+    own = Interval.of(means, stretched(draws, units), n=len(stacked), level=LEVEL, within=WITHIN)
 
     ahead: dict[str, dict[str, HeadDifference]] = {title: {} for title in judged}
     for k, name in enumerate(("accuracy", "nll")):
-        gaps = [draws[:, h, k] - draws[:, 0, k] for h in range(1, len(compared))]
+        gaps = [stretched(draws[:, h, k] - draws[:, 0, k], units) for h in range(1, len(compared))]
         p = [min(1.0, bootstrap_p(~(gap > 0)), bootstrap_p(~(gap < 0))) for gap in gaps]
-        for h, (gap, own, corrected) in enumerate(zip(gaps, p, holm_adjusted(p), strict=True), start=1):
-            value = interval(float(means[h, k] - means[0, k]), gap)
-            ahead[compared[h]][name] = HeadDifference(value, own, float(corrected))
+        for h, (gap, alone, corrected) in enumerate(zip(gaps, p, holm_adjusted(p), strict=True), start=1):
+            value = Interval.of(means[h, k] - means[0, k], gap, n=len(stacked), level=LEVEL)
+            ahead[compared[h]][name] = HeadDifference(value, alone, float(corrected))
     return {
         title: HeadLine(
-            interval(float(means[h, 0]), draws[:, h, 0]),
-            interval(float(means[h, 1]), draws[:, h, 1]),
-            interval(float(means[h, 2]), draws[:, h, 2]),
+            own[h][0],
+            own[h][1],
+            own[h][2],
             ahead[title],
             j.seconds,
             j.recipes,

@@ -15,7 +15,7 @@ from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.core.data import Pairs
 from embrm.core.processes import spread
 from embrm.core.results import Reward
-from embrm.evaluation.pair_sums import hits
+from embrm.evaluation.pair_sums import apart, hits
 from embrm.heads import Head, settled
 from embrm.metrics.calibration import Preferences, fit_temperature, tempered
 from embrm.training.tuning import tune
@@ -41,8 +41,8 @@ class HeldOut:
 
 
 def folds_of(pairs: Pairs, folds: int, *, seed: int) -> IntArray:
-    """Return the fold of each pair `(n,)`: prompts in a random order, in parts of equal numbers of prompts."""
-    prompts, inverse = np.unique(pairs.prompt, return_inverse=True)
+    """Return the fold of each pair `(n,)`: prompts, or their clusters, in a random order, equally many in each."""
+    prompts, inverse = np.unique(apart(pairs), return_inverse=True)
     of_prompt = np.empty(len(prompts), dtype=np.int64)
     for number, part in enumerate(np.array_split(np.random.default_rng(seed).permutation(len(prompts)), folds)):
         of_prompt[part] = number

@@ -92,7 +92,7 @@ def laws(found: RuleComparison, *, seed: int) -> dict[str, RuleLaw]:
     for name in list(found.curves)[: found.rules]:
         curve = found.curves[name]
         gain = curve.gold_per_prompt - curve.pool_mean[:, None]
-        fit = fit_gao(curve.kl, gain, form="bon", seed=seed)
-        forecast = extrapolate(curve.kl, gain, points=points, form="bon", seed=seed)
+        fit = fit_gao(curve.kl, gain, form="bon", seed=seed, cluster=found.cluster)
+        forecast = extrapolate(curve.kl, gain, points=points, form="bon", seed=seed, cluster=found.cluster)
         out[name] = RuleLaw(fit, int(found.sizes[points - 1]), forecast)
     return out

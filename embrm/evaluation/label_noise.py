@@ -12,8 +12,9 @@ from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
 from embrm.errors import DataError
 from embrm.evaluation.cross_validation import cross_validated, folds_of
+from embrm.evaluation.pair_sums import apart
 from embrm.heads.linear import Linear
-from embrm.metrics.intervals import Interval
+from embrm.metrics.intervals import Interval, Units, stretched
 
 ASSUMPTION = (
     "each label is flipped with one probability whatever the pair, and without flips its log-odds were those of the "
@@ -31,7 +32,7 @@ def label_noise(pairs: Pairs, *, folds: int = 5, seed: int = 0, draws: int = 500
     chosen by maximum likelihood in P(label) = (1 − ε) σ(a z) + ε σ(−a z): labels that disagree with the head by chance
     become rare as |z| grows, and flipped ones do not (Natarajan et al. 2013, Learning with Noisy Labels, have the same
     model of flips). Two assumptions make that the flip rate: `ASSUMPTION`. Where the head knows little, the interval is
-    wide. The bootstrap repeats the estimate, and not the fits.
+    wide. The bootstrap draws clusters where prompts have them, and repeats the estimate, not the fits.
 
     Args:
         pairs: at least as many prompts as folds.
@@ -44,19 +45,22 @@ def label_noise(pairs: Pairs, *, folds: int = 5, seed: int = 0, draws: int = 500
         DataError: there are too few prompts, or all pairs are ties.
     """
     decided = pairs if pairs.tie is None else pairs.take(np.flatnonzero(~pairs.tie)) if not pairs.tie.all() else None
-    if decided is None or len(np.unique(decided.prompt)) < 2 * folds:
-        raise DataError(f"label noise needs pairs, other than ties, of at least {2 * folds} prompts; add pairs")
+    if decided is None or len(np.unique(apart(decided))) < 2 * folds:
+        raise DataError(
+            f"label noise needs pairs, other than ties, of at least {2 * folds} prompts or clusters of them; add pairs"
+        )
     fold = folds_of(decided, folds, seed=seed)[None]
     held = cross_validated(Linear(), decided, fold, budget=1, seed=seed, done=lambda _: None)
     z = logit(np.clip(held.seen[0].p, 1e-12, 1 - 1e-12))
-    count = _counted(z, decided.prompt)
+    count = _counted(z, apart(decided))
     n = count.shape[0]
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     loss = _losses(z)
     rates = RATES[
         ((np.vstack([np.ones(n), drawn]) @ count) @ loss).reshape(draws + 1, len(FACTORS), -1).min(1).argmin(1)
     ]
-    return Interval.of(rates[0], rates[1:], n=n, level=level)
+    resampled = stretched(rates[1:], Units(n), level=level)
+    return Interval.of(rates[0], resampled, n=n, level=level, within=(0.0, 0.5))
 
 
 def _edges(z: Array) -> Array:
@@ -64,7 +68,7 @@ def _edges(z: Array) -> Array:
 
 
 def _counted(z: Array, prompt: IntArray) -> Any:
-    """Return how many pairs of each prompt lie in each bin of log-odds, sparse `(prompts, bins)`."""
+    """Return how many pairs of each prompt, or cluster, lie in each bin of log-odds, sparse `(prompts, bins)`."""
     row, bins = np.unique(prompt, return_inverse=True)[1], np.searchsorted(_edges(z), z)
     return coo_array((np.ones(len(z)), (row, bins))).tocsr()
 

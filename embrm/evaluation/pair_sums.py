@@ -9,6 +9,9 @@ from embrm.core.data import Pairs
 from embrm.core.results import Reward
 from embrm.metrics.calibration import BINS, Preferences
 
+# The least and the largest accuracy, NLL and ECE that there can be.
+WITHIN = (0.0, np.array([1.0, np.inf, 1.0]))
+
 
 def hits(reward: Reward, pairs: Pairs) -> Array:
     """Return 1 for each pair whose chosen text has the higher mean reward, 0.5 for equal ones, else 0, `(n,)`."""
@@ -28,6 +31,18 @@ def pair_sums(seen: Preferences, hit: Array, prompt: IntArray) -> Array:
     gap[np.arange(len(hit)), seen.bin] = seen.decided * (seen.correct - seen.confidence)
     numbers = [seen.decided * hit, seen.decided, seen.weight * seen.loss, seen.weight, gap]
     return _by_group(np.column_stack(numbers), prompt)
+
+
+def apart(pairs: Pairs) -> IntArray:
+    """Return what must not stand on both sides of a split: the cluster of each pair's prompt, or the prompt, `(n,)`."""
+    of_rows = pairs.features.cluster
+    return pairs.prompt if of_rows is None else of_rows[pairs.chosen]
+
+
+def clusters_of(pairs: Pairs) -> IntArray | None:
+    """Return the cluster of each prompt, in the order of the prompts' numbers; None where the texts have none."""
+    of_rows = pairs.features.cluster
+    return None if of_rows is None else of_rows[pairs.chosen[np.unique(pairs.prompt, return_index=True)[1]]]
 
 
 def pair_numbers(sums: Array) -> Array:

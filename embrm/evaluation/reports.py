@@ -16,7 +16,7 @@ from embrm.core.data import Candidates, Pairs
 from embrm.core.results import Reward, RewardModel
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.overlap import Overlap, data_overlap
-from embrm.evaluation.pair_sums import hits, pair_numbers, pair_sums
+from embrm.evaluation.pair_sums import WITHIN, clusters_of, hits, pair_numbers, pair_sums
 from embrm.evaluation.pool_sizes import reward_of, rows_of
 from embrm.metrics.calibration import CalibrationReport, Preferences, calibration_report
 from embrm.metrics.intervals import Interval, bootstrap
@@ -115,10 +115,7 @@ def pair_report(reward: Reward, pairs: Pairs, *, seed: int) -> PairReport:
     seen = Preferences.of(reward, pairs)
     sums = pair_sums(seen, hits(reward, pairs), pairs.prompt)
     if len(sums) > 1:
-        cluster = pairs.features.cluster
-        if cluster is not None:
-            cluster = cluster[pairs.chosen[np.unique(pairs.prompt, return_index=True)[1]]]
-        found = bootstrap(sums, seed=seed, statistic=pair_numbers, cluster=cluster)
+        found = bootstrap(sums, seed=seed, statistic=pair_numbers, cluster=clusters_of(pairs), within=WITHIN)
     else:  # one prompt cannot be resampled, and its numbers are still worth reporting
         found = Interval(pair_numbers(sums[0]), np.full(3, np.nan), np.full(3, np.nan), n=1, level=0.95)
     accuracy, nll, ece = (

@@ -15,7 +15,7 @@ from embrm.bestofn.scaling_law import peak
 from embrm.core.arrays import Array, IntArray, as_vector, check_offsets
 from embrm.core.results import Reward
 from embrm.errors import DataError
-from embrm.metrics.intervals import Interval, bootstrap
+from embrm.metrics.intervals import Interval, bootstrap, units_of
 from embrm.selectors import Selector, registry
 
 
@@ -100,6 +100,7 @@ class RuleComparison:
         prompts: how many there were.
         pool: the convention, see `embrm.bestofn`.
         curves: line → the curve that it sums up, prompt by prompt.
+        cluster: `(prompts,)` which of them belong together; None: each stands alone.
     """
 
     sizes: IntArray
@@ -108,10 +109,11 @@ class RuleComparison:
     prompts: int
     pool: bestofn.Convention
     curves: Mapping[str, Curve]
+    cluster: IntArray | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all but the curves."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "curves"}
+        """Return all but what is of single prompts."""
+        return {field.name: getattr(self, field.name) for field in fields(self)[:-2]}
 
 
 def usual_rules(reward: Reward) -> dict[str, Selector]:
@@ -162,7 +164,7 @@ def compare(
     curves["random"] = replace(curves["random"], kl=np.zeros(len(n)))
     first = next(iter(curves.values())).gold_per_prompt
     lines = {name: _line(c, first, n, seed=seed, cluster=pools.cluster) for name, c in curves.items()}
-    return RuleComparison(n, lines, len(rules), len(pools), pool, curves)
+    return RuleComparison(n, lines, len(rules), len(pools), pool, curves, pools.cluster)
 
 
 def _line(curve: Curve, first: Array, sizes: IntArray, *, seed: int, cluster: IntArray | None) -> RuleLine:
@@ -173,6 +175,6 @@ def _line(curve: Curve, first: Array, sizes: IntArray, *, seed: int, cluster: In
         gain=bootstrap(curve.gain_per_prompt, seed=seed, cluster=cluster),
         ahead=bootstrap(gold - first, seed=seed, cluster=cluster),
         peak=int(sizes[curve.gold.argmax()]),
-        drop=peak(gold, seed=seed).drop if len(gold) >= 4 else None,
+        drop=peak(gold, seed=seed, cluster=cluster).drop if units_of(gold, cluster).drawn >= 4 else None,
         standard_error=curve.standard_error,
     )

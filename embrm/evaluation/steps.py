@@ -14,11 +14,10 @@ from embrm.core.results import Reward
 from embrm.core.traces import StepTraces, first_below
 from embrm.errors import DataError, OptionError
 from embrm.evaluation.reports import Fits, M_co
-from embrm.metrics.intervals import Interval, resampled_means
+from embrm.metrics.intervals import LEVEL, Interval, Units, resampled_means, stretched
 from embrm.metrics.roc import auroc
 
 DRAWS = 2000
-LEVEL = 0.95
 THRESHOLD = 0.5
 
 
@@ -92,9 +91,10 @@ def step_report(reward: Reward, traces: StepTraces, *, seed: int) -> StepReport:
     sums = np.zeros((len(units := np.unique(unit)), per_trace.shape[1]))
     np.add.at(sums, np.searchsorted(units, unit), per_trace)
     shares, drawn = _shares(sums.mean(axis=0)), _shares(resampled_means(sums, seed=seed, draws=DRAWS))
+    there = [part[np.isfinite(part)] if np.isfinite(part).any() else part for part in drawn.T]
     accuracy, located, passed, f1 = (
-        Interval.of(share, part[np.isfinite(part)] if np.isfinite(part).any() else part, n=len(units), level=LEVEL)
-        for share, part in zip(shares.T, drawn.T, strict=True)
+        Interval.of(share, stretched(part, Units(len(units))), n=len(units), level=LEVEL, within=(0.0, 1.0))
+        for share, part in zip(shares.T, there, strict=True)
     )
     areas: dict[str, float] = {
         how: auroc(aggregate(chance, traces.offsets, how)[judged], ~wrong[judged])

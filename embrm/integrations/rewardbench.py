@@ -104,7 +104,10 @@ def bench_report(bench: Bench, rewards: Mapping[str, npt.ArrayLike], *, seed: in
         version=bench.version,
         rows=len(bench),
         prompts=len(first.sums),
-        scores={name: named(bootstrap(o.sums, seed=seed, statistic=score, draws=draws)) for name, o in found.items()},
+        scores={
+            name: named(bootstrap(o.sums, seed=seed, statistic=score, draws=draws, within=(0.0, 1.0)))
+            for name, o in found.items()
+        },
         differences=differences,
         notes=tuple(_notes(bench)),
     )

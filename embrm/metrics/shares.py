@@ -14,8 +14,8 @@ def share(hits: npt.ArrayLike, *, cluster: npt.ArrayLike | None = None, level: f
     """Return the mean of what is 0 or 1, or between them, with Wilson's interval (1927).
 
     Clusters enter by the design effect (Kish 1965): the interval is that of so many independent units as would have the
-    variance that is seen between clusters; never more than there are units, and where all are alike, so that nothing is
-    seen, as many as there are clusters.
+    variance that is seen between clusters, by the quantile of Student's law for so many of them; never more than there
+    are units, and where all are alike, so that nothing is seen, as many as there are clusters.
 
     Args:
         hits: `(n,)` numbers in [0, 1].
@@ -32,16 +32,19 @@ def share(hits: npt.ArrayLike, *, cluster: npt.ArrayLike | None = None, level: f
         >>> round(float(share([0] * 100).high), 3), round(float(share([0] * 100, cluster=[0, 1] * 50).high), 3)
         (0.037, 0.658)
     """
-    from scipy.special import ndtri
+    from scipy.special import ndtri, stdtrit
 
     x = as_vector(hits, "hits", np.size(hits), np.float64)
     if not len(x) or not ((x >= 0) & (x <= 1)).all():
         raise DataError("a share is one of at least one number in [0, 1]; give 0 for no and 1 for yes")
-    p, n = float(x.mean()), float(len(x))
+    p, n, z = float(x.mean()), float(len(x)), float(ndtri((1 + level) / 2))
     if cluster is not None:
         _, number = np.unique(as_vector(cluster, "cluster", len(x), np.int64), return_inverse=True)
-        n = _independent(np.bincount(number, weights=x - p).astype(np.float64), p, n)
-    z = float(ndtri((1 + level) / 2))
+        deviation = np.bincount(number, weights=x - p).astype(np.float64)
+        if len(deviation) == 1 or min(p, 1 - p) < 1e-12:  # nothing is seen of how clusters differ
+            n = float(len(deviation))
+        else:
+            n, z = _independent(deviation, p, n), float(stdtrit(len(deviation) - 1, (1 + level) / 2))
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(max(p * (1 - p), 0.0) / n + z**2 / (4 * n**2))
     low, high = max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p))  # roundings are no result
@@ -51,6 +54,5 @@ def share(hits: npt.ArrayLike, *, cluster: npt.ArrayLike | None = None, level: f
 def _independent(deviation: npt.NDArray[np.float64], p: float, n: float) -> float:
     """Return how many independent units have the variance of the mean that clusters' sums of deviations show."""
     clusters = len(deviation)
-    seen = float((deviation**2).sum()) / n**2 * clusters / max(clusters - 1, 1)
-    alike = min(p, 1 - p) < 1e-12
-    return float(clusters) if alike or clusters == 1 or seen <= 0 else min(n, p * (1 - p) / seen)
+    seen = float((deviation**2).sum()) / n**2 * clusters / (clusters - 1)
+    return float(clusters) if seen <= 0 else min(n, p * (1 - p) / seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests import simulated_claims as simulated
 
 Embrm = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
+BENCHMARK = ROOT / "benchmarks" / "claims.py"
 
 
 @pytest.fixture
@@ -125,18 +127,24 @@ def test_a_folder_without_a_study_is_refused(embrm: Embrm, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_tables_and_the_lines_go_between_their_marks(folder: Path, tmp_path: Path) -> None:
-    page, readme, papers = (tmp_path / name for name in ("claims.md", "README.md", "map.md"))
+    page, readme, papers, kept = (tmp_path / name for name in ("claims.md", "README.md", "map.md", "runs"))
     papers.write_text("C15 (world stale), C99 (world stale)", encoding="utf-8")
     page.write_text("before\n<!-- claims -->\nstale\n<!-- /claims -->\nafter\n", encoding="utf-8")
     readme.write_text("before\n<!-- findings -->\nstale\n<!-- /findings -->\nafter\n", encoding="utf-8")
-    script = str(ROOT / "benchmarks" / "claims.py")
-    command = [sys.executable, script, str(folder), "--page", str(page), "--readme", str(readme), "--map", str(papers)]
+    places = {"--kept": kept, "--page": page, "--readme": readme, "--map": papers}
+    script = [sys.executable, str(BENCHMARK), *(str(word) for place in places.items() for word in place)]
+
+    def call(*args: str) -> str:
+        return subprocess.run([*script, *args], capture_output=True, text=True, check=False).stderr
+
+    assert "keeps no run; name the folder of a finished study" in call()
     found = findings(Results.load(folder))
     decided = sum(finding.holm not in ("inconclusive", "not run") for finding in found)
-    for _ in range(2):  # a second time changes nothing
-        subprocess.run(command, check=True)
+    for again in (False, True):  # from what was kept the same comes
+        assert call(*([] if again else [str(folder), "--commit", "1234abc"])) == ""
         text = page.read_text(encoding="utf-8")
         assert text.startswith("before\n<!-- claims -->\nOf a run of the configuration with the hash ")
+        assert ", commit 1234abc.\n" in text
         assert f"\n**world**: of {len(found)} rows {decided} are decided (" in text
         assert text.endswith("<!-- /claims -->\nafter\n")
         assert "stale" not in text
@@ -151,15 +159,21 @@ def test_the_tables_and_the_lines_go_between_their_marks(folder: Path, tmp_path:
         assert re.search(r"\d+ supported \((C\d+, )*C15", lines[4])
         assert lines[5:] == ["<!-- /findings -->", "after"]
         assert papers.read_text(encoding="utf-8") == "C15 (world supported), C99 (world stale)"
-    was = readme.read_text(encoding="utf-8")
+    assert call("--check") == ""
+    readme.write_text(readme.read_text(encoding="utf-8").replace("supported", "proved"), encoding="utf-8")
+    assert f"{readme}: not what {kept} says" in call("--check")
     readme.write_text("no marks", encoding="utf-8")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "put the lines <!-- findings --> and <!-- /findings -->" in done.stderr
-    page.write_text("no marks", encoding="utf-8")
-    readme.write_text(was.replace("rows by verdict", "stale"), encoding="utf-8")
-    subprocess.run([*command, "--only-readme"], check=True)
-    assert (page.read_text(encoding="utf-8"), readme.read_text(encoding="utf-8")) == ("no marks", was)
+    assert "put the lines <!-- findings --> and <!-- /findings -->" in call()
+    (record,) = kept.glob("*/run.json")
+    record.write_text(record.read_text(encoding="utf-8").replace('"rows": "', '"rows": "0'), encoding="utf-8")
+    assert "claims.json is not of the rows that run.json names" in call()
+
+
+def test_the_pages_say_what_the_kept_runs_say() -> None:
+    papers, readme, page = (ROOT / name for name in ("docs/map.md", "README.md", "docs/claims.md"))
+    found = runpy.run_path(str(BENCHMARK))["pages"](ROOT / "docs" / "runs", page=page, readme=readme, papers=papers)
+    for path, text in found.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run `python benchmarks/claims.py`"
 
 
 def test_the_workflow_s_commands_are_commands() -> None:

@@ -104,6 +104,23 @@ def test_the_time_is_foretold_from_what_a_run_took(embrm: Embrm, finished: Path,
     assert linear["core_seconds"] == pytest.approx(taken)
 
 
+@pytest.mark.slow
+def test_a_plan_says_what_is_open_and_more_seeds_extend_the_run(embrm: Embrm, finished: Path, config: str) -> None:
+    planned = embrm("study", "studied", "--plan", "--json")
+    assert planned.code == 0, planned.err
+    judged = json.loads((finished / "claims.json").read_text(encoding="utf-8"))
+    assert len(planned.json["needs"]) == sum(row["verdict"] != "not run" for row in judged) > 0
+    before = {file.name for file in (finished / "cells").iterdir()}
+    other = embrm("study", "studied", "--more-seeds", "1", "--config", config, "--set", "flips=[0.1]")
+    assert (other.code, other.out) == (2, "")
+    assert "the run has another configuration: flips.0 is 0.25 there, asked for 0.1" in other.err
+    done = embrm("study", "studied", "--more-seeds", "1", "--workers", "1")
+    assert done.code == 0, done.err
+    assert "15 cells, 9 fits" in done.out
+    assert before < {file.name for file in (finished / "cells").iterdir()}
+    assert json.loads((finished / "config.json").read_text(encoding="utf-8"))["config"]["seeds"] == [0, 1, 2]
+
+
 def test_seeds_are_shifted_everywhere(embrm: Embrm, config: str, workspace: Path) -> None:
     heads = [{"name": "linear", "seeds": [3], "tuned": False}]
     write_config(

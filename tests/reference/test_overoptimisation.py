@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, special
+from scipy import integrate, optimize, special, stats
 
 from embrm import bestofn
 from embrm.bestofn.scaling_law import extrapolate, fit_gao, peak
@@ -65,7 +65,8 @@ def test_gao_fit_takes_seeds_as_a_second_way() -> None:
     gain = np.broadcast_to(LAW["bon"] * (1 + 0.2 * effect), (50, 12, len(D)))
     fit = fit_gao(KL, gain, form="bon", seed=0)
     # All prompts agree, so the seeds alone make the interval: α scatters by 0.2 · 2.
-    np.testing.assert_allclose(fit.alpha.high - fit.alpha.low, 2 * 1.96 * 0.4 * effect.std() / np.sqrt(12), rtol=0.15)
+    wide = 2 * stats.t.ppf(0.975, 11) * 0.4 * effect.std(ddof=1) / np.sqrt(12)
+    np.testing.assert_allclose(fit.alpha.high - fit.alpha.low, wide, rtol=0.15)
 
 
 def test_extrapolation_of_the_law_is_right_and_beats_staying_flat() -> None:
@@ -95,8 +96,9 @@ def test_a_planted_peak_is_found_with_its_gain_and_drop() -> None:
     assert found.drop.low < 2.5 < found.drop.high
     assert found.gain.low < 3 < found.gain.high
     assert found.drop.n == 400
-    seeds = peak(np.stack([noisy(path, seed=s) for s in range(5)], axis=1), seed=0)
-    assert seeds.drop.low < 2.5 < seeds.drop.high
+    alike = peak(np.repeat(noisy(path, prompts=50), 8, axis=0), seed=0, cluster=np.repeat(np.arange(50), 8))
+    alone = peak(noisy(path, prompts=50), seed=0)
+    assert (alike.drop.high - alike.drop.low) == pytest.approx(alone.drop.high - alone.drop.low, rel=0.1)
 
 
 def test_threshold_known_answer_on_a_uniform_rank() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import pytest
 from embrm.core.data import Candidates, Features, Pairs
 from embrm.core.results import Reward
 from embrm.data.read import read_candidates, read_pairs
-from embrm.errors import DataError
+from embrm.errors import DataError, OptionError
+from embrm.evaluation.compare import compare_heads
+from embrm.evaluation.cross_validation import folds_of
+from embrm.evaluation.label_noise import label_noise
+from embrm.evaluation.pair_sums import apart
 from embrm.evaluation.reports import PoolReport, pair_report, pool_report
+from embrm.heads import get
 from embrm.metrics.intervals import bootstrap
 from embrm.study.config import DatasetConfig, parse
 from embrm.study.datasets import open_dataset
@@ -118,6 +124,27 @@ def test_a_pool_report_draws_clusters() -> None:
     assert ((together.high - together.low) > 1.5 * (alone.high - alone.low)).all()
     wide = bootstrap(gold.max(axis=1), seed=0, cluster=np.repeat(np.arange(12), 5))
     assert float(together.high[-1]) == pytest.approx(float(wide.high))
+
+
+@pytest.mark.slow
+def test_a_comparison_holds_out_and_draws_whole_clusters(write: Write) -> None:
+    rows = pairs(96, cluster=lambda i: i // 12)  # in every other cluster the longer text is the better one
+    rows = [row | {"chosen": row["chosen"] + " indeed" * (i // 12 % 2 == 0)} for i, row in enumerate(rows)]
+    rows = [row | {"rejected": row["rejected"] + " indeed" * (i // 12 % 2)} for i, row in enumerate(rows)]
+    found = read_pairs(write("a.jsonl", rows), embedder="hashing")
+    fold = folds_of(found, 4, seed=0)
+    for cluster in range(8):
+        assert len(set(fold[apart(found) == cluster].tolist())) == 1
+    alone = replace(found, features=replace(found.features, cluster=None))
+    wide, narrow = (
+        compare_heads({"linear": get("linear")()}, given, folds=4, budget=1, seed=0).lines["length"].accuracy
+        for given in (found, alone)
+    )
+    assert float(wide.high - wide.low) > 2 * float(narrow.high - narrow.low)  # 8 units, and not 48
+    with pytest.raises(OptionError, match="at most the number of clusters of prompts, 8, got 9"):
+        compare_heads({"linear": get("linear")()}, found, folds=9, seed=0)
+    with pytest.raises(DataError, match="at least 10 prompts or clusters of them; add pairs"):
+        label_noise(found)
 
 
 def test_a_study_holds_out_whole_clusters_and_says_which(write: Write) -> None:

@@ -32,7 +32,8 @@ def test_the_verdicts_that_it_quotes_are_those_of_the_claims() -> None:
         dataset = part[2 : part.index("**:")]
         summary = part.partition("<details>")[0]
         for claim, verdict in re.findall(r"^\| (C\d+) \| [^|]+ \| ([a-z ]+) \|", summary, re.MULTILINE):
-            verdicts.setdefault(claim, []).append(f"{dataset} {verdict}")
+            if verdict != "not run":
+                verdicts.setdefault(claim, []).append(f"{dataset} {verdict}")
     quoted = re.findall(r"\b(C\d+) \(([^)]*)\)", MAP)
     assert len(quoted) >= 15
     for claim, told in quoted:

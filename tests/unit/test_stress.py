@@ -54,7 +54,7 @@ def test_a_share_of_independent_units_has_wilsons_interval(hits: int, n: int) ->
     known = stats.binomtest(hits, n).proportion_ci(method="wilson")
     np.testing.assert_allclose([found.low, found.high], [known.low, known.high], atol=1e-12)
     alone = share([1] * hits + [0] * (n - hits), cluster=np.arange(n))
-    np.testing.assert_allclose([alone.low, alone.high], [found.low, found.high], atol=0.01)
+    np.testing.assert_allclose([alone.low, alone.high], [found.low, found.high], atol=0.02)  # Student's law
 
 
 def test_a_share_over_clusters_covers_what_it_says() -> None:

@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from embrm.errors import OptionError
+from embrm.metrics.intervals import LEVEL
 from embrm.study.claims._shipped import shipped
 from embrm.study.claims.case import CLEAN, FAIR, NOISY, Case, Channel, Under
 from embrm.study.claims.cells import Cells
 from embrm.study.claims.fits import DatasetFits, MissingError
-from embrm.study.claims.sample import LEVEL
 from embrm.study.claims.verdict import SIDED, Finding, Part, conclude
 from embrm.study.results import Results
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from embrm.metrics.intervals import LEVEL
 from embrm.metrics.significance import holm_adjusted
-from embrm.study.claims.sample import LEVEL
 from embrm.study.claims.verdict import SIDED, TOST, Finding, more_data, times
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from embrm.core.arrays import Array, IntArray
 from embrm.errors import DataError
+from embrm.metrics.intervals import LEVEL, Units, draw_counts, stretched_two_ways
 from embrm.metrics.significance import share_against
 
 SampleStatistic: TypeAlias = Callable[[list[Array]], Array]
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +90,8 @@ def resample(
 ) -> Sample:
     """Return the two-way bootstrap over clusters of prompts and seeds of a statistic of means.
 
-    Wordings of one topic are not independent, so clusters are drawn and not prompts. A bootstrap over both ways counts
-    the noise of single cells three times (Owen 2007): with V_c and V_s the variances of drawing clusters or seeds alone
-    and V of drawing both, each unbiased for n units by n/(n − 1), what is wanted is V_c + V_s − (V − V_c − V_s). Few
-    units make an interval too short, as its tails are those of a normal law where they should be those of Student's t
-    (Hesterberg 1411.5279, section 3.5.2, "expanded percentile"); the factors of clusters and seeds are weighted by
-    their parts of the variance (Howe 1974). The draws are stretched about their median by both. Degrees of freedom
-    after Welch and Satterthwaite gave shorter intervals: with two or three seeds up to 12 % of them missed the truth.
+    Wordings of one topic are not independent, so clusters are drawn and not prompts; what few of them, or few seeds,
+    call for is in `embrm.metrics.intervals`.
 
     Args:
         groups: of independent clusters, `(prompts, seeds, ...)` each; one seed is not resampled.
@@ -111,27 +106,22 @@ def resample(
     drawn = [_Clustered.of(x, c) for x, c in zip(groups, clusters or [None] * len(groups), strict=True)]
     rng = np.random.default_rng(0)
 
-    def redrawn(*, across: bool, seeds: bool) -> Array:
-        shared = _counts(rng, groups[0].shape[1], draws, drawn=seeds)
+    def redrawn(*, clusters: bool, seeds: bool) -> Array:
+        shared = draw_counts(rng, groups[0].shape[1], draws, drawn=seeds)
         means = []
         for group in drawn:
-            own = shared if crossed else _counts(rng, group.sums.shape[1], draws, drawn=seeds)
-            of_clusters = group.means(_counts(rng, len(group.sizes), draws, drawn=across))
+            own = shared if crossed else draw_counts(rng, group.sums.shape[1], draws, drawn=seeds)
+            of_clusters = group.means(draw_counts(rng, len(group.sizes), draws, drawn=clusters))
             means.append(np.einsum("bs,bs...->b...", own / own.shape[1], of_clusters))
         return statistic(means)
 
-    units = sum(len(group.sizes) for group in drawn), len(drawn)
+    units = Units(sum(len(group.sizes) for group in drawn), len(drawn))
     count = [group.sums.shape[1] for group in (drawn[:1] if crossed else drawn)]
-    both = redrawn(across=True, seeds=True)
-    parts = [
-        _Spread(float(redrawn(across=True, seeds=False).var()), *units),
-        _Spread(float(redrawn(across=False, seeds=True).var()), sum(count), len(count)),
-    ]
-    middle = np.median(both)
-    factor, freedom = _stretch(float(both.var()), parts)
-    stretched = middle + factor * (both - middle)
+    seeds = Units(sum(count), len(count))
+    widened, square = stretched_two_ways(redrawn, units, seeds)
     estimate = statistic([x.mean(axis=(0, 1))[None] for x in groups])
-    return Sample(float(estimate[0]), stretched, sum(map(len, groups)), sum(count), units[0], freedom)
+    freedom = _freedom(float(square), [part.freedom for part in (units, seeds) if part.freedom])
+    return Sample(float(estimate[0]), widened, sum(map(len, groups)), seeds.drawn, units.drawn, freedom)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,44 +152,15 @@ class _Clustered:
         return np.asarray((total / (counts @ self.sizes)[:, None]).reshape(len(counts), *self.sums.shape[1:]))
 
 
-class _Spread(NamedTuple):
-    """Variance of drawing one kind of units alone, their number, and the number of groups that have a mean."""
-
-    variance: float
-    units: int
-    groups: int
-
-
-def _counts(rng: np.random.Generator, n: int, b: int, *, drawn: bool) -> Array:
-    """Return how often each of n is drawn with replacement, `(b, n)`; without drawing, once each."""
-    if not drawn:
-        return np.ones((b, n))
-    index = rng.integers(n, size=(b, n)) + n * np.arange(b)[:, None]
-    return np.bincount(index.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
-
-
-def _stretch(both: float, parts: Sequence[_Spread]) -> tuple[float, float]:
-    """Return the factor by which draws of variance `both` must be stretched, and degrees of freedom; see `resample`.
-
-    The degrees of freedom are those of the Student law whose 95 % interval is as wide as the stretched draws'.
-    """
+def _freedom(square: float, parts: Sequence[int]) -> float:
+    """Return the degrees of freedom of the Student law with that squared quantile; infinite where nothing varies."""
     from scipy.optimize import brentq
-    from scipy.stats import norm, t
+    from scipy.stats import t
 
-    free = [(v * n / (n - g), n - g) for v, n, g in parts if n > g]
-    total = sum(v for v, _ in free)
-    if both == 0 or total == 0:
-        return 1.0, np.inf
-    wanted: float = total
-    if len(free) == 2:
-        twice = float(np.prod([n / (n - g) for _, n, g in parts]))
-        wanted = float(max(total - max(both - sum(v for v, *_ in parts), 0.0) * twice, *(v for v, _ in free)))
+    few, many = min(parts), max(parts)
+    if np.isnan(square) or few == many:
+        return np.inf if np.isnan(square) else float(few)
     at = (1 + LEVEL) / 2
-    square = sum(v * t.ppf(at, freedom) ** 2 for v, freedom in free) / total
-    few, many = (float(end(freedom for _, freedom in free)) for end in (min, max))
-    shared = few
-    if few < many:
-        # Where one part is nearly all of the variance, a rounding may leave the sum outside its ends.
-        inside = np.clip(square, t.ppf(at, many) ** 2, t.ppf(at, few) ** 2)
-        shared = float(brentq(lambda freedom: t.ppf(at, freedom) ** 2 - inside, few, many))
-    return float(np.sqrt(square * wanted / both) / norm.ppf(at)), shared
+    # Where one part is nearly all of the variance, a rounding may leave the sum outside its ends.
+    inside = np.clip(square, t.ppf(at, many) ** 2, t.ppf(at, few) ** 2)
+    return float(brentq(lambda freedom: t.ppf(at, freedom) ** 2 - inside, few, many))

@@ -10,8 +10,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from embrm.errors import OptionError
+from embrm.metrics.intervals import LEVEL
 from embrm.study.claims.case import CHANNEL_NAMES, Channel
-from embrm.study.claims.sample import LEVEL, Sample
+from embrm.study.claims.sample import Sample
 
 MOST = np.log(1e4)  # times as much data; what needs more will not be decided
 TOST = 0.9  # level of the interval that two one-sided tests at 5 % look at
