@@ -6,9 +6,10 @@
 # a head and toy models: that it runs is all that this shows.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-device=cuda members=25 batch=32 size=()
+device=cuda members=25 batch=32 size=() study=()
 if [ "${1:-}" = --smallest ]; then
     device=cpu members=2 batch=4 size=(smallest)
+    study=(--set seeds=[0] --set datasets.0.first=24 --set rl.steps=2)
     shift
 fi
 out=${1:-$(mktemp -d)}
@@ -28,5 +29,5 @@ timeout 180 python benchmarks/device.py "$members" "${size[@]:+cpu}"
 echo "== language models of random weights: hidden states, memory, halving, responses"
 timeout 180 python benchmarks/causal_lm.py "$batch" "${size[@]}"
 echo "== the study gpu-tiny"
-time timeout "${TIME_LIMIT:-240}" embrm study --config gpu-tiny -o "$out/study" --workers 1 --set device="$device"
+time timeout 240 embrm study --config gpu-tiny -o "$out/study" --workers 1 --set device="$device" "${study[@]}"
 echo "report: $out/study/report.html"
