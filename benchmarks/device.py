@@ -1,6 +1,6 @@
 """Gradient heads on an accelerator against the CPU: how far their rewards are apart, and what a fit and a score take.
 
-Run: python benchmarks/device.py [members, 25 by default]
+Run: python benchmarks/device.py [members, 25 by default] [cpu: beside itself, to see that this runs]
 
 Every head is fitted on 4 000 pairs of 384 columns and scores 50 000 texts, once before the clock runs. Differences are
 in units of the reward's standard deviation, the largest over texts and members; the target is 1e-3.
@@ -37,7 +37,9 @@ def run(name: str, members: int, pairs: Pairs, texts: np.ndarray) -> tuple[float
 def main() -> None:
     """Print a line a head."""
     members = int(sys.argv[1]) if len(sys.argv) > 1 else 25
-    if torch.cuda.is_available():
+    if "cpu" in sys.argv[2:]:
+        name, title = "cpu", "the CPU"
+    elif torch.cuda.is_available():
         name, title = "cuda", torch.cuda.get_device_name()
     elif torch.backends.mps.is_available():
         name, title = "mps", "Apple"

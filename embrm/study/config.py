@@ -140,6 +140,7 @@ def _check(config: StudyConfig, where: str) -> None:
     if config.rl:
         _known(config.rl.heads, config.titles, f"{where}: rl.heads")
         _known(config.rl.mechanisms, list(config.mechanisms), f"{where}: rl.mechanisms")
+        _known(config.rl.rules, labels, f"{where}: rl.rules")
         writing = [data.name for data in config.datasets if data.kind in WRITING]
         _known([config.rl.dataset], writing, f"{where}: rl.dataset (it must be one that can write new texts)")
     for data in config.datasets:

@@ -76,4 +76,5 @@ class _Gone:
         mechanisms = self.less(rl.mechanisms, self.mechanisms) if rl else []
         if rl is None or not heads or not mechanisms or rl.dataset in self.datasets:
             return None
-        return rl.model_copy(update={"heads": heads, "mechanisms": mechanisms})
+        rules = self.less(rl.rules, self.labels)
+        return rl.model_copy(update={"heads": heads, "mechanisms": mechanisms, "rules": rules})

@@ -39,6 +39,7 @@ class Cell:
             training run).
         dataset, head: their titles; of an experiment `head` is the experiment's.
         pairs, mechanism, flips, seed: of the training pairs; the mechanism by its title in the configuration.
+        rule: of a training run whose reward is not the mean of the head's draws, the title of the rule that values it.
     """
 
     kind: CellKind
@@ -48,6 +49,12 @@ class Cell:
     mechanism: str = ""
     flips: float = 0.0
     seed: int = 0
+    rule: str = ""
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """What it is about, JSON-ready, without a rule where there is none: as in rows that were written before any."""
+        return {name: value for name, value in asdict(self).items() if value or name != "rule"}
 
     @property
     def labelling(self) -> Labelling:
@@ -59,7 +66,7 @@ class Cell:
             return f"{self.dataset}: {self.head}"
         return (
             f"{self.dataset}: {self.kind} of {self.head}, {self.pairs} pairs, {self.mechanism}, "
-            f"flips {self.flips:g}, seed {self.seed}"
+            f"flips {self.flips:g}, seed {self.seed}{', by ' * bool(self.rule)}{self.rule}"
         )
 
 
@@ -87,7 +94,7 @@ class Row:
         """Write the row, whole or not at all, as `<key>.npz`; a link there is replaced."""
         meta = {name: getattr(self, name) for name in ("key", "numbers", "notes", "seconds")}
         stored = io.BytesIO()
-        meta |= {"schema": SCHEMA, "cell": asdict(self.cell), "digest": self.digest().hex()}
+        meta |= {"schema": SCHEMA, "cell": self.cell.known, "digest": self.digest().hex()}
         text = json.dumps(meta, sort_keys=True)
         arrays: dict[str, Any] = {"": np.frombuffer(text.encode(), dtype=np.uint8)}
         arrays |= {str(metric): values for metric, values in self.arrays.items()}
@@ -142,7 +149,7 @@ class Row:
 
     def digest(self) -> bytes:
         """Return a hash of all that the row holds."""
-        told = [asdict(self.cell), self.key, dict(self.numbers), dict(self.notes), dict(self.seconds)]
+        told = [self.cell.known, self.key, dict(self.numbers), dict(self.notes), dict(self.seconds)]
         plain = json.loads(json.dumps(told))  # as it comes back
         found = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         for metric, values in sorted(self.arrays.items(), key=lambda item: str(item[0])):

@@ -197,6 +197,7 @@ class RLConfig(_Part):
         policy: what learns in the world: "grammar", the factorised policy, or "causal_lm", the world's own language
             model, against the heads whose exact path the study has too.
         pairs, mechanisms, flips, seeds: of the models; each head has a run for each mechanism and seed.
+        rules: titles; a head that has one of them has runs by the value of that rule too, beside those by its mean.
         steps, batch, learning_rate, kl_weight: see `embrm rl`.
         group, max_new_tokens: of a language model, see `embrm rl`.
         options: of a language model, further options of `trl.GRPOConfig`.
@@ -209,6 +210,7 @@ class RLConfig(_Part):
     mechanisms: Annotated[list[str], Field(min_length=1)] = ["biased"]
     flips: float = 0.25
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    rules: list[str] = []
     steps: Positive = 100
     batch: Annotated[int, Field(ge=2, le=LARGEST)] = 32
     learning_rate: float = 0.1

@@ -540,11 +540,12 @@ def test_hacked_texts_that_few_prompts_have_are_averaged_over_seeds() -> None:
     assert "those with hacked texts are averaged" in found.reason
 
 
-def trained(csi: Array, gold: Array, *, mechanism: str, seed: int, head: str = "inform") -> Row:
+def trained(csi: Array, gold: Array, *, mechanism: str, seed: int, head: str = "inform", rule: str = "") -> Row:
+    kl = np.linspace(0, 5, len(gold))
     return Row(
-        Cell("rl", "world", head, 500, mechanism, 0.25, seed),
+        Cell("rl", "world", head, 500, mechanism, 0.25, seed, rule),
         "",
-        arrays={Metric("watch", "csi", "latent"): csi, Metric("run", "gold"): gold},
+        arrays={Metric("watch", "csi", "latent"): csi, Metric("run", "gold"): gold, Metric("run", "kl"): kl},
     )
 
 
@@ -568,6 +569,45 @@ def test_over_optimisation_says_what_gold_did_in_training_runs() -> None:
     said = "training runs (3): gold is 2 in the first fifth of the steps, 4 in the best, 0 in the last"
     assert {said in finding.reason for finding in found if finding.mechanism == "biased"} == {True}
     assert {"training runs" in finding.reason for finding in found if finding.mechanism != "biased"} <= {False}
+
+
+def test_the_penalty_is_compared_with_none_in_training_runs_at_equal_kl() -> None:
+    results = simulated.trial("C9", holds=True, number=0)
+    gold = np.repeat([1.0, 2.0, 3.0, 2.0, -1.0], 4)
+    runs = [trained(gold, gold + seed, mechanism="biased", seed=seed) for seed in (0, 1, 2)]
+    runs += [trained(gold, gold + 1.0 + seed, mechanism="biased", seed=seed, rule="ibl 0.1") for seed in (1, 2, 3)]
+    short = runs[-2]
+    short.arrays[Metric("run", "kl")][:] = np.linspace(0, 3, 20)  # went as far as the mean of its last four steps
+    found = {
+        finding.mechanism: finding.reason for finding in claims.get("C9")(with_rows(results, runs), "world", draws=100)
+    }
+    reached = np.linspace(0, 3, 20)[-4:].mean()
+    start = int(np.argmax(np.convolve(np.linspace(0, 5, 20), np.full(4, 0.25), "valid") >= reached))
+    plain = 1.5 + gold[start : start + 4].mean()
+    other = 1.0 + (1 + gold[-4:].mean() + 2 + gold[start : start + 4].mean()) / 2
+    said = f"training runs (2 seeds): gold at {reached:.2g} nats is {plain:.3g} by the mean, {other:.3g} by ibl 0.1"
+    assert said in found["biased"]
+    assert "training runs" not in claims.get("C9")(with_rows(results, runs[:3]), "world", draws=100)[0].reason
+
+
+def test_robust_runs_are_compared_in_gold_and_its_spread_over_seeds() -> None:
+    results = simulated.trial("C12", holds=True, number=0)
+    gold = np.repeat([1.0, 2.0, 3.0, 2.0, -1.0], 4)
+    runs = [
+        trained(gold, gold + more * seed, mechanism="biased", seed=seed, head="brme", rule=rule)
+        for rule, more in (("robust 0", 1.0), ("robust 0.5", 0.1))
+        for seed in range(3)
+    ]
+    said = "gold in the last fifth of the steps is 0 (sd 1) by robust 0, -0.9 (sd 0.1) by robust 0.5"
+    assert (
+        f"training runs (3 seeds): {said}" in claims.get("C12")(with_rows(results, runs), "world", draws=100)[0].reason
+    )
+    few = with_rows(results, [run for run in runs if run.cell.seed == 0])
+    assert "training runs" not in claims.get("C12")(few, "world", draws=100)[0].reason
+
+
+def with_rows(results: Results, runs: list[Row]) -> Results:
+    return replace(results, rows=[*results.rows, *runs])
 
 
 def test_runs_that_are_not_hacked_cannot_show_a_rise() -> None:

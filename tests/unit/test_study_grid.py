@@ -138,13 +138,34 @@ def test_live_training_has_a_run_for_each_mechanism_and_seed() -> None:
     values = {"seeds": [0], "datasets": [{"name": "world", "embedder": "hashing"}], "pairs": [100]}
     keys = [
         plan(parse(values | {"heads": [{"name": "linear"}], "flips": [0.25], "rl": rl | more})).keys
-        for more in ({}, {"seeds": [3, 5, 6]}, {"policy": "causal_lm"})
+        for more in ({}, {"seeds": [3, 5, 6]}, {"policy": "causal_lm"}, {"rules": ["mean"]})
     ]
-    found, longer, other = ({cell: key for cell, key in some.items() if cell.kind == "rl"} for some in keys)
+    found, longer, other, ruled = ({cell: key for cell, key in some.items() if cell.kind == "rl"} for some in keys)
     assert {(cell.mechanism, cell.seed) for cell in found} == {(m, s) for m in ("biased", "fair") for s in (3, 5)}
     assert len({*found.values()}) == 4
     assert longer.items() > found.items()  # seeds are added without doing anything again
     assert not {*other.values()} & {*found.values()}
+    assert ruled.items() > found.items()  # nor are rules
+    assert {(cell.mechanism, cell.seed, cell.rule) for cell in ruled.keys() - found.keys()} == {
+        (mechanism, seed, "mean") for mechanism in ("biased", "fair") for seed in (3, 5)
+    }
+    assert not {ruled[cell] for cell in ruled.keys() - found.keys()} & {*found.values()}
+
+
+def test_a_run_by_a_rule_is_of_the_heads_that_have_it() -> None:
+    rl = {"heads": ["linear", "mlp"], "dataset": "world", "pairs": 100, "rules": ["robust"]}
+    values = {"seeds": [0], "datasets": [{"name": "world", "embedder": "hashing"}], "pairs": [100], "rl": rl}
+    rules = [{"name": "mean"}, {"name": "robust", "heads": ["mlp"]}]
+    found = plan(parse(values | {"heads": [{"name": "linear"}, {"name": "mlp"}], "rules": rules})).keys
+    assert sorted((cell.head, cell.rule) for cell in found if cell.kind == "rl") == [
+        ("linear", ""),
+        ("mlp", ""),
+        ("mlp", "robust"),
+    ]
+    with pytest.raises(OptionError, match=r"rl\.rules"):
+        parse(
+            values | {"heads": [{"name": "linear"}, {"name": "mlp"}], "rl": rl | {"rules": ["robst"]}, "rules": rules}
+        )
 
 
 def test_a_part_holds_the_heads_whose_titles_match_and_the_controls(pool: Path) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from embrm import bestofn, embedders, heads
+from embrm import bestofn, detectors, embedders, heads
 from embrm.core.data import Pairs
 from embrm.data.encode import encode
 from embrm.errors import DataError, OptionError
+from embrm.evaluation.penalty import LatentDistance
 from embrm.heads import FittedHead
 from embrm.study.config import DatasetConfig, StudyConfig, parse
 from embrm.study.datasets import Dataset, open_dataset
@@ -129,6 +130,26 @@ def test_a_run_is_trained_against_the_head_and_watched(policy: str, world: Datas
     whole = np.linalg.norm(row.arrays[Metric("cloud")], axis=0)
     assert whole[0] <= spread[0] * (1 + 1e-9)
     assert row.notes["attributes"][:2] == ["correct", "wrong"]
+
+
+def test_a_run_by_a_rule_is_rewarded_by_its_value(world: Dataset) -> None:
+    ibl = {"name": "penalised", "options": {"weight": 0.1}, "title": "ibl", "penalty": "latent"}
+    imitation = {"name": "imitation", "options": {"weight": 0.1}, "penalty": "experts", "title": "like"}
+    asked = {"heads": ["inform"], "dataset": "world", "steps": 2, "batch": 8, "rules": ["ibl"]}
+    study = config(rl=asked, heads=[{"name": "inform"}], rules=[{"name": "mean"}, ibl, imitation])
+    training = world.train(mechanism=Mechanism(bias=1.0), flips=0.25, pairs=500, seed=0)
+    model = heads.get("inform")(latent_dim=4, epochs=1).fit(training, seed=0)
+    cell = Cell("rl", "world", "inform", 500, "biased", 0.25, 0, "ibl")
+    row = rl(study, world, model, cell, "key", training=training)
+    known = model.latent(training.features.take(texts_of(training)))
+    distance = LatentDistance(detectors.get("mahalanobis")(squared=True), known)
+    for step in row.notes["steps"]:
+        texts, asked_for = ([kept[name] for kept in step["sample"]] for name in ("text", "prompt"))
+        made = encode(asked_for, texts, embedder=EMBEDDER, views=model.widths).features
+        wanted = model.score(made).centred().mean - 0.1 * distance(model.latent(made))
+        np.testing.assert_allclose([kept["proxy"] for kept in step["sample"]], wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="the penalty of the rule 'like' is not known of new texts"):
+        rl(study, world, model, replace(cell, rule="like"), "key", training=training)
 
 
 def test_the_world_is_what_is_shipped(world: Dataset) -> None:

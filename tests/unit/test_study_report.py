@@ -217,6 +217,16 @@ def test_the_title_says_whether_gold_falls(simulated: Results) -> None:
     assert (helped.answer, helped.kind) == ("bottleneck", "supported")
     assert helped.detail.startswith("0.50 [0.30, 0.70] of the standard head's gain")
     assert any("has lost" in note or "are worse" in note for note in biased["mlp"].notes)
+    (live,) = (note for note in biased["mlp"].notes if "training run" in note)
+    gold, kl = (
+        [part.mean() for part in np.array_split(run.arrays[Metric("run", name)], 5)]
+        for run in simulated.select(kind="rl", head="mlp")
+        for name in ("gold", "kl")
+    )
+    best = int(np.argmax(gold))
+    assert f"from {gold[0]:.2f} in the first fifth of the steps over {gold[best]:.2f} at {kl[best]:.1f} nats" in live
+    assert f"to {gold[-1]:.2f} in the last, at {kl[-1]:.1f} nats" in live
+    assert not any("training run" in note for note in fair["mlp"].notes)
     assert fair["mlp"].title == story.RISES  # planted: 1.6 √kl
     assert fair["mlp"].tiles[0].answer == "no"
     assert fair["mlp"].tiles[1].answer == "not compared"

@@ -12,6 +12,7 @@ from embrm.report.study.alarms import Strip, strips
 from embrm.report.study.curves import MeasuredGold, main_rule, measured, sampled_drop
 from embrm.report.study.settings import TableSetting, count, number, rounded, share
 from embrm.study.claims import Case, DatasetFits, Finding, Sample, helps
+from embrm.study.claims.live import fifths, usable
 from embrm.study.claims.margins import GAIN
 from embrm.study.metric import Metric
 from embrm.study.results import Results
@@ -105,7 +106,7 @@ def _story(
         setting=_where(results, setting, head, rule, gold),
         tiles=[hacked, _helps(results, setting, findings)],
         strips=seen,
-        notes=_notes(results, gold, kl),
+        notes=[*_notes(results, gold, kl), *_trained(results, setting, head)],
         typical=[_shown(text) for row in rows[:1] for text in row.notes.get("typical", ())],
     )
 
@@ -185,6 +186,23 @@ def _notes(results: Results, gold: MeasuredGold, kl: Any) -> list[str]:
             f"The lines end at {number(float(kl[-1]), 1)} nats: further out too few texts of the pool would count."
         )
     return notes
+
+
+def _trained(results: Results, setting: TableSetting, head: str) -> list[str]:
+    """Say what policies that were trained against the head did, beside the path."""
+    at = {name: getattr(setting, name) for name in ("dataset", "mechanism", "flips")}
+    runs = usable(list(results.select(kind="rl", head=head, rule="", **at)))
+    gold, proxy, kl = (fifths(runs, Metric("run", name)) for name in ("gold", "proxy", "kl"))
+    if gold is None or proxy is None or kl is None:
+        return []
+    best = int(gold.argmax())
+    many = f"{count(len(runs))} training runs" if len(runs) > 1 else "a training run"
+    way = f"from {number(gold[0])} in the first fifth of the steps"
+    if best not in (0, len(gold) - 1):
+        way += f" over {number(gold[best])} at {number(kl[best], 1)} nats"
+    end = f"to {number(gold[-1])} in the last, at {number(kl[-1], 1)} nats"
+    rewarded = f"the proxy from {number(proxy[0])} to {number(proxy[-1])}"
+    return [f"In {many} against this head gold went {way} {end}, and {rewarded}."]
 
 
 def _shown(text: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from embrm.report.study.settings import rounded
 from embrm.study.metric import Metric
-from embrm.study.results import Results, Row
+from embrm.study.results import Cell, Results, Row
 
 KL = Metric("run", "kl")
 STEPS, SAMPLES, CLOUD, TEXTS = 200, 4, 500, 64  # at most that many are shown; of longer runs evenly spaced ones
@@ -22,9 +22,12 @@ def runs(results: Results) -> list[dict[str, Any]]:
 
 def titles(results: Results) -> list[str]:
     """Return what each training run is called, in the same order."""
-    return [
-        f"{row.cell.head} on {row.cell.dataset}, {row.cell.mechanism}, seed {row.cell.seed}" for row in _rows(results)
-    ]
+    return [_title(row.cell) for row in _rows(results)]
+
+
+def _title(cell: Cell) -> str:
+    by = f"{cell.head} by {cell.rule}" if cell.rule else cell.head
+    return f"{by} on {cell.dataset}, {cell.mechanism}, seed {cell.seed}"
 
 
 def together(results: Results) -> list[dict[str, Any]]:

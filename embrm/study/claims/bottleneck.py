@@ -13,6 +13,7 @@ from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.choice import choose, complete
 from embrm.study.claims.define import Measured, Scope, claim
 from embrm.study.claims.fits import missing
+from embrm.study.claims.live import gold_at_equal_kl
 from embrm.study.claims.margins import ACCURACY
 from embrm.study.claims.peaks import cross_fitted, drop
 from embrm.study.claims.verdict import Part, difference
@@ -130,4 +131,5 @@ def distance_penalty(cells: Cells) -> Measured:
     found = choose(curves.gold[..., -1], range(1, len(rules) + 1), curves.clusters)
     ahead = cells.mean(found.values - curves.gold[found.rest, :, 0, -1], found.clusters)
     part = difference(f"gold at {curves.end} with the penalty minus without", ahead, smallest=cells.smallest)
-    return [part], f"γ = {rules[found.usual - 1].removeprefix('ibl ')} mostly, chosen among {len(rules)}"
+    live = gold_at_equal_kl(cells, "inform", ["", *rules])
+    return [part], f"γ = {rules[found.usual - 1].removeprefix('ibl ')} mostly, chosen among {len(rules)}{live}"

@@ -146,10 +146,16 @@ class Cells:
         self.settings.append(Setting(size, mechanisms, tuple(sorted({flips for _, flips in at})), len(keys)))
         return [np.stack([rows[key] for key in keys], axis=1) for rows in found]
 
-    def runs(self, head: str, mechanism: str | None = None) -> list[Row]:
-        """Return the training runs against a head under a mechanism, or where the claim is being examined."""
+    def runs(self, head: str, mechanism: str | None = None, *, rule: str = "") -> list[Row]:
+        """Return the training runs against a head, by a rule or by its mean, in the order of their seeds.
+
+        Args:
+            head: title.
+            mechanism: title; None is where the claim is being examined.
+            rule: title.
+        """
         title = self.fits.mechanism(self.case.mechanism if mechanism is None else mechanism)
-        return list(self.fits.results.select(kind="rl", dataset=self.dataset, head=head, mechanism=title))
+        return list(self.fits.results.select(kind="rl", dataset=self.dataset, head=head, mechanism=title, rule=rule))
 
     def clusters(self, metric: Metric) -> IntArray:
         """Return the cluster of each prompt of a metric's arrays, `(prompts,)`; see `DatasetFits.clusters`."""

@@ -12,13 +12,12 @@ from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, Scope, claim
 from embrm.study.claims.fits import missing
 from embrm.study.claims.halves import mean_gain_and_drop
+from embrm.study.claims.live import gold_by_fifths
 from embrm.study.claims.peaks import drop
 from embrm.study.claims.verdict import difference
 from embrm.study.metric import Metric
 
 FITTED = 64  # the largest n that the law is fitted to
-GOLD = Metric("run", "gold")
-FIFTHS = 5
 BEST_OF_N = Scope(channels=("bon",))
 
 
@@ -35,20 +34,8 @@ def falls(cells: Cells) -> Measured:
     curve = cells.curves(Of("mlp", cells.gold("mean")))
     fall = difference(f"drop of gold from its peak to {curve.end}", drop(cells, curve), smallest=cells.smallest)
     gained = mean_gain_and_drop(curve.gold, curve.clusters)[0]
-    return [fall], f"it had gained {gained:.3g}; the proxy always rises and is no evidence{_live(cells)}"
-
-
-def _live(cells: Cells) -> str:
-    """Say what gold does in the training runs against the standard head, beside what its path foretells.
-
-    A step's gold is that of few texts, so fifths of the steps are compared, averaged over the runs.
-    """
-    gold = [row.arrays[GOLD] for row in cells.runs("mlp") if GOLD in row.arrays]
-    if min(map(len, gold), default=0) < FIFTHS:
-        return ""
-    parts = np.array([[np.nanmean(part) for part in np.array_split(x, FIFTHS)] for x in gold]).mean(axis=0)
-    way = f"{parts[0]:.3g} in the first fifth of the steps, {parts.max():.3g} in the best, {parts[-1]:.3g} in the last"
-    return f"; training runs ({len(gold)}): gold is {way}"
+    live = gold_by_fifths(cells, "mlp")
+    return [fall], f"it had gained {gained:.3g}; the proxy always rises and is no evidence{live}"
 
 
 @claim(

@@ -10,6 +10,7 @@ from embrm.study.claims.cells import Cells, Extreme, GoldEnds, Of
 from embrm.study.claims.choice import choose
 from embrm.study.claims.define import Measured, Scope, claim
 from embrm.study.claims.fits import missing
+from embrm.study.claims.live import gold_at_end
 from embrm.study.claims.margins import DROP
 from embrm.study.claims.verdict import Part, difference, equivalence
 from embrm.study.metric import Metric
@@ -77,7 +78,8 @@ def stable(cells: Cells) -> Measured:
     if cells.case.channel == "path":  # the best of n is as far from π_ref whatever the reward
         parts += _shrinking(cells, levels)
     few = "" if seeds >= MANY else f" ({MANY} were wanted)"
-    return parts, f"ρ = {levels[found.usual]:g} mostly; {seeds} seeds{few}"
+    live = gold_at_end(cells, "brme", [f"{RULE}{level:g}" for level in levels])
+    return parts, f"ρ = {levels[found.usual]:g} mostly; {seeds} seeds{few}{live}"
 
 
 def _smaller_sd(means: list[Array]) -> Array:

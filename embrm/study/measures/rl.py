@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from embrm import detectors
+from embrm import detectors, selectors
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs
+from embrm.core.recipe import make
 from embrm.core.trajectory import Trajectory
 from embrm.data.encode import encode
-from embrm.embedders import Embedder
 from embrm.errors import DataError, MissingExtraError
+from embrm.evaluation.penalty import LatentDistance
 from embrm.heads import FittedHead
+from embrm.integrations.trl import RewardFunction
 from embrm.lm.checkpoint import Prompt
 from embrm.monitoring.trace import follow
 from embrm.policies.pool_file import Gold
 from embrm.policies.training import PolicyGradient
-from embrm.study.config import DetectionConfig, RLConfig, StudyConfig
+from embrm.study.config import DetectionConfig, RLConfig, RuleConfig, StudyConfig
 from embrm.study.datasets import Dataset
 from embrm.study.datasets.language_model import LanguageModelData
 from embrm.study.datasets.world import WorldData
@@ -29,6 +31,7 @@ from embrm.study.results import Cell, Row
 from embrm.world.judge import NAME as LM
 from embrm.world.judge import WorldGold, world_prompts
 
+Run: TypeAlias = tuple[Trajectory, Array | None]  # and the vectors of its texts, where they were kept
 WINDOW = 5  # steps whose texts the detectors see together
 CLOUD = 600  # training texts that are drawn as the reference
 
@@ -45,12 +48,14 @@ def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: s
         training: the pairs that the model was fitted on.
 
     Raises:
-        DataError: the data set cannot write new texts.
+        DataError: the data set cannot write new texts, or the rule's penalty is not known of them.
     """
     asked = config.rl
     assert asked is not None
     try:
-        run, joint = _trained_policy(asked, data, model, seed=cell.seed)
+        rule = next((rule for rule in config.rules if rule.label == cell.rule), None)
+        reward = _reward(data, model, rule, training)
+        run, joint = _trained_policy(asked, data, reward, seed=cell.seed)
     except MissingExtraError as error:
         return Row(cell, key, notes={"not_run": str(error)})
     known = training.features.take(texts_of(training))
@@ -65,54 +70,64 @@ def rl(config: StudyConfig, data: Dataset, model: FittedHead, cell: Cell, key: s
     return Row(cell, key, arrays=arrays, notes={"attributes": list(run.steps[0].means), "steps": _steps(run)})
 
 
-def _trained_policy(asked: RLConfig, data: Dataset, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array | None]:
-    if isinstance(data, WorldData):
-        if asked.policy == "grammar":
-            return _in_the_world(asked, data, model, seed=seed)
-        world = data.world.world
-        return _by_grpo(asked, LM, world_prompts(world)[1], model, data.embedder(), WorldGold(world), seed=seed), None
+def _reward(data: Dataset, model: FittedHead, rule: RuleConfig | None, training: Pairs) -> RewardFunction:
+    """Return what a policy is optimised for: the value that a rule gives each text, without one the mean of draws."""
+    if not isinstance(data, WorldData | LanguageModelData):
+        raise DataError(f"dataset '{data.name}' cannot write the new texts that a training run needs; take a world")
+    embedder = data.embedder() if isinstance(data, WorldData) else data.recipe
+    if rule is None:
+        return RewardFunction(model, embedder, latents=True)
+    if rule.penalty == "experts":
+        raise DataError(f"the penalty of the rule '{rule.label}' is not known of new texts; take it out of rl.rules")
+    penalty = None
+    if rule.penalty:
+        # As in `latent_distance`, but for classes of prompts, which a trainer does not know of.
+        known = model.latent(training.features.take(texts_of(training)))
+        penalty = LatentDistance(detectors.get("mahalanobis")(squared=True), known)
+    selector = make(selectors.registry, rule.name, rule.options)
+    return RewardFunction(model, embedder, selector=selector, penalty=penalty, latents=True)
+
+
+def _trained_policy(asked: RLConfig, data: Dataset, reward: RewardFunction, *, seed: int) -> Run:
     if isinstance(data, LanguageModelData):
-        run = _by_grpo(asked, data.policy.model, data.prompts, model, data.recipe, data.gold_model, seed=seed)
-        return run, None
-    raise DataError(f"dataset '{data.name}' cannot write the new texts that a training run needs; take a world")
+        return _by_grpo(asked, data.policy.model, data.prompts, reward, data.gold_model, seed=seed), None
+    assert isinstance(data, WorldData)
+    if asked.policy == "grammar":
+        return _in_the_world(asked, data, reward, seed=seed)
+    world = data.world.world
+    return _by_grpo(asked, LM, world_prompts(world)[1], reward, WorldGold(world), seed=seed), None
 
 
 def _by_grpo(
-    asked: RLConfig,
-    start: str,
-    prompts: Sequence[Prompt],
-    model: FittedHead,
-    embedder: Embedder,
-    gold: Gold,
-    *,
-    seed: int,
+    asked: RLConfig, start: str, prompts: Sequence[Prompt], reward: RewardFunction, gold: Gold, *, seed: int
 ) -> Trajectory:
     from embrm.integrations.grpo import GRPO
-    from embrm.integrations.trl import RewardFunction
 
     names = ("steps", "batch", "learning_rate", "kl_weight", "group", "max_new_tokens", "options")
     training = GRPO(**{name: getattr(asked, name) for name in names})
-    reward = RewardFunction(model, embedder, latents=True)
     return training.train(start, prompts, reward=reward, seed=seed, gold=gold)
 
 
-def _in_the_world(asked: RLConfig, data: WorldData, model: FittedHead, *, seed: int) -> tuple[Trajectory, Array]:
+def _in_the_world(asked: RLConfig, data: WorldData, reward: RewardFunction, *, seed: int) -> tuple[Trajectory, Array]:
     """Return the run and the vectors of all its texts `(steps, batch, d)`."""
-    embedder, vectors = data.embedder(), list[Array]()
+    embedder, vectors, latents = data.embedder(), list[Array](), list[Array | None]()
 
-    def reward(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        return model.score(encode(prompts, texts, embedder=embedder, views=model.widths).features).centred().mean
+    def value(prompts: Sequence[str], texts: Sequence[str]) -> Array:
+        seen = reward.score(prompts, texts, seed=seed)
+        latents.append(seen.latent)
+        return seen.value
 
     def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
         # Embedded for the reward a moment ago: from the cache.
-        features = encode(prompts, texts, embedder=embedder, views=(*model.widths, "joint")).features
-        vectors.append(features.matrix("joint"))
-        return model.latent(features)
+        vectors.append(encode(prompts, texts, embedder=embedder, views=("joint",)).features.matrix("joint"))
+        seen = latents.pop()
+        assert seen is not None
+        return seen
 
     training = PolicyGradient(
         steps=asked.steps, batch=asked.batch, learning_rate=asked.learning_rate, kl_weight=asked.kl_weight
     )
-    run = training.train(data.world.world, reward, seed=seed, latent=latent)
+    run = training.train(data.world.world, value, seed=seed, latent=latent)
     return run, np.stack(vectors)
 
 

@@ -207,11 +207,13 @@ def _live(
             raise DataError(
                 f"dataset '{data.name}' has {most} training pairs, and 'rl' asks for {rl.pairs}; lower them"
             )
-        asked = [rl.model_dump(exclude={"heads", "dataset", "mechanisms", "seeds"}), _made(config, title)]
+        asked = [rl.model_dump(exclude={"heads", "dataset", "mechanisms", "seeds", "rules"}), _made(config, title)]
         known = (_recipe(head), *asked, config.detection.detectors, winners.get((title, rl.flips)))
-        cells = [Cell("rl", data.name, head.title, rl.pairs, title, rl.flips, seed) for seed in rl.seeds]
-        for cell in cells:  # each for itself, as a run takes minutes
-            yield CellBatch("rl", data, {cell: _key(cell, data, *known)}, head, winners)
+        rules = [rule for rule in config.rules_of(head) if rule.label in rl.rules]
+        for rule, seed in itertools.product([None, *rules], rl.seeds):  # each for itself, as a run takes minutes
+            cell = Cell("rl", data.name, head.title, rl.pairs, title, rl.flips, seed, rule.label if rule else "")
+            by = [rule.model_dump(exclude={"heads"})] if rule else []
+            yield CellBatch("rl", data, {cell: _key(cell, data, *known, *by)}, head, winners)
 
 
 def _mechanisms(config: StudyConfig, data: DatasetConfig, part: TrainedPart | None = None) -> Sequence[str]:
@@ -238,7 +240,7 @@ def _recipe(head: HeadConfig) -> list[Any]:
 
 
 def _key(cell: Cell, data: DatasetConfig, *parts: Any) -> str:
-    return key_of(__version__, asdict(cell), _identity(data.model_dump_json()), *parts)
+    return key_of(__version__, cell.known, _identity(data.model_dump_json()), *parts)
 
 
 def check_heads(config: StudyConfig, heads: Sequence[HeadConfig]) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from embrm.core.arrays import IntArray
 from embrm.lm.checkpoint import quiet
-from embrm.world.lm.tokenizer import ANSWER, CONTEXT, END, QUESTION, train_tokenizer
-from embrm.world.world import Responses, World
+from embrm.world.lm.targets import Lesson, Lessons
+from embrm.world.lm.tokenizer import CONTEXT, train_tokenizer
+from embrm.world.world import World
 
-BUCKET = 32  # batches whose texts are sorted by length, so that little of a batch is filler
-STATEMENTS = ("correct", "wrong")  # attributes whose sentences belong to a topic
+BUCKET = 16  # batches whose texts are sorted by length, so that little of a batch is filler
+LAST = 0.25  # of the statements of other topics, what is left at the end
 ROWS = 256  # tokens whose logits are in memory at once: they stay in the processor's cache
 
 
@@ -30,8 +30,8 @@ class LanguageModelTraining:
         width: of the residual stream.
         layers: of the transformer.
         steps: updates of the weights; every text is used once.
-        until: the first texts say all they can of their topics, so that each of the many sentences that belong to one
-            is met often; their share falls linearly, and after this part of the steps all texts are of π_ref.
+        foreign: statements of other topics in a text, on average, at the beginning; see `Lessons`.
+        until: over this part of the steps their number falls to a quarter.
         batch: texts a step.
         muon: step size of Muon (Jordan et al. 2024) on the weight matrices of the layers.
         adam: step size of Adam on embeddings and norms.
@@ -42,9 +42,10 @@ class LanguageModelTraining:
 
     width: int = 224
     layers: int = 3
-    steps: int = 1600
+    steps: int = 700
+    foreign: float = 2.0
     until: float = 0.7
-    batch: int = 32
+    batch: int = 96
     muon: float = 0.02
     adam: float = 0.006
     warm_up: int = 30
@@ -65,7 +66,7 @@ class LanguageModelTraining:
             world: writes the texts.
             folder: gets `model.safetensors` in float16, the configuration and the tokenizer.
             seed: determines texts and weights.
-            on_step: called after each step with its number and its loss, in nats a token of the responses.
+            on_step: called after each step with its number and its loss, in nats a token more than the least.
         """
         corpus = world.sample(4 * len(world.topics) * 16, seed=seed)
         tokenizer = train_tokenizer([*corpus.prompts, *corpus.texts])
@@ -74,8 +75,8 @@ class LanguageModelTraining:
             net = _network(tokenizer, width=self.width, layers=self.layers).train()
             optimisers = self._optimisers(net)
             low = copy.deepcopy(net).to(torch.bfloat16) if self.bfloat16 else net
-            for step, rows in enumerate(self._batches(world, tokenizer, seed=seed)):
-                loss = _gradients(low, rows, filler=tokenizer.pad_token_id)
+            for step, lessons in enumerate(self._batches(world, tokenizer, seed=seed)):
+                loss = _gradients(low, lessons, filler=tokenizer.pad_token_id)
                 if low is not net:
                     for weight, other in zip(net.parameters(), low.parameters(), strict=True):
                         weight.grad, other.grad = other.grad.float(), None
@@ -87,29 +88,17 @@ class LanguageModelTraining:
                 if (step + 1) % self.save_every == 0 or step + 1 == self.steps:
                     _save(net, tokenizer, folder)
 
-    def _batches(self, world: World, tokenizer: Any, *, seed: int) -> Iterator[list[tuple[IntArray, int]]]:
-        """Yield for each step its texts as tokens, and how many of them are the prompt's."""
-        done, rng = 0, np.random.default_rng([seed, 1])
-        while done < self.steps:
-            written = self._texts(world, share=max(0.0, 1 - done / (self.until * self.steps)), rng=rng)
-            asked = [f"{QUESTION}{prompt}{ANSWER}" for prompt in written.prompts]
-            prompts = tokenizer(asked, add_special_tokens=False)["input_ids"]
-            answers = tokenizer([f"{text}{END}" for text in written.texts], add_special_tokens=False)["input_ids"]
-            rows = [(np.array([*p, *a][:CONTEXT]), len(p)) for p, a in zip(prompts, answers, strict=True)]
-            rows.sort(key=lambda row: len(row[0]))
+    def _batches(self, world: World, tokenizer: Any, *, seed: int) -> Iterator[list[Lesson]]:
+        """Yield the lessons of each step."""
+        lessons, rng = Lessons(world, tokenizer), np.random.default_rng([seed, 1])
+        for done in range(0, self.steps, BUCKET):
+            share = max(LAST, 1 - done / (self.until * self.steps))
+            n = self.batch * BUCKET
+            written = world.respond(rng.integers(len(world.topics), size=n), world.draw(n, rng=rng), rng=rng)
+            made = list(lessons.of(written, foreign=self.foreign * share, rng=rng))
+            made.sort(key=lambda lesson: len(lesson.tokens))
             for i in rng.permutation(BUCKET)[: self.steps - done].tolist():
-                yield rows[i * self.batch : (i + 1) * self.batch]
-                done += 1
-
-    def _texts(self, world: World, *, share: float, rng: np.random.Generator) -> Responses:
-        """Write texts for the next batches, a `share` of their statements as many as there can be."""
-        chances = [
-            (1 - share) * p + share * np.eye(len(p))[-1] if name in STATEMENTS else p
-            for name, p in zip(world.attributes, world.reference, strict=True)
-        ]
-        n = self.batch * BUCKET
-        counts = world.draw(n, rng=rng, probabilities=chances)
-        return world.respond(rng.integers(len(world.topics), size=n), counts, rng=rng)
+                yield made[i * self.batch : (i + 1) * self.batch]
 
     def _optimisers(self, net: Any) -> list[torch.optim.Optimizer]:
         inside = [p for name, p in net.named_parameters() if p.ndim == 2 and "embed" not in name]
@@ -129,26 +118,32 @@ class LanguageModelTraining:
             optimiser.zero_grad()
 
 
-def _gradients(net: Any, rows: list[tuple[IntArray, int]], *, filler: int) -> float:
-    """Add to the weights the gradients of the mean loss of a response, and return the mean loss of a token.
+def _gradients(net: Any, lessons: list[Lesson], *, filler: int) -> float:
+    """Add to the weights the gradients of the mean loss of a response, and return by how much a token's is too high.
 
     Texts of a batch are equally long, so that a mean over tokens would make those of short texts count for more.
     """
-    longest = max(len(tokens) for tokens, _ in rows)
-    ids = torch.full((len(rows), longest), filler)
-    counted = torch.zeros((len(rows), longest - 1), dtype=torch.bool)
-    for i, (tokens, prompt) in enumerate(rows):
-        ids[i, : len(tokens)] = torch.from_numpy(tokens)
-        counted[i, prompt - 1 : len(tokens) - 1] = True
+    ids = torch.full((len(lessons), max(len(lesson.tokens) for lesson in lessons)), filler)
+    certain = torch.zeros(ids.shape, dtype=torch.bool)
+    for i, lesson in enumerate(lessons):
+        ids[i, : len(lesson.tokens)] = torch.from_numpy(lesson.tokens)
+        certain[i, : len(lesson.tokens)] = torch.from_numpy(lesson.certain)
     # Fillers come last, so that no mask is needed.
-    states = net.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[counted]
-    targets, leaf, total = ids[:, 1:][counted], states.detach().requires_grad_(), 0.0
-    for some, wanted in zip(leaf.split(ROWS), targets.split(ROWS), strict=True):
-        loss = functional.cross_entropy(net.lm_head(some).float(), wanted, reduction="sum")
-        (loss / len(rows)).backward()
-        total += float(loss.detach())
-    states.backward(leaf.grad)
-    return total / len(targets)
+    states = net.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    choices = [(i, choice) for i, lesson in enumerate(lessons) for choice in lesson.choices]
+    chances = torch.zeros(len(choices), net.config.vocab_size)
+    for to, (_, choice) in zip(chances, choices, strict=True):
+        to.index_add_(0, torch.from_numpy(choice.tokens), torch.from_numpy(choice.chances).float())
+    free = states[[i for i, _ in choices], [choice.at - 1 for _, choice in choices]]
+    parts, total = [states[certain[:, 1:]], free], float(torch.xlogy(chances, chances).sum())
+    leaves = [part.detach().requires_grad_() for part in parts]
+    for leaf, targets in zip(leaves, (ids[certain], chances), strict=True):
+        for some, wanted in zip(leaf.split(ROWS), targets.split(ROWS), strict=True):
+            loss = functional.cross_entropy(net.lm_head(some).float(), wanted, reduction="sum")
+            (loss / len(lessons)).backward()
+            total += float(loss.detach())
+    torch.autograd.backward(parts, [leaf.grad for leaf in leaves])
+    return total / sum(map(len, leaves))
 
 
 def _network(tokenizer: Any, *, width: int, layers: int) -> Any:
