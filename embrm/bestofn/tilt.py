@@ -17,6 +17,8 @@ from embrm.bestofn.ranks import as_pools, by_size
 from embrm.core.arrays import Array, BoolArray, IntArray, positive
 from embrm.errors import DataError, OptionError
 
+POWERS = (1, 1, 1, 1, 1, 2)  # of the weights in the sums of `_sums`
+
 
 @dataclass(frozen=True, eq=False)
 class TiltPath:
@@ -119,46 +121,70 @@ def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt
     eta = np.asarray(inverse_beta, dtype=np.float64)
     if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
         raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
-    whole = _points(log_weight, proxy, gold, eta)
+    whole, halves = _points(log_weight, proxy, gold, eta)
     spread = np.stack([_variance(log_weight, x) for x in (proxy, gold)])
-    bias = _bias(eta, whole, _halves(log_weight, proxy, gold, eta, whole), spread)
+    bias = _bias(eta, whole, halves, spread)
     return TiltPath(eta, whole[0], whole[1], whole[2], whole[3], bias)
 
 
-def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> Array:
-    """Return KL, proxy, gold, effective sample size, variance of the proxy and its covariance with gold, all at 1/β.
+def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> tuple[Array, Array]:
+    """Return what each pool is at all 1/β, and what its halves are, averaged: every other text makes a half.
 
-    The shape is `(6, b, prompts)`.
+    Either is KL, proxy, gold, effective sample size, variance of the proxy and its covariance with gold,
+    `(6, b, prompts)`. A half without a text that π_ref would write says nothing, and counts as the whole.
     """
-    out, zero = np.empty((6, len(inverse_beta), len(proxy))), logsumexp(log_weight, axis=1)
+    real = np.isfinite(log_weight)
+    # The best that the reference can choose is the origin: neither a small β nor the moments lose digits then.
+    best = np.where(real, proxy, -np.inf).max(axis=1)
+    middle = gold.mean(axis=1)
+    r, g = proxy - best[:, None], gold - middle[:, None]
+    parts = [_sums(*(x[:, start::2] for x in (log_weight, r, g)), np.append(0.0, inverse_beta)) for start in (0, 1)]
+    top = np.maximum(*(part[0] for part in parts))
+    together = sum(np.exp(own - top)[..., None] ** POWERS * sums for own, sums in parts)
+    whole = _moments(top, np.asarray(together), inverse_beta, best, middle)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        halves = [_moments(*part, inverse_beta, best, middle) for part in parts]
+    able = [real[:, start::2].any(axis=1) for start in (0, 1)]
+    return whole, np.mean([np.where(a, half, whole) for a, half in zip(able, halves, strict=True)], axis=0)
+
+
+def _sums(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> tuple[Array, Array]:
+    """Return the logarithm of the largest weight at each 1/β `(b, prompts)`, and sums of the weights in its units.
+
+    These are Σ w (1, r, g, r², r g) and Σ w², `(b, prompts, 6)`; all are 0 where there is no text.
+    """
+    log_w, r = np.ascontiguousarray(log_weight), np.ascontiguousarray(proxy)
+    of = np.stack([np.ones_like(r), r, gold, r**2, r * gold], axis=2)
+    top, sums = np.empty((len(inverse_beta), len(r))), np.empty((len(inverse_beta), len(r), 6))
+    w = np.empty_like(r)
     for i, value in enumerate(inverse_beta.tolist()):
-        log_w = log_weight + value * proxy
-        top = log_w.max(axis=1)
-        w = np.exp(log_w - top[:, None])
-        total = w.sum(axis=1)
-        w /= total[:, None]
-        mean, mean_gold, squares = (np.einsum("ij,ij->i", w, x) for x in (proxy, gold, w))
-        # Σ w log(w/w_ref) without a logarithm for each text; rounding may leave it below 0.
-        kl = np.maximum(value * mean - (np.log(total) + top - zero), 0.0)
-        off = proxy - mean[:, None]
-        moments = (np.einsum("ij,ij,ij->i", w, off, x) for x in (off, gold))
-        out[:, i] = (kl, mean, mean_gold, 1 / squares, *moments)
-    return out
+        np.multiply(r, value, out=w)
+        w += log_w
+        top[i] = w.max(axis=1, initial=-np.inf)
+        w -= np.where(np.isfinite(top[i]), top[i], 0.0)[:, None]
+        np.exp(w, out=w)
+        sums[i, :, :5] = (w[:, None, :] @ of)[:, 0]
+        sums[i, :, 5] = np.einsum("ij,ij->i", w, w)
+    return top, sums
 
 
-def _halves(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array, whole: Array) -> Array:
-    """Return what `_points` returns of the one half of each pool and of the other, averaged.
+def _moments(top: Array, sums: Array, inverse_beta: Array, best: Array, middle: Array) -> Array:
+    """Return what `_points` returns, from the sums at 1/β = 0 and at all other 1/β, whose origins are best and middle.
 
-    A half without a text that π_ref would write says nothing, and counts as the whole.
+    Args:
+        top: `(1 + b, prompts)`, see `_sums`.
+        sums: `(1 + b, prompts, 6)`, see `_sums`.
+        inverse_beta: `(b,)`.
+        best: `(prompts,)`.
+        middle: `(prompts,)`.
     """
-    out = np.zeros_like(whole)
-    for start in (0, 1):
-        log_w, r, g = (x[:, start::2] for x in (log_weight, proxy, gold))
-        able = np.isfinite(log_w).any(axis=1)
-        if able.any():
-            out[:, :, able] += _points(log_w[able], r[able], g[able], inverse_beta) / 2
-        out[:, :, ~able] += whole[:, :, ~able] / 2
-    return out
+    total, squares = sums[..., 0], sums[..., 5]
+    log_total = np.log(total) + top
+    mean, mean_gold, second, cross = np.moveaxis(sums[1:, :, 1:5] / total[1:, :, None], 2, 0)
+    # Σ w log(w/w_ref) without a logarithm for each text; rounding may leave it below 0.
+    kl = np.maximum(inverse_beta[:, None] * mean - (log_total[1:] - log_total[0]), 0.0)
+    moments = (second - mean**2, cross - mean * mean_gold)
+    return np.stack([kl, best + mean, middle + mean_gold, total[1:] ** 2 / squares[1:], *moments])
 
 
 def _bias(inverse_beta: Array, whole: Array, halves: Array, variance: Array) -> Array:
@@ -167,7 +193,7 @@ def _bias(inverse_beta: Array, whole: Array, halves: Array, variance: Array) -> 
     Args:
         inverse_beta: `(b,)`.
         whole: see `_points`.
-        halves: likewise.
+        halves: likewise, of halves.
         variance: `(2, prompts)` of proxy and gold under π_ref.
     """
     kl, proxy, gold, _, var, cov = whole.mean(axis=2)
@@ -249,15 +275,10 @@ def tilt_curve(
     mean, sd, spread = np.empty(len(counts)), np.empty(len(counts)), np.empty((2, len(counts)))
     for pools, rows in by_size(bounds):
         r, value, w = p[rows], g[rows], prior[rows]
-        # The best that the reference can choose is the origin, so that a small β loses no digits.
-        top = np.where(w > 0, r, -np.inf).max(axis=1, keepdims=True)
         log_w = np.log(w, where=w > 0, out=np.full(w.shape, -np.inf))
-        whole = _points(log_w, r - top, value, 1 / sizes)
-        for to, found in ((out, whole), (half, _halves(log_w, r - top, value, 1 / sizes, whole))):
-            to[:, :, pools] = found
-            to[1][:, pools] += top.T
+        out[:, :, pools], half[:, :, pools] = _points(log_w, r, value, 1 / sizes)
         mean[pools] = (w * value).sum(axis=1)
-        spread[:, pools] = _variance(log_w, r - top), _variance(log_w, value)
+        spread[:, pools] = _variance(log_w, r), _variance(log_w, value)
         sd[pools] = np.where(np.ptp(value, axis=1) > 0, np.sqrt(spread[1, pools]), 0)
     bias = _bias(1 / sizes, out, half, spread)
     return Curve(sizes, out[0].mean(axis=1), out[1].T, out[2].T, mean, sd, effective_size=out[3].T, bias=bias)

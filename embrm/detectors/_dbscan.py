@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from embrm.core.arrays import Array, BoolArray, IntArray
+
+TREE = 15  # dimensions up to which a tree finds neighbours quicker than products of matrices
+BLOCK = 1 << 22  # distances in memory at once
 
 
 def distinct(x: Array) -> tuple[IntArray, IntArray, IntArray]:
@@ -21,11 +25,28 @@ def distinct(x: Array) -> tuple[IntArray, IntArray, IntArray]:
     return first, inverse, counts
 
 
-def nearest_distances(x: Array, *, k: int) -> Array:
-    """Return the distances of each row to its `k` nearest other rows `(n, k)`, ascending."""
-    from sklearn.neighbors import NearestNeighbors
+def nearest(x: Array, to: Array, *, k: int) -> tuple[Array, IntArray]:
+    """Return the distances of each row of `x (n, d)` to its `k` nearest rows of `to (m, d)`, ascending, and which.
 
-    return np.asarray(NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0])
+    Detectors compare a few hundred rows dozens of times: a library's checks of its arguments would take longer.
+    """
+    if x.shape[1] <= TREE:
+        distance, found = KDTree(to).query(x, k=np.arange(1, k + 1))
+        return np.asarray(distance), np.asarray(found)
+    origin = to.mean(axis=0, dtype=np.float64)
+    rows, others = x - origin, to - origin
+    square = np.einsum("mk,mk->m", others, others)
+    distance, found = np.empty((len(x), k)), np.empty((len(x), k), dtype=np.int64)
+    step = max(BLOCK // len(to), 1)
+    for some in (slice(start, start + step) for start in range(0, len(x), step)):
+        gap = rows[some] @ others.T
+        gap *= -2
+        gap += square
+        near = np.argpartition(gap, k - 1, axis=1)[:, :k] if k < len(to) else np.argsort(gap, axis=1)
+        exact = np.sqrt(((rows[some, None] - others[near]) ** 2).sum(axis=2))
+        order = np.argsort(exact, axis=1)
+        distance[some], found[some] = (np.take_along_axis(y, order, axis=1) for y in (exact, near))
+    return distance, found
 
 
 def dbscan(x: Array, *, eps: float, min_samples: int) -> IntArray:
@@ -35,8 +56,6 @@ def dbscan(x: Array, *, eps: float, min_samples: int) -> IntArray:
     edges between components that are still apart are kept, block by block: memory O(n). A border row, which the
     definition leaves to the order of the rows, joins the cluster of its nearest core row.
     """
-    from sklearn.metrics import pairwise_distances_argmin_min
-
     first, inverse, weight = distinct(x)
     points = x[first].astype(np.float64)
     points -= points.mean(axis=0)
@@ -45,17 +64,14 @@ def dbscan(x: Array, *, eps: float, min_samples: int) -> IntArray:
     if core.any():
         labels[core] = _components(points[core], eps=eps)
         if not core.all():
-            index, distance = pairwise_distances_argmin_min(points[~core], points[core])
-            labels[~core] = np.where(distance <= eps, labels[core][index], -1)
+            distance, index = nearest(points[~core], points[core], k=1)
+            labels[~core] = np.where(distance <= eps, labels[core][index], -1)[:, 0]
     return labels[inverse]
 
 
 def _core(points: Array, weight: IntArray, *, eps: float, min_samples: int) -> BoolArray:
-    from sklearn.neighbors import NearestNeighbors
-
     # Every distinct row weighs at least 1, so the nearest min_samples of them decide.
-    nearest = NearestNeighbors(n_neighbors=min(min_samples, len(points))).fit(points)
-    distance, index = nearest.kneighbors(points)
+    distance, index = nearest(points, points, k=min(min_samples, len(points)))
     return np.asarray((weight[index] * (distance <= eps)).sum(axis=1) >= min_samples)
 
 

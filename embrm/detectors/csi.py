@@ -13,7 +13,7 @@ from embrm.core.progress import tracked
 from embrm.core.registry import register
 from embrm.core.results import Verdict
 from embrm.core.threads import one_thread
-from embrm.detectors._dbscan import dbscan, distinct, nearest_distances
+from embrm.detectors._dbscan import dbscan, distinct, nearest
 from embrm.detectors._detector import check_rows, in_units, unit_of
 from embrm.errors import DataError, OptionError
 
@@ -166,12 +166,11 @@ class FittedCSI:
         if self.recipe.eps != "reference":
             return self.recipe.eps
         some = _some(reference, max(size, _FEWEST), rng)
-        return float(np.percentile(nearest_distances(some[distinct(some)[0]], k=5)[:, -1], 95))
+        rows = some[distinct(some)[0]]
+        return float(np.percentile(nearest(rows, rows, k=6)[0][:, -1], 95))  # the nearest is the row itself
 
     def _csi(self, rows: Array, near: Array, *, eps: float) -> tuple[Array, dict[str, Any]]:
         """Return the distance of each row's cluster to its nearest row of `near`, and CSI with its parts."""
-        from sklearn.metrics import pairwise_distances_argmin_min
-
         labels = dbscan(rows, eps=eps, min_samples=self.recipe.min_samples)
         noise, clusters = labels < 0, int(labels.max()) + 1
         if self.recipe.noise == "singletons":
@@ -181,7 +180,7 @@ class FittedCSI:
         scores = np.zeros(len(rows))
         kept = labels >= 0
         if kept.any():
-            distance = pairwise_distances_argmin_min(_centroids(rows[kept], labels[kept]), near)[1]
+            distance = nearest(_centroids(rows[kept], labels[kept]), near, k=1)[0][:, 0]
             scores[kept] = distance[labels[kept]]
         details = {"csi": float(scores.sum()), "clusters": clusters, "noise": int(noise.sum()), "eps": eps}
         return scores, details

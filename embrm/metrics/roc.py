@@ -23,11 +23,29 @@ def auroc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
         >>> auroc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
         0.75
     """
+    x, mask = _labelled(scores, positive)
+    return float(aurocs(x[None], mask[None], among=np.ones((1, len(x)), dtype=bool))[0])
+
+
+def aurocs(scores: Array, positive: BoolArray, *, among: BoolArray) -> Array:
+    """Return `auroc` of each row `(r,)`, NaN where a row has no positives or no negatives.
+
+    Args:
+        scores: `(r, n)`.
+        positive: `(r, n)`.
+        among: `(r, n)` which entries count, all positives among them.
+
+    Examples:
+        >>> flags = np.array([[False, False, True, True], [False, False, False, False]])
+        >>> aurocs(np.array([[0.1, 0.4, 0.35, 0.8]] * 2), flags, among=np.ones((2, 4), dtype=bool))
+        array([0.75,  nan])
+    """
     from scipy.stats import rankdata
 
-    x, mask = _labelled(scores, positive)
-    n = int(mask.sum())
-    return float((rankdata(x)[mask].sum() - n * (n + 1) / 2) / (n * (len(x) - n)))
+    ranks = rankdata(np.where(among, scores, np.inf), axis=1)
+    n, m = positive.sum(axis=1), (among & ~positive).sum(axis=1)
+    above = (ranks * positive).sum(axis=1) - n * (n + 1) / 2
+    return np.divide(above, n * m, out=np.full(len(scores), np.nan), where=n * m > 0)
 
 
 def true_positive_rate(scores: npt.ArrayLike, positive: npt.ArrayLike, *, rate: float) -> float:

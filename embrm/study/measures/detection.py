@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from embrm import detectors
 from embrm.bestofn import tilt_path, tilted
-from embrm.core.arrays import Array, BoolArray, IntArray
+from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Features, Pairs
 from embrm.detectors import FittedDetector, fit_by_class
 from embrm.heads import FittedHead
-from embrm.metrics.roc import auroc
+from embrm.metrics import roc
 from embrm.monitoring.spaces import AXES, principal_axes
 from embrm.monitoring.trace import DetectorTrace, follow
 from embrm.study.config import DetectionConfig
@@ -24,25 +25,61 @@ REFERENCE = 2000  # training texts that detectors compare with
 HIGH, LOW = 0.95, 0.5  # a hacked text: proxy above this quantile of the reference, gold below that
 
 
-def latent_distance(data: Dataset, model: FittedHead, training: Pairs) -> Array | None:
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """The latents of a fitted head, made when they are first asked for.
+
+    Attributes:
+        data: what the head is measured on.
+        model: the fitted head.
+        training: the pairs that it was fitted on.
+    """
+
+    data: Dataset
+    model: FittedHead
+    training: Pairs
+
+    @cached_property
+    def side(self) -> _Side:
+        """The training texts beside those of the path."""
+        return _side(self.data, self.training.features, texts_of(self.training).astype(np.int64).tobytes())
+
+    @cached_property
+    def known(self) -> Array | None:
+        """`(r, k)` of the training texts, or None where the latent is the reward alone."""
+        latent = self.model.latent(self.side.known)
+        return latent if latent.shape[1] > 1 else None
+
+    @cached_property
+    def all(self) -> Array:
+        """`(m, k)` of all texts that are measured on."""
+        return self.model.latent(self.data.features)
+
+    @property
+    def width(self) -> int:
+        """How many principal axes to compare with: as many as the latent has columns."""
+        return AXES if self.known is None else self.known.shape[1]
+
+
+def latent_distance(latents: Latents) -> Array | None:
     """Return the squared Mahalanobis distance of each text's latent to those of the training texts, `(m,)`.
 
     Each class of prompts has its own mean and covariance (InfoRM 2510.13694, IBL). None where the latent is the reward
     alone.
     """
-    known = training.features.take(texts_of(training))
-    latent = model.latent(known)
-    if latent.shape[1] < 2:
+    data = latents.data
+    if latents.known is None:
         return None
     recipe = detectors.get("mahalanobis")(squared=True)
-    fitted = fit_by_class(recipe, latent, classes=data.classes(known), seed=0)
+    fitted = fit_by_class(recipe, latents.known, classes=data.classes(latents.side.known), seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of topics held out of training, which are compared with all of it
-        return fitted.scores(model.latent(data.features), classes=data.classes(data.features))
+        return fitted.scores(latents.all, classes=data.classes(data.features))
 
 
-def aurocs(data: Dataset, model: FittedHead, proxy: Array, training: Pairs) -> dict[Metric, Array]:
+def aurocs(latents: Latents, proxy: Array) -> dict[Metric, Array]:
     """Return how well distances tell hacked texts `(T,)` in every space; see the family "auroc"."""
+    data, side, known = latents.data, latents.side, latents.known
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     real, start = np.isfinite(data.log_weight), tilted(data.log_weight, r, 0.0)
@@ -52,29 +89,19 @@ def aurocs(data: Dataset, model: FittedHead, proxy: Array, training: Pairs) -> d
             for i in range(len(r))
         ]
     )
-    side = _Side.of(data, training)
-    latent, width = _latent(model, side), _width(model, side)
-    scores = {"joint": side.distance("joint", width), "pca": side.distance("pca", width)}
-    if latent is not None:
-        plain = detectors.get("mahalanobis")(alpha=None).fit(latent, seed=0)
-        scores["latent"] = plain.check(model.latent(data.features.take(side.texts))).scores
+    scores = {space: side.distance(space, latents.width) for space in ("joint", "pca")}
+    if known is not None:
+        plain = detectors.get("mahalanobis")(alpha=None).fit(known, seed=0)
+        scores["latent"] = plain.check(side.among(latents.all)).scores
     return {
-        Metric("auroc", space=space): np.array(
-            [_auroc(score[side.place][i], hacked[i], real[i]) for i in range(len(r))]
-        )
+        Metric("auroc", space=space): roc.aurocs(score[side.place], hacked, among=real)
         for space, score in scores.items()
     }
 
 
-def _auroc(score: Array, hacked: BoolArray, real: BoolArray) -> float:
-    both = hacked.any() and (real & ~hacked).any()
-    return auroc(score[real], hacked[real]) if both else np.nan
-
-
-def path_detection(
-    config: DetectionConfig, data: Dataset, model: FittedHead, proxy: Array, training: Pairs, *, seed: int
-) -> dict[Metric, Array]:
+def path_detection(config: DetectionConfig, latents: Latents, proxy: Array, *, seed: int) -> dict[Metric, Array]:
     """Return what detectors say along the path of a reward: points, watch and alarm."""
+    data, side, known = latents.data, latents.side, latents.known
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     path = tilt_path(data.log_weight, r, g)
@@ -83,18 +110,16 @@ def path_detection(
     eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])
     rng = np.random.default_rng([seed, 4])
     share = [tilted(data.log_weight, r, float(e)) for e in eta]
-    side = _Side.of(data, training)
     drawn = [side.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
     out = {Metric("points", "kl"): kl, Metric("points", "gold"): np.array([(w * g).sum(axis=1).mean() for w in share])}
     prompt = data.features.prompt[side.texts]
-    known, width = _latent(model, side), _width(model, side)
     for space in (space for space in config.spaces if space != "latent" or known is not None):
-        texts = model.latent(data.features.take(side.texts)) if space == "latent" else side.vectors(space, width)[1]
+        texts = side.among(latents.all) if space == "latent" else side.vectors(space, latents.width)[1]
         for name in config.detectors:
             if space == "latent" and known is not None:
                 fitted = detectors.get(name)().fit(known, prompt=side.prompt, seed=seed)
             else:
-                fitted = side.fitted(name, space, width, seed)
+                fitted = side.fitted(name, space, latents.width, seed)
             points = follow(fitted, [texts[rows] for rows in drawn], prompts=[prompt[rows] for rows in drawn])
             out |= detector_metrics(name, space, points)
     return out
@@ -121,23 +146,22 @@ class _Side:
         self.prompt = self.known.prompt
         self.texts, place = np.unique(data.path_rows, return_inverse=True)
         self.place = place.reshape(data.path_rows.shape)
-        self._joint = data.features.matrix("joint")[self.texts]
+        self._data = data
         # Caches of this object alone: they go when it does.
-        self.vectors = lru_cache(maxsize=4)(self._vectors)
+        self.vectors = lru_cache(maxsize=1)(self._vectors)
         self.distance = lru_cache(maxsize=4)(self._distance)
         self.fitted = lru_cache(maxsize=128)(self._fitted)
 
-    @classmethod
-    def of(cls, data: Dataset, training: Pairs) -> _Side:
-        """Return that of some training pairs; models fitted on the same texts share it."""
-        return _side(data, training.features, texts_of(training).astype(np.int64).tobytes())
+    def among(self, rows: Array) -> Array:
+        """Return those of all texts' rows `(m, k)` that are of the path, `(t, k)`."""
+        return rows if len(self.texts) == len(rows) else rows[self.texts]
 
     def _vectors(self, space: str, width: int) -> tuple[Array, Array]:
-        known = self.known.matrix("joint")
+        known, joint = self.known.matrix("joint"), self.among(self._data.features.matrix("joint"))
         if space == "joint":
-            return known, self._joint
+            return known, joint
         project = principal_axes(known, axes=width)
-        return project(known), project(self._joint)
+        return project(known), project(joint)
 
     def _distance(self, space: str, width: int) -> Array:
         known, texts = self.vectors(space, width)
@@ -147,21 +171,10 @@ class _Side:
         return detectors.get(name)().fit(self.vectors(space, width)[0], prompt=self.prompt, seed=seed)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=24)
 def _side(data: Dataset, features: Features, rows: bytes) -> _Side:
+    """Return the side of some training texts: models fitted on the same ones share it, also heads of another kind."""
     return _Side(data, features, rows)
-
-
-def _latent(model: FittedHead, side: _Side) -> Array | None:
-    """Return the latents of the training texts, or None where they are the reward alone."""
-    latent = model.latent(side.known)
-    return latent if latent.shape[1] > 1 else None
-
-
-def _width(model: FittedHead, side: _Side) -> int:
-    """Return how many principal axes to compare with: as many as the latent has columns."""
-    latent = _latent(model, side)
-    return AXES if latent is None else latent.shape[1]
 
 
 def texts_of(training: Pairs) -> IntArray:

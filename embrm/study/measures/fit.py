@@ -29,7 +29,7 @@ from embrm.selectors import Selector, ValueRule
 from embrm.selectors.mean import Mean
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset
-from embrm.study.measures.detection import aurocs, latent_distance, path_detection
+from embrm.study.measures.detection import Latents, aurocs, latent_distance, path_detection
 from embrm.study.measures.gold import value_path
 from embrm.study.measures.typical import typical_responses
 from embrm.study.metric import Metric
@@ -89,15 +89,16 @@ def measure(
     arrays[Metric("reliability")] = np.stack([found.confidence, found.accuracy, found.weight])
     notes = {}
     if data.gold is not None:
-        rules = list(_rules(config, head, reward, _penalties(config, head, data, model, training)))
+        latents = Latents(data, model, training)
+        rules = list(_rules(config, head, reward, _penalties(config, head, latents)))
         arrays |= _best_of_n(config, data, rules, reward, seed=cell.seed)
-        plain = optimum_path(config, data, reward.mean).path
+        plain = optimum_path(config, data, reward.mean)
         arrays |= _optimum_paths(config, data, rules, reward, plain)
-        notes["typical"] = typical_responses(data, plain, reward.mean, kl_end=config.kl_end)
+        notes["typical"] = typical_responses(data, plain.path, reward.mean, kl_end=config.kl_end)
         arrays |= _branches(config, data, model)
         if config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism, flips=cell.flips):
-            arrays |= aurocs(data, model, reward.mean, training)
-            arrays |= path_detection(config.detection, data, model, reward.mean, training, seed=cell.seed)
+            arrays |= aurocs(latents, reward.mean)
+            arrays |= path_detection(config.detection, latents, reward.mean, seed=cell.seed)
     return Row(cell, wanted.key, numbers, arrays, notes, seconds)
 
 
@@ -206,15 +207,14 @@ def _rules(
         yield asked.label, rule, penalty
 
 
-def _penalties(
-    config: StudyConfig, head: HeadConfig, data: Dataset, model: FittedHead, training: Pairs
-) -> Mapping[str, Array | None]:
+def _penalties(config: StudyConfig, head: HeadConfig, latents: Latents) -> Mapping[str, Array | None]:
     """Return what rules want subtracted of every text, by its name; None where the latent is the reward alone."""
     wanted, found = {rule.penalty for rule in config.rules_of(head)}, {}
     if "latent" in wanted:
-        found["latent"] = latent_distance(data, model, training)
+        found["latent"] = latent_distance(latents)
     if "experts" in wanted:
-        x, known = (features.matrix(next(iter(model.widths))) for features in (data.features, training.features))
+        training, view = latents.training, next(iter(latents.model.widths))
+        x, known = (features.matrix(view) for features in (latents.data.features, training.features))
         found["experts"] = imitation_penalty(x, experts=known[training.chosen], reference=known[training.rows])
     return found
 
@@ -241,7 +241,11 @@ def _best_of_n(
 
 
 def _optimum_paths(
-    config: StudyConfig, data: Dataset, rules: list[tuple[str, Selector, Array | None]], reward: Reward, plain: TiltPath
+    config: StudyConfig,
+    data: Dataset,
+    rules: list[tuple[str, Selector, Array | None]],
+    reward: Reward,
+    plain: OptimumPath,
 ) -> dict[Metric, Array]:
     """Return path, proxy and spread of every rule of a reward that gives each text a value.
 
@@ -250,16 +254,17 @@ def _optimum_paths(
         data: what it is measured on.
         rules: title, rule and penalty of each.
         reward: of the head.
-        plain: the path of the mean reward.
+        plain: that of the mean reward.
     """
     out: dict[Metric, Array] = {}
-    fixed = float(np.interp(FIXED_KL, plain.kl.mean(axis=1), plain.inverse_beta))
+    mean = reward.mean
+    fixed = float(np.interp(FIXED_KL, plain.path.kl.mean(axis=1), plain.path.inverse_beta))
     for title, rule, penalty in rules:
         if not isinstance(rule, ValueRule) and penalty is None:  # a rule that draws at random has no path
             continue
         value = rule(reward, penalty=penalty).value
         try:
-            found = optimum_path(config, data, value)
+            found = plain if np.array_equal(value, mean) else optimum_path(config, data, value)
         except DataError:  # constant within every prompt
             continue
         out[Metric("path", title)], out[Metric("proxy", title)] = found.gold, found.proxy
