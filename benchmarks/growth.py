@@ -75,12 +75,7 @@ ROWS = (
         lambda k: fitted("inform", 1_000, epochs=1, members=k),
         (1, 5, 20, 200),
     ),
-    Growth(
-        "responses a prompt, exact curve of 40",
-        lambda n: curve(40, n),
-        (16, 256, 1_024, 4_096),
-        "all sizes up to n are n × n weights",
-    ),
+    Growth("responses a prompt, exact curve of 400", lambda n: curve(400, n), (16, 256, 1_024, 4_096)),
     Growth("prompts, exact curve of 32 responses", lambda n: curve(n, 32), (100, 1_000, 10_000, 100_000)),
     Growth(
         "latents, `inform`, one epoch of 2 000 pairs",

@@ -20,7 +20,7 @@ from embrm.study.runner.plan import PHASES, CellBatch
 
 TABLE = Path(__file__).with_suffix(".yaml")
 SPLITS = 2  # of the pairs, each fitted once for each trial of tuning
-BELIEF = 30.0  # core-seconds that must have been taken before what is seen counts as much as what was foretold
+BELIEF = 10.0  # core-seconds that must have been taken before what is seen counts as much as what was foretold
 
 
 @dataclass(frozen=True)
