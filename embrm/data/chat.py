@@ -159,7 +159,8 @@ def _turn(message: Any, where: str, whole: Any) -> Turn:
         raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {short(whole)}{several}")
     role = role_of(str(next((message[name] for name in _WHO if message.get(name)), "user")))
     content = _what(message)
-    text = untokened(_content(content, where)) if content is not None else ""
+    text = "" if content is None else _content(content, where)
+    text = written(templated_turns(text, first=role)) if headers_of(text) else untokened(text)
     return role, check_characters("\n".join(part for part in (text, *_calls(message)) if part), where)
 
 

@@ -224,7 +224,10 @@ def _scores(record: Mapping[str, Any], size: int, place: str) -> Array:
         raise DataError(f"{place} has neither 'ratings' nor 'ranking'; found: {', '.join(sorted(record))}")
     ranking = list(record["ranking"])
     if len(set(ranking)) < len(ranking) or not set(ranking) <= set(range(size)):
-        raise DataError(f"{place}: ranking must list different numbers of the {size} responses from 0, got {ranking}")
+        raise DataError(
+            f"{place}: ranking must list different numbers of the {size} responses from 0, the best first, got "
+            f"{ranking}; ranks, where the lowest is the best, are ratings with their sign turned: [-rank, …]"
+        )
     score = np.full(size, np.nan)
     score[ranking] = -np.arange(len(ranking), dtype=np.float64)
     return score

@@ -14,9 +14,11 @@ import pytest
 
 from embrm.core.files import read_rows
 from embrm.data import RowRules
+from embrm.data.chat import response_text
 from embrm.data.faults import ReadingWarning
 from embrm.data.texts import Texts, read_texts
 from embrm.errors import DataError
+from embrm.integrations._chat import split
 
 Row = dict[str, Any]
 ASKED, GOOD, BAD = "How should I clean a kettle?", "Use vinegar.", "No idea."
@@ -181,6 +183,7 @@ CALL = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
         (f"{GOOD}<|eot_id|>", GOOD),
         (f"{GOOD}</s>", GOOD),
         ([says(f"{GOOD}<|im_end|>")], GOOD),
+        ([says(f"<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}")], GOOD),
         (str([says(GOOD)]), GOOD),
         (json.dumps(json.dumps([says(GOOD)])), GOOD),
     ],
@@ -251,6 +254,27 @@ def test_what_is_missing_of_a_judgement_is_named(tmp_path: Path) -> None:
     answers = [{"answer": BAD, "rank": 2}, {"answer": "x", "rank": None}, {"answer": GOOD, "rank": "1"}]
     with pytest.warns(ReadingWarning, match="1 responses without a rating were left out"):
         assert pair_of(read(tmp_path, {"prompt": ASKED, "answers": answers}, kind="pairs")) == (ASKED, GOOD, BAD)
+
+
+SPOKEN = [
+    "[THINK]hm[/THINK]So.",
+    "<|begin_of_thought|>hm<|end_of_thought|>So.",
+    "◁think▷hm◁/think▷So.",
+    "<Think>hm</THINK>So.",
+    "<think>hm</think><answer>So.</answer>",
+    "So.<|eot_id|>",
+    "So.</s>",
+    "<|assistant|>\nSo.",
+]
+
+
+@pytest.mark.parametrize("said", SPOKEN)
+def test_what_a_model_writes_is_one_text_in_files_messages_and_what_trainers_decoded(said: str) -> None:
+    start = "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
+    query = f"{start}{said}<|im_end|>"
+    assert split(query, start) == split(query) == ("How?", "So.")
+    assert split(f"How is it done? {said}", "How is it done? ")[1] == "So."
+    assert response_text(said) == response_text([says(said)]) == "So."
 
 
 VERDICTS = [("A>B", GOOD, None), ("B>A", BAD, None), ("[[A>>B]]", GOOD, None), ("A=B", GOOD, 1)]
