@@ -138,7 +138,8 @@ def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -
     best = np.where(real, proxy, -np.inf).max(axis=1)
     middle = gold.mean(axis=1)
     r, g = proxy - best[:, None], gold - middle[:, None]
-    parts = [_sums(*(x[:, start::2] for x in (log_weight, r, g)), np.append(0.0, inverse_beta)) for start in (0, 1)]
+    each = np.append(0.0, inverse_beta)
+    parts = [_sums(log_weight[:, half::2], r[:, half::2], g[:, half::2], each) for half in (0, 1)]
     top = np.maximum(*(part[0] for part in parts))
     together = sum(np.exp(own - top)[..., None] ** POWERS * sums for own, sums in parts)
     whole = _moments(top, np.asarray(together), inverse_beta, best, middle)

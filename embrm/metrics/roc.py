@@ -45,7 +45,7 @@ def aurocs(scores: Array, positive: BoolArray, *, among: BoolArray) -> Array:
     ranks = rankdata(np.where(among, scores, np.inf), axis=1)
     n, m = positive.sum(axis=1), (among & ~positive).sum(axis=1)
     above = (ranks * positive).sum(axis=1) - n * (n + 1) / 2
-    return np.divide(above, n * m, out=np.full(len(scores), np.nan), where=n * m > 0)
+    return np.asarray(np.divide(above, n * m, out=np.full(len(scores), np.nan), where=n * m > 0))
 
 
 def true_positive_rate(scores: npt.ArrayLike, positive: npt.ArrayLike, *, rate: float) -> float:
