@@ -155,7 +155,7 @@ class Checkpoint:
         at = f" at revision '{self.revision}'" if self.revision else ""
         return OptionError(
             f"cannot load model '{self.model}'{at}; check the name and the network, or pass a folder that holds it (hf "
-            f"download {self.model} --local-dir FOLDER); the embedder 'hashing' needs no model (--embedder hashing)"
+            f"download {self.model} --local-dir FOLDER); of embedders 'hashing' needs no model (--embedder hashing)"
         )
 
 

@@ -245,4 +245,5 @@ def test_two_way_bootstrap_is_wide_when_seeds_differ_and_prompts_do_not() -> Non
     x = np.broadcast_to(effect, (300, 20))
     one, two = (metrics.bootstrap(x, seed=0, two_way=way) for way in (False, True))
     np.testing.assert_allclose((one.high - one.low).max(), 0, atol=1e-12)
-    np.testing.assert_allclose(two.high - two.low, 2 * 1.96 * effect.std() / np.sqrt(20), rtol=0.1)
+    half = stats.t.ppf(0.975, 19) * effect.std(ddof=1) / np.sqrt(20)
+    np.testing.assert_allclose(two.high - two.low, 2 * half, rtol=0.1)

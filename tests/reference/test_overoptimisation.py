@@ -177,7 +177,7 @@ def test_threshold_is_infinite_without_a_turn_and_smallest_when_gold_only_falls(
         (lambda y: fit_gao(-KL, y, form="bon", seed=0), DataError, "kl must be >= 0 with at least two points above"),
         (lambda y: fit_gao(KL, y, form=cast(Any, "log"), seed=0), OptionError, "form must be 'bon' or 'rl', got 'log'"),
         (lambda y: extrapolate(KL, y, points=9, form="rl", seed=0), OptionError, "points must be inside 2..8"),
-        (lambda y: peak(y[:3], seed=0), DataError, "at least 4 prompts, got"),
+        (lambda y: peak(y[:3], seed=0), DataError, "at least 4 prompts, or clusters of them, got"),
         (
             lambda y: hack_threshold(y, y, rule=cast(Any, "worst")),
             OptionError,

@@ -299,7 +299,7 @@ def test_a_single_text_that_does_not_fit_is_refused(model: Path, monkeypatch: py
 
 def test_a_model_of_the_hub_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    says = r"cannot load model 'nobody/nothing'.*pass the path of a folder .*hf download nobody/nothing --local-dir"
+    says = r"cannot load model 'nobody/nothing'.*pass a folder that holds it .*hf download nobody/nothing --local-dir"
     with pytest.raises(OptionError, match=says):
         CausalLM("nobody/nothing").embed(["x"])
     with pytest.raises(OptionError, match=says):

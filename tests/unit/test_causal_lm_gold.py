@@ -132,5 +132,5 @@ def test_what_cannot_be_scored_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OptionError, match="batch_size must be at least 1, got 0"):
         RewardModelGold("some/model", batch_size=0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(OptionError, match=r"cannot load model 'nobody/nothing'.*pass the path of a folder"):
+    with pytest.raises(OptionError, match=r"cannot load model 'nobody/nothing'.*pass a folder that holds it"):
         RewardModelGold("nobody/nothing")(["a"], ["b"])

@@ -214,7 +214,7 @@ def test_options_are_checked(policy: CausalLMPolicy, monkeypatch: pytest.MonkeyP
         with pytest.raises(OptionError, match=message):
             replace(policy, **options)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(OptionError, match=r"cannot load model 'nobody/nothing'.*pass the path of a folder"):
+    with pytest.raises(OptionError, match=r"cannot load model 'nobody/nothing'.*pass a folder that holds it"):
         texts(CausalLMPolicy("nobody/nothing"))
 
 
