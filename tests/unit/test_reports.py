@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import expit
 from sklearn.metrics import log_loss
 
@@ -80,7 +81,7 @@ def test_huge_margins_stay_finite() -> None:
 
 
 def test_intervals_follow_prompts_and_not_pairs() -> None:
-    # All pairs of a prompt agree, so 20 prompts of 50 pairs are worth 20 observations: sd = sqrt(.25 / 20) = 0.11.
+    # All pairs of a prompt agree, so 20 prompts of 50 pairs are worth 20 observations: sd = sqrt(.25 / 19) = 0.115.
     n = 1000
     features = Features({"joint": np.ones((2 * n, 1))}, prompt=np.repeat(np.arange(20), 100))
     pairs = Pairs(features, np.arange(0, 2 * n, 2), np.arange(1, 2 * n, 2))
@@ -88,7 +89,7 @@ def test_intervals_follow_prompts_and_not_pairs() -> None:
     draws[0, ::2] = np.where(np.arange(n) // 50 % 2, 1, -1)
     found = pair_report(Reward(draws, kind="point"), pairs, seed=0).accuracy
     np.testing.assert_allclose(found.estimate, 0.5)
-    np.testing.assert_allclose(found.high - found.low, 2 * 1.96 * 0.112, rtol=0.2)
+    np.testing.assert_allclose(found.high - found.low, 2 * stats.t.ppf(0.975, 19) * 0.115, rtol=0.2)
 
 
 def test_one_prompt_has_numbers_and_no_interval() -> None:

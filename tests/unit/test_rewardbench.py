@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 from scipy.stats import binom
 
 from embrm.errors import DataError
@@ -233,7 +234,8 @@ def test_rows_of_a_prompt_are_resampled_together(tmp_path: Path) -> None:
     found = bench_report(bench, {"a": np.where(right[:, None], [1.0, 0.0], [0.0, 1.0]).ravel()}, seed=0)
     assert found.prompts == 10
     line = found.scores["a"]["overall"]
-    np.testing.assert_allclose((line.high - line.low) / (2 * 1.96), 0.5 / math.sqrt(10), rtol=0.15)
+    half = stats.t.ppf(0.975, 9) * 0.5 / math.sqrt(9)
+    np.testing.assert_allclose((line.high - line.low) / 2, half, rtol=0.15)
 
 
 def styles(domain: str) -> dict[str, Any]:
