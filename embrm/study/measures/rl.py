@@ -31,7 +31,7 @@ from embrm.study.results import Cell, Row
 from embrm.world.judge import NAME as LM
 from embrm.world.judge import WorldGold, world_prompts
 
-Run: TypeAlias = tuple[Trajectory, Array | None]  # and the vectors of its texts, where they were kept
+TrainedPolicy: TypeAlias = tuple[Trajectory, Array | None]  # and the vectors of its texts, where they were kept
 WINDOW = 5  # steps whose texts the detectors see together
 CLOUD = 600  # training texts that are drawn as the reference
 
@@ -88,7 +88,7 @@ def _reward(data: Dataset, model: FittedHead, rule: RuleConfig | None, training:
     return RewardFunction(model, embedder, selector=selector, penalty=penalty, latents=True)
 
 
-def _trained_policy(asked: RLConfig, data: Dataset, reward: RewardFunction, *, seed: int) -> Run:
+def _trained_policy(asked: RLConfig, data: Dataset, reward: RewardFunction, *, seed: int) -> TrainedPolicy:
     if isinstance(data, LanguageModelData):
         return _by_grpo(asked, data.policy.model, data.prompts, reward, data.gold_model, seed=seed), None
     assert isinstance(data, WorldData)
