@@ -56,7 +56,9 @@ class HeadOptions:
         Path(output).mkdir(parents=True, exist_ok=True)
         file, folder = Path(output) / PREFERENCES, Path(output) / HEAD
         write_rows(file, rows)
-        recipe.fit(read_pairs(file, embedder=embedder, views=(recipe.view,)), seed=seed).save(folder)
+        # Two short answers may be the same, and then nothing can be learned from them.
+        pairs = read_pairs(file, embedder=embedder, views=(recipe.view,), on_bad_row="skip")
+        recipe.fit(pairs, seed=seed).save(folder)
         return str(folder), str(file)
 
 

@@ -12,7 +12,7 @@ import pytest
 from embrm.lm.checkpoint import Checkpoint
 from embrm.world import World
 from embrm.world.judge import WorldGold
-from embrm.world.lm.law import AnswerSoFar, SentenceLaw
+from embrm.world.lm.law import Beginning, SentenceLaw
 from embrm.world.lm.targets import Lesson, Lessons
 from embrm.world.lm.tokenizer import ANSWER, END, QUESTION
 
@@ -22,16 +22,14 @@ ENOUGH = 200  # texts that begin alike
 
 
 def test_what_follows_is_as_often_so_in_texts_of_the_world() -> None:
-    seen: dict[AnswerSoFar, Counter[str | None]] = {}
+    seen: dict[Beginning, Counter[str | None]] = {}
     for text in WORLD.sample(4000, seed=1).texts:
         said = [JUDGE.attribute(sentence) for sentence in JUDGE.sentences(text)]
-        for begun, following in zip(
-            accumulate(said, AnswerSoFar.followed, initial=AnswerSoFar()), [*said, None], strict=True
-        ):
+        for begun, following in zip(accumulate(said, Beginning.followed, initial=Beginning()), [*said, None], strict=True):
             seen.setdefault(begun, Counter())[following] += 1
     often = {begun: found for begun, found in seen.items() if found.total() >= ENOUGH}
     assert len(often) > 3
-    assert AnswerSoFar((), (), 1) in often  # behind a marker
+    assert Beginning((), (), 1) in often  # behind a marker
     for begun, found in often.items():
         law = LAW.following(begun)
         assert sum(law.values()) == pytest.approx(1)
@@ -42,11 +40,11 @@ def test_what_follows_is_as_often_so_in_texts_of_the_world() -> None:
 
 
 def test_a_text_of_two_markers_and_one_sentence_has_them_both_before_it() -> None:
-    two = AnswerSoFar((), (), 2)
+    two = Beginning((), (), 2)
     assert LAW.following(two).keys() >= {"list_marker", "correct", ""}
-    done = AnswerSoFar(("correct",), (2,))
+    done = Beginning(("correct",), (2,))
     assert LAW.following(done)[None] > 0.5  # of more sentences, each but two would have had a marker
-    assert LAW.following(AnswerSoFar(("",), (0,))) == {None: 1.0}
+    assert LAW.following(Beginning(("",), (0,))) == {None: 1.0}
 
 
 @cache

@@ -16,7 +16,7 @@ MARKER, EMPTY = "list_marker", ""  # the attribute that is no sentence, and what
 
 
 @dataclass(frozen=True)
-class AnswerSoFar:
+class Beginning:
     """What stands in a text so far.
 
     Attributes:
@@ -29,11 +29,11 @@ class AnswerSoFar:
     marked: tuple[int, ...] = ()
     current: int = 0
 
-    def followed(self, attribute: str) -> AnswerSoFar:
+    def followed(self, attribute: str) -> Beginning:
         """Return what stands there with one more fragment."""
         if attribute == MARKER:
             return replace(self, current=self.current + 1)
-        return AnswerSoFar(tuple(sorted((*self.sentences, attribute))), tuple(sorted((*self.marked, self.current))))
+        return Beginning(tuple(sorted((*self.sentences, attribute))), tuple(sorted((*self.marked, self.current))))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SentenceLaw:
 
     world: World
 
-    def following(self, begun: AnswerSoFar) -> dict[str | None, float]:
+    def following(self, begun: Beginning) -> dict[str | None, float]:
         """Return the chance of each attribute to have the next fragment, and of None, the end.
 
         The attribute of the empty text is `""`. Within an attribute all fragments that are not there yet are alike.
@@ -85,7 +85,7 @@ class SentenceLaw:
             sizes = np.convolve(sizes, [q * perm(c, k) for c, q in enumerate(p)])
         return np.array([w / perm(n, done) if n >= done else 0.0 for n, w in enumerate(sizes)])
 
-    def _placed(self, sentences: int, begun: AnswerSoFar) -> tuple[float, float]:
+    def _placed(self, sentences: int, begun: Beginning) -> tuple[float, float]:
         """Return the chance of the markers so far and of none before the next sentence, and that of one more."""
         none = more = 0.0
         places = max(sentences, 1)
@@ -96,11 +96,11 @@ class SentenceLaw:
             more += p * ((begun.current < each) * plain + (begun.current <= each) * marked)
         return none, more
 
-    def _ended(self, begun: AnswerSoFar) -> float:
+    def _ended(self, begun: Beginning) -> float:
         """Return the chance of the markers before all sentences of a text."""
         return sum(p / ways for p, _, ways, left in self._markers(len(begun.marked), begun) if left == 0)
 
-    def _markers(self, places: int, begun: AnswerSoFar) -> Iterator[tuple[float, int, int, int]]:
+    def _markers(self, places: int, begun: Beginning) -> Iterator[tuple[float, int, int, int]]:
         """Yield, where so many sentences may have the markers that the first ones have, what is the case with all.
 
         That is the chance of their number; how many stand before each sentence, while before some stands one more; the

@@ -11,7 +11,7 @@ import numpy as np
 
 from embrm.core.arrays import Array, BoolArray, IntArray
 from embrm.world.judge import WorldGold
-from embrm.world.lm.law import MARKER, AnswerSoFar, SentenceLaw
+from embrm.world.lm.law import MARKER, Beginning, SentenceLaw
 from embrm.world.lm.tokenizer import ANSWER, CONTEXT, END, QUESTION
 from embrm.world.schema import fragments
 from embrm.world.world import Responses, World
@@ -33,7 +33,7 @@ class Fragment(NamedTuple):
     tokens: tuple[int, ...]
 
 
-class Branching(NamedTuple):
+class Fork(NamedTuple):
     """A place at which the law allows several next tokens, of which one may be listed twice: their chances `(m,)`."""
 
     at: int
@@ -53,7 +53,7 @@ class Lesson:
 
     tokens: IntArray
     certain: BoolArray
-    choices: list[Branching]
+    choices: list[Fork]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +96,8 @@ class Lessons:
     def _lesson(self, prompt: list[int], topic: int, said: Sequence[Fragment]) -> Lesson:
         """Make the lesson of a prompt's tokens and a response's fragments."""
         own = self._topics[topic]
-        tokens, certain, choices = list(prompt), [False] * len(prompt), list[Branching]()
-        used, begun = np.zeros(len(own.fragments), dtype=bool), AnswerSoFar()
+        tokens, certain, choices = list(prompt), [False] * len(prompt), list[Fork]()
+        used, begun = np.zeros(len(own.fragments), dtype=bool), Beginning()
         for fragment in [*said, own.fragments[-1]]:
             i, chances = own.place.get(fragment), own.chances(self._following(begun), used)
             alike = list(range(len(used)))  # those that begin as this one does
@@ -105,7 +105,7 @@ class Lessons:
                 allowed = [a for a in alike if chances[a] > 0]
                 if i is not None and len(allowed) > 1:
                     following, p = np.array([own.fragments[a].tokens[j] for a in allowed]), chances[allowed]
-                    choices.append(Branching(len(tokens), following, p / p.sum()))
+                    choices.append(Fork(len(tokens), following, p / p.sum()))
                 certain.append(not alike if i is None else len(allowed) == 1)
                 tokens.append(token)
                 alike = [a for a in alike if own.fragments[a].tokens[j] == token]
@@ -114,13 +114,13 @@ class Lessons:
         counted = [choice for choice in choices if choice.at < CONTEXT]
         return Lesson(np.array(tokens[:CONTEXT]), np.array(certain[:CONTEXT]), counted)
 
-    def _following(self, begun: AnswerSoFar) -> Mapping[str | None, float]:
+    def _following(self, begun: Beginning) -> Mapping[str | None, float]:
         if begun not in self._known:
             self._known[begun] = self._law.following(begun)
         return self._known[begun]
 
     @cached_property
-    def _known(self) -> dict[AnswerSoFar, Mapping[str | None, float]]:
+    def _known(self) -> dict[Beginning, Mapping[str | None, float]]:
         return {}
 
     @cached_property
