@@ -5,8 +5,8 @@
 Limited: BLAS, OpenMP and torch have one thread, as the library sets it (`embrm.core.threads`). Not: they have what they
 take by themselves, one for each core, and wait by spinning. The four sides of a row take turns, and the best round of
 each counts; the neighbour is a pure busy loop, pinned nowhere, that lives only while its side is timed. With
-`--limited` the sides that are not, which may take minutes, are left out, and processor time is counted, which other work
-changes less: what waits by spinning has more of it, and what does not takes that long wherever it has a core.
+`--limited` the sides that are not, which may take minutes, are left out, and processor time is counted, which other
+work changes less: what waits by spinning has more of it, and what does not takes that long wherever it has a core.
 """
 
 from __future__ import annotations
