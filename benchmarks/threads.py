@@ -1,12 +1,12 @@
 """What a busy neighbour costs: every entry point on idle cores and beside a process that takes one, limited and not.
 
-    python benchmarks/threads.py [ROUNDS, 3 by default] [--limited]
+    python benchmarks/threads.py [--limited] [ROUNDS, 3 unless given] [WORD of the rows wanted…]
 
 Limited: BLAS, OpenMP and torch have one thread, as the library sets it (`embrm.core.threads`). Not: they have what they
 take by themselves, one for each core, and wait by spinning. The four sides of a row take turns, and the best round of
 each counts; the neighbour is a pure busy loop, pinned nowhere, that lives only while its side is timed. With
-`--limited` the sides that are not are left out: they may take minutes. Where other work has the cores, `nice -n -20`
-gives the measurement and its neighbour priority over it.
+`--limited` the sides that are not, which may take minutes, are left out, and processor time is counted, which other
+work changes less: what waits by spinning has more of it, and what does not takes that long wherever it has a core.
 """
 
 from __future__ import annotations
@@ -98,28 +98,31 @@ def entry_points() -> dict[str, Callable[[], object]]:
     return work
 
 
-def seconds(work: Callable[[], object], *, limited: bool, busy: bool) -> float:
+def seconds(work: Callable[[], object], *, limited: bool, busy: bool, clock: Callable[[], float]) -> float:
     """Return how long a piece of work takes."""
     with as_limited(limited), neighbour(busy):
-        start = time.perf_counter()
+        start = clock()
         work()
-        return time.perf_counter() - start
+        return clock() - start
 
 
-def main(rounds: int = 3, *, limited_alone: bool = False) -> None:
+def main(rounds: int = 3, *words: str, limited_alone: bool = False) -> None:
     """Print the table."""
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start; seconds, best of {rounds}\n")
+    unit = "seconds of processor time" if limited_alone else "seconds"
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start; {unit}, best of {rounds}\n")
     sides = [(limited, busy) for limited in ((True,) if limited_alone else (False, True)) for busy in (False, True)]
     names = [f"{'beside' if busy else 'idle'}, {'limited' if limited else 'all threads'}" for limited, busy in sides]
     print("| what |", " | ".join([*names, "beside, limited / idle", *([] if limited_alone else ["saved"])]), "|")
     print("|---|" + "--:|" * (len(sides) + (1 if limited_alone else 2)))
-    for name, work in entry_points().items():
+    clock = time.process_time if limited_alone else time.perf_counter
+    wanted = {n: work for n, work in entry_points().items() if not words or any(word in n for word in words)}
+    for name, work in wanted.items():
         work()
         times: dict[tuple[bool, bool], list[float]] = {side: [] for side in sides}
         for _ in range(rounds):
             for limited, busy in sides:
                 if max(times[limited, busy], default=0) < LONGEST:
-                    times[limited, busy].append(seconds(work, limited=limited, busy=busy))
+                    times[limited, busy].append(seconds(work, limited=limited, busy=busy, clock=clock))
         best = {side: min(found) for side, found in times.items()}
         beside, idle = best[True, True], min(t for (_, busy), t in best.items() if not busy)
         cells = [f"{t:.3g}" for t in best.values()] + [f"{beside / idle:.2f} ×"]
@@ -129,4 +132,4 @@ def main(rounds: int = 3, *, limited_alone: bool = False) -> None:
 
 if __name__ == "__main__":
     typed = [word for word in sys.argv[1:] if word != "--limited"]
-    main(*map(int, typed), limited_alone="--limited" in sys.argv)
+    main(int(typed[0]) if typed else 3, *typed[1:], limited_alone="--limited" in sys.argv)
