@@ -57,7 +57,7 @@ def test_a_question_under_any_name_is_never_ignored(name: str, rest: Row, tmp_pa
 
 
 def test_rows_of_a_file_that_ask_elsewhere_are_told(tmp_path: Path) -> None:
-    rows = [{"prompt": "Why?", **PAIR}, {"prompt": None, "question": ASKED, **PAIR}]
+    rows: list[Row] = [{"prompt": "Why?", **PAIR}, {"prompt": None, "question": ASKED, **PAIR}]
     with pytest.raises(DataError, match=r"1 of 2 rows .* have no prompt, and question looks like what was asked"):
         read(tmp_path, *rows)
 
