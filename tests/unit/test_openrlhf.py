@@ -156,10 +156,10 @@ def test_a_query_that_has_nothing_of_its_prompt_is_refused() -> None:
 @pytest.mark.parametrize("run", [" ", "\n", "</s>", "<|im_start|>", "<|start_header_id|>", "<|", "<s> "])
 def test_a_long_run_of_anything_is_read_once(run: str) -> None:
     sequence = "a" + run * 10_000 + "b"
-    start = time.perf_counter()
+    start = time.process_time()
     split(sequence + sequence, sequence)
     split(sequence)
-    assert time.perf_counter() - start < 3  # a second look at each place takes minutes
+    assert time.process_time() - start < 3  # a second look at each place takes minutes
 
 
 def test_prompts_of_several_messages_read_as_they_do_from_files(tmp_path: Path) -> None:
