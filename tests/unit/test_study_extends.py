@@ -16,7 +16,7 @@ from embrm.study.config_files import CONFIGS, read_values
 WHOLE = {
     "quick": "1f85d7c384f0e8ff2b53f7a874a5e6fc74b5b11291ea9716e6bbd527f2444fb4",
     "ci": "82bfd3f9f544c90ed2d288f7037c5a49916fb009b498535f0b3bd900fa83232c",
-    "full": "709726a23167121f4f078b25b501fb49adc4b89277f470771a8077cbbb6a5ba6",
+    "full": "f47c59fbb5904a82e90ef2947d07a3878a69b685ebc401290fd22700474aaf83",
     "gpu": "08ff7e2e4fc3fd7ad828e9f22312fab32943fea952269831fcc85b1bf9a62ca3",
     "gpu-tiny": "c02a88d3c83b5e346669801dd829b9895b42cf70628e783f1ae86ab23b46e6b9",
     "laptop": "dbc382b71783bc4d8ea8932416f269306dc402ea0e25dcc04f1823d85330d1d8",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import tomllib
-from importlib.metadata import distribution
 from pathlib import Path
 from types import ModuleType
 
@@ -44,10 +43,7 @@ def test_no_allowed_sentence_transformers_runs_code_of_a_model() -> None:
 
 def test_every_dependency_says_its_licence(capsys: pytest.CaptureFixture[str]) -> None:
     module = script("licences")
-    licences: dict[str, str] = {}
-    for line in PROJECT["dependencies"]:
-        name = Requirement(line).name
-        licences |= {name: module.licence_of(distribution(name)), **module.needed(name)}
+    licences = module.needed([Requirement(line) for line in PROJECT["dependencies"]])
     assert len(licences) > 40
     assert [name for name, licence in licences.items() if not licence] == []
     assert [name for name, licence in licences.items() if "AGPL" in licence or "Proprietary" in licence] == []
