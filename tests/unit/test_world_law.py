@@ -25,7 +25,9 @@ def test_what_follows_is_as_often_so_in_texts_of_the_world() -> None:
     seen: dict[Beginning, Counter[str | None]] = {}
     for text in WORLD.sample(4000, seed=1).texts:
         said = [JUDGE.attribute(sentence) for sentence in JUDGE.sentences(text)]
-        for begun, following in zip(accumulate(said, Beginning.followed, initial=Beginning()), [*said, None], strict=True):
+        for begun, following in zip(
+            accumulate(said, Beginning.followed, initial=Beginning()), [*said, None], strict=True
+        ):
             seen.setdefault(begun, Counter())[following] += 1
     often = {begun: found for begun, found in seen.items() if found.total() >= ENOUGH}
     assert len(often) > 3
