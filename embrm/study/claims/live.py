@@ -29,7 +29,7 @@ def gold_by_fifths(cells: Cells, head: str) -> str:
 def fifths(runs: Sequence[Row], metric: Metric) -> Array | None:
     """Return the means `(5,)` of a run's number in each fifth of its steps, over all runs long enough; None of none."""
     found = [[part.mean() for part in np.array_split(row.arrays[metric], FIFTHS)] for row in usable(runs)]
-    return np.mean(found, axis=0) if found else None
+    return np.asarray(np.mean(found, axis=0)) if found else None
 
 
 def gold_at_equal_kl(cells: Cells, head: str, rules: Sequence[str]) -> str:
