@@ -162,11 +162,11 @@ def stress(found: Measured) -> alt.LayerChart:
         y=alt.Y("probe:N", title=None, sort=order),
     )
     half = alt.Chart(alt.InlineData(values=[{"accepted": 0.5}])).mark_rule(color=GREY, strokeDash=[4, 4])
-    colour = alt.Color(
-        "annotators:N", scale=alt.Scale(domain=names, range=[THIRD, GOLD]), legend=alt.Legend(title=None)
-    )
-    shape = alt.Shape("annotators:N", scale=alt.Scale(domain=names, range=["circle", "square"]))
-    points = base.mark_point(filled=True, size=90, opacity=1).encode(color=colour, shape=shape.legend(title=None))
+    legend = alt.Legend(title=None, orient="top")
+    colour = alt.Color("annotators:N", scale=alt.Scale(domain=names, range=[THIRD, GOLD]), legend=legend)
+    shapes = alt.Scale(domain=names, range=["circle", "square"])
+    shape = alt.Shape("annotators:N", scale=shapes, legend=legend)
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(color=colour, shape=shape)
     drawn: alt.LayerChart = (half.encode(x="accepted:Q") + points).properties(width=420, height=220)
     return drawn
 

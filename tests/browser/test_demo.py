@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,7 @@ def test_an_edit_is_answered_at_once(name: str, bound: float, tmp_path: Path) ->
     """Milliseconds from the end of the pause after a keystroke to what is shown, of two heads of five members."""
     with running(stages.of_world(embedders.get(name)())) as address, opened(1440, tmp_path / "profile") as browser:
         open_page(browser, address)
-        rounds = []
+        rounds: list[list[float]] = []
         for _ in range(3):  # what else the machine does can only add
             took = []
             for i in range(40):
@@ -248,7 +249,9 @@ def test_an_edit_is_answered_at_once(name: str, bound: float, tmp_path: Path) ->
                 took.append(float(run(browser, "return document.body.dataset.milliseconds")))
             rounds.append([float(np.quantile(took, q)) for q in (0.5, 0.95)])
         print(f"{name}: median and p95 of each round in ms:", np.round(rounds, 1).tolist())
-        assert min(p95 for _, p95 in rounds) < bound
+    if (load := os.getloadavg()[0]) > 2 * (os.cpu_count() or 1):
+        pytest.skip(f"at a load of {load:.0f} the clock tells of other work; see test_a_keystroke_costs_little")
+    assert min(p95 for _, p95 in rounds) < bound
 
 
 def test_one_file_says_the_same_without_a_server(browser: Browser, tmp_path: Path) -> None:

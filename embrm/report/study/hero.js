@@ -70,7 +70,7 @@ function drawHero(told, line, strip) {
   const gold = golds.flat();
   const small = innerWidth < 700;
   const last = Math.max(...golds.map((rows) => rows.at(-1).kl), strip?.kl.at(-1) ?? 0);
-  const right = last * (small ? 1.4 : 1.22); // room for names
+  const right = last * (small ? 1.5 : 1.22); // room for names
   const floor = Math.min(0, ...gold.map((r) => r.low));
   const top = Math.max(...gold.map((r) => r.high), 1e-6) * 1.25;
   const proxyTop = Math.max(...proxy.map((r) => r.high), 1e-6) * 1.12;
