@@ -56,8 +56,8 @@ class WeighedPools:
         real = np.isfinite(log_weight)
         self._best, self._middle = np.where(real, proxy, -np.inf).max(axis=1), gold.mean(axis=1)
         r, g = proxy - self._best[:, None], gold - self._middle[:, None]
-        self._halves = [_Half(*(x[:, start::2] for x in (log_weight, r, g))) for start in (0, 1)]
-        self._able = [real[:, start::2].any(axis=1) for start in (0, 1)]
+        self._halves = [_Half(log_weight[:, half::2], r[:, half::2], g[:, half::2]) for half in (0, 1)]
+        self._able = [real[:, half::2].any(axis=1) for half in (0, 1)]
         self._start = [half.sums(np.zeros(1)) for half in self._halves]
 
     def at(self, inverse_beta: Array) -> tuple[Array, Array]:
@@ -67,12 +67,12 @@ class WeighedPools:
         `(6, b, prompts)`. A half without a text that π_ref would write says nothing, and counts as the whole.
         """
         parts = [half.sums(inverse_beta) for half in self._halves]
-        whole = self._moments(_together(parts), _together(self._start), inverse_beta)
+        whole = self._moments(_together(parts), _together(self._start), inverse_beta=inverse_beta)
         with np.errstate(divide="ignore", invalid="ignore"):
-            halves = [self._moments(*each, inverse_beta) for each in zip(parts, self._start, strict=True)]
+            halves = [self._moments(*each, inverse_beta=inverse_beta) for each in zip(parts, self._start, strict=True)]
         return whole, np.mean([np.where(a, x, whole) for a, x in zip(self._able, halves, strict=True)], axis=0)
 
-    def _moments(self, found: _Sums, start: _Sums, inverse_beta: Array) -> Array:
+    def _moments(self, found: _Sums, start: _Sums, *, inverse_beta: Array) -> Array:
         """Return what `at` returns, from the sums at these 1/β and at 0."""
         total, squares = found.of[..., 0], found.of[..., 5]
         mean, mean_gold, second, cross = np.moveaxis(found.of[..., 1:5] / total[..., None], 2, 0)
