@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from embrm.bestofn.curves import Curve, believable
 from embrm.bestofn.ranks import as_pools, by_size
+from embrm.bestofn.weighed import WeighedPools
 from embrm.core.arrays import Array, BoolArray, IntArray, positive
 from embrm.errors import DataError, OptionError
 
-POWERS = (1, 1, 1, 1, 1, 2)  # of the weights in the sums of `_sums`
+STEP = 6  # points of a path that are made before it is asked whether it has gone far enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,10 @@ def tilted(log_weight: Array, proxy: Array, inverse_beta: float) -> Array:
         >>> tilted(np.zeros((1, 3)), np.array([[0.0, 1.0, 2.0]]), inverse_beta=np.log(2)).round(3)
         array([[0.143, 0.286, 0.571]])
     """
-    log_w = log_weight + inverse_beta * proxy
-    return np.asarray(np.exp(log_w - logsumexp(log_w, axis=1, keepdims=True)))
+    w = log_weight + inverse_beta * proxy
+    w -= w.max(axis=1, keepdims=True)
+    np.exp(w, out=w)
+    return np.asarray(w / w.sum(axis=1, keepdims=True))
 
 
 def tilted_pools(value: Array, offsets: IntArray, inverse_beta: float) -> Array:
@@ -86,7 +88,14 @@ def tilted_pools(value: Array, offsets: IntArray, inverse_beta: float) -> Array:
     return out
 
 
-def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt.ArrayLike | None = None) -> TiltPath:
+def tilt_path(
+    log_weight: Array,
+    proxy: Array,
+    gold: Array,
+    *,
+    inverse_beta: npt.ArrayLike | None = None,
+    until: float = np.inf,
+) -> TiltPath:
     """Return the path of optima of E[r] − β·KL(π‖π_ref), normalised within each prompt.
 
     Self-normalised importance sampling; the KL is that of the weights, Σ w log(w/w_ref) = E[r]/β − log(Z_β/Z_∞), and
@@ -100,6 +109,7 @@ def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt
         proxy: `(prompts, n)`.
         gold: `(prompts, n)`.
         inverse_beta: rising values of 1/β from 0; None: 40, to 8 over the proxy's standard deviation under π_ref.
+        until: nats; of the points whose mean KL lies beyond, all but the first few are left out.
 
     Raises:
         OptionError: `inverse_beta` does not rise from 0.
@@ -121,71 +131,15 @@ def tilt_path(log_weight: Array, proxy: Array, gold: Array, *, inverse_beta: npt
     eta = np.asarray(inverse_beta, dtype=np.float64)
     if eta.ndim != 1 or len(eta) == 0 or eta[0] != 0 or (np.diff(eta) <= 0).any():
         raise OptionError(f"inverse_beta must rise from 0, got {eta}; sort it and begin with 0")
-    whole, halves = _points(log_weight, proxy, gold, eta)
-    spread = np.stack([_variance(log_weight, x) for x in (proxy, gold)])
-    bias = _bias(eta, whole, halves, spread)
+    pools, found = WeighedPools(log_weight, proxy, gold), []
+    for some in np.split(eta, range(STEP, len(eta), STEP)):
+        found.append(pools.at(some))
+        if found[-1][0][0, -1].mean() > until:
+            break
+    whole, halves = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    eta = eta[: whole.shape[1]]
+    bias = _bias(eta, whole, halves, _variance(log_weight, proxy, gold))
     return TiltPath(eta, whole[0], whole[1], whole[2], whole[3], bias)
-
-
-def _points(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> tuple[Array, Array]:
-    """Return what each pool is at all 1/β, and what its halves are, averaged: every other text makes a half.
-
-    Either is KL, proxy, gold, effective sample size, variance of the proxy and its covariance with gold,
-    `(6, b, prompts)`. A half without a text that π_ref would write says nothing, and counts as the whole.
-    """
-    real = np.isfinite(log_weight)
-    # The best that the reference can choose is the origin: neither a small β nor the moments lose digits then.
-    best = np.where(real, proxy, -np.inf).max(axis=1)
-    middle = gold.mean(axis=1)
-    r, g = proxy - best[:, None], gold - middle[:, None]
-    each = np.append(0.0, inverse_beta)
-    parts = [_sums(log_weight[:, half::2], r[:, half::2], g[:, half::2], each) for half in (0, 1)]
-    top = np.maximum(*(part[0] for part in parts))
-    together = sum(np.exp(own - top)[..., None] ** POWERS * sums for own, sums in parts)
-    whole = _moments(top, np.asarray(together), inverse_beta, best, middle)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        halves = [_moments(*part, inverse_beta, best, middle) for part in parts]
-    able = [real[:, start::2].any(axis=1) for start in (0, 1)]
-    return whole, np.mean([np.where(a, half, whole) for a, half in zip(able, halves, strict=True)], axis=0)
-
-
-def _sums(log_weight: Array, proxy: Array, gold: Array, inverse_beta: Array) -> tuple[Array, Array]:
-    """Return the logarithm of the largest weight at each 1/β `(b, prompts)`, and sums of the weights in its units.
-
-    These are Σ w (1, r, g, r², r g) and Σ w², `(b, prompts, 6)`; all are 0 where there is no text.
-    """
-    log_w, r = np.ascontiguousarray(log_weight), np.ascontiguousarray(proxy)
-    of = np.stack([np.ones_like(r), r, gold, r**2, r * gold], axis=2)
-    top, sums = np.empty((len(inverse_beta), len(r))), np.empty((len(inverse_beta), len(r), 6))
-    w = np.empty_like(r)
-    for i, value in enumerate(inverse_beta.tolist()):
-        np.multiply(r, value, out=w)
-        w += log_w
-        top[i] = w.max(axis=1, initial=-np.inf)
-        w -= np.where(np.isfinite(top[i]), top[i], 0.0)[:, None]
-        np.exp(w, out=w)
-        sums[i, :, :5] = (w[:, None, :] @ of)[:, 0]
-        sums[i, :, 5] = np.einsum("ij,ij->i", w, w)
-    return top, sums
-
-
-def _moments(top: Array, sums: Array, inverse_beta: Array, best: Array, middle: Array) -> Array:
-    """Return what `_points` returns, from the sums at 1/β = 0 and at all other 1/β, whose origins are best and middle.
-
-    Args:
-        top: `(1 + b, prompts)`, see `_sums`.
-        sums: `(1 + b, prompts, 6)`, see `_sums`.
-        inverse_beta: `(b,)`.
-        best: `(prompts,)`.
-        middle: `(prompts,)`.
-    """
-    total, squares = sums[..., 0], sums[..., 5]
-    log_total = np.log(total) + top
-    mean, mean_gold, second, cross = np.moveaxis(sums[1:, :, 1:5] / total[1:, :, None], 2, 0)
-    # Σ w log(w/w_ref) without a logarithm for each text; rounding may leave it below 0.
-    kl = np.maximum(inverse_beta[:, None] * mean - (log_total[1:] - log_total[0]), 0.0)
-    moments = (second - mean**2, cross - mean * mean_gold)
-    return np.stack([kl, best + mean, middle + mean_gold, total[1:] ** 2 / squares[1:], *moments])
 
 
 def _bias(inverse_beta: Array, whole: Array, halves: Array, variance: Array) -> Array:
@@ -193,8 +147,8 @@ def _bias(inverse_beta: Array, whole: Array, halves: Array, variance: Array) -> 
 
     Args:
         inverse_beta: `(b,)`.
-        whole: see `_points`.
-        halves: likewise, of halves.
+        whole: see `WeighedPools.at`.
+        halves: likewise.
         variance: `(2, prompts)` of proxy and gold under π_ref.
     """
     kl, proxy, gold, _, var, cov = whole.mean(axis=2)
@@ -207,11 +161,11 @@ def _bias(inverse_beta: Array, whole: Array, halves: Array, variance: Array) -> 
     return np.asarray(np.maximum(*bias))
 
 
-def _variance(log_weight: Array, value: Array) -> Array:
-    """Return the variance `(prompts,)` of a value under π_ref."""
-    start = tilted(log_weight, value, 0.0)
-    mean = (start * value).sum(axis=1, keepdims=True)
-    return np.asarray((start * (value - mean) ** 2).sum(axis=1))
+def _variance(log_weight: Array, *values: Array) -> Array:
+    """Return the variances `(v, prompts)` of some values under π_ref."""
+    start = tilted(log_weight, np.zeros_like(log_weight), 0.0)
+    off = [x - (start * x).sum(axis=1, keepdims=True) for x in values]
+    return np.stack([(start * x**2).sum(axis=1) for x in off])
 
 
 def reference_sd(log_weight: Array, proxy: Array) -> float:
@@ -277,9 +231,9 @@ def tilt_curve(
     for pools, rows in by_size(bounds):
         r, value, w = p[rows], g[rows], prior[rows]
         log_w = np.log(w, where=w > 0, out=np.full(w.shape, -np.inf))
-        out[:, :, pools], half[:, :, pools] = _points(log_w, r, value, 1 / sizes)
+        out[:, :, pools], half[:, :, pools] = WeighedPools(log_w, r, value).at(1 / sizes)
         mean[pools] = (w * value).sum(axis=1)
-        spread[:, pools] = _variance(log_w, r), _variance(log_w, value)
+        spread[:, pools] = _variance(log_w, r, value)
         sd[pools] = np.where(np.ptp(value, axis=1) > 0, np.sqrt(spread[1, pools]), 0)
     bias = _bias(1 / sizes, out, half, spread)
     return Curve(sizes, out[0].mean(axis=1), out[1].T, out[2].T, mean, sd, effective_size=out[3].T, bias=bias)

@@ -43,10 +43,11 @@ def nearest(x: Array, to: Array, *, k: int) -> tuple[Array, IntArray]:
         gap *= -2
         gap += square
         near = np.argpartition(gap, k - 1, axis=1)[:, :k] if k < len(to) else np.argsort(gap, axis=1)
-        exact = np.sqrt(((rows[some, None] - others[near]) ** 2).sum(axis=2))
-        order = np.argsort(exact, axis=1)
-        distance[some], found[some] = (np.take_along_axis(y, order, axis=1) for y in (exact, near))
-    return distance, found
+        off = np.take_along_axis(gap, near, axis=1)
+        order = np.argsort(off, axis=1)
+        distance[some], found[some] = (np.take_along_axis(y, order, axis=1) for y in (off, near))
+    distance += np.einsum("nk,nk->n", rows, rows)[:, None]
+    return np.sqrt(np.maximum(distance, 0.0)), found
 
 
 def dbscan(x: Array, *, eps: float, min_samples: int) -> IntArray:

@@ -187,10 +187,9 @@ class FittedCSI:
 
 
 def _centroids(x: Array, labels: IntArray) -> Array:
-    from scipy.sparse import csr_array
-
-    member = csr_array((np.ones(len(x)), (labels, np.arange(len(x)))))
-    return np.asarray(member @ x.astype(np.float64) / np.bincount(labels)[:, None])
+    order, counts = np.argsort(labels, kind="stable"), np.bincount(labels)
+    sums = np.add.reduceat(x[order].astype(np.float64), np.cumsum(counts) - counts, axis=0)
+    return np.asarray(sums / counts[:, None])
 
 
 def _some(x: Array, size: int, rng: np.random.Generator) -> Array:

@@ -9,7 +9,7 @@ from sklearn.cluster import DBSCAN
 
 from embrm import detectors
 from embrm.core.arrays import Array
-from embrm.detectors._dbscan import dbscan
+from embrm.detectors._dbscan import dbscan, nearest
 from embrm.errors import DataError, OptionError
 
 CSI = detectors.get("csi")
@@ -90,6 +90,17 @@ def test_dbscan_has_the_cores_noise_and_components_of_scikit_learn(seed: int) ->
     assert len(pairs) == len(set(ours[core])) == len(set(theirs.labels_[core]))
     for row in np.flatnonzero((ours >= 0) & ~np.isin(np.arange(len(x)), core)):
         assert cdist(x[[row]], x[core][ours[core] == ours[row]]).min() <= eps
+
+
+@pytest.mark.parametrize("width", [2, 40])  # by a tree, and by products of matrices
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_nearest_rows_are_those_of_all_distances(width: int, k: int) -> None:
+    rng = np.random.default_rng(k)
+    x, to = rng.normal(size=(50, width)) + 7, rng.normal(size=(30, width)) + 7
+    distance, found = nearest(x, to, k=k)
+    every = cdist(x, to)
+    np.testing.assert_array_equal(found, np.argsort(every, axis=1)[:, :k])
+    np.testing.assert_allclose(distance, np.sort(every, axis=1)[:, :k], rtol=1e-9)
 
 
 def test_eps_reference_is_the_percentile_of_the_fifth_neighbour() -> None:

@@ -165,7 +165,7 @@ class OptimumPath:
         gold: `(T, K)`, NaN beyond what is reliable.
         proxy: `(K,)` the value's gain in sd under π_ref, NaN likewise.
         sd: the value's standard deviation under π_ref.
-        path: the whole path.
+        path: itself, as far as that.
     """
 
     gold: Array
@@ -176,7 +176,7 @@ class OptimumPath:
 
 def optimum_path(config: StudyConfig, data: Dataset, value: Array) -> OptimumPath:
     """Return gold and value of the KL-regularised optima of a value `(m,)`, read off at KL 0 to `kl_end`."""
-    path, last, sd = value_path(data, value)
+    path, last, sd = value_path(data, value, until=max(config.kl_end, FIXED_KL))
     axis = path.kl[:last].mean(axis=1)
     at = np.linspace(0, config.kl_end, config.kl_points)
     level = path.proxy[:last].mean(axis=1)
