@@ -37,10 +37,11 @@ def test_whole_and_halves_have_the_moments_of_their_definitions(eta: float) -> N
     log_weight, proxy, gold = pools(0)
     log_weight[2, ::2] = -np.inf  # of this prompt one half says nothing, and counts as the whole
     whole, halves = WeighedPools(log_weight, proxy, gold).at(np.array([eta]))
-    for i, pool in enumerate(zip(log_weight, proxy, gold, strict=True)):
-        expected = transcribed(*pool, eta)
+    for i, (w, r, g) in enumerate(zip(log_weight, proxy, gold, strict=True)):
+        expected = transcribed(w, r, g, eta)
         np.testing.assert_allclose(whole[:, 0, i], expected, rtol=1e-9, atol=1e-9)
-        parts = [transcribed(*(x[start::2] for x in pool), eta) for start in (0, 1) if i != 2 or start == 1]
+        starts = [1] if i == 2 else [0, 1]
+        parts = [transcribed(w[start::2], r[start::2], g[start::2], eta) for start in starts]
         parts += [expected] if i == 2 else []
         np.testing.assert_allclose(halves[:, 0, i], np.mean(parts, axis=0), rtol=1e-9, atol=1e-9)
 
