@@ -55,10 +55,9 @@ class HeadOptions:
         rows, _ = pair_rows(World.load(), self.pairs, mechanism=mechanism, flips=self.flips, seed=seed, principles=told)
         Path(output).mkdir(parents=True, exist_ok=True)
         file, folder = Path(output) / PREFERENCES, Path(output) / HEAD
-        write_rows(file, rows)
-        # Two short answers may be the same, and then nothing can be learned from them.
-        pairs = read_pairs(file, embedder=embedder, views=(recipe.view,), on_bad_row="skip")
-        recipe.fit(pairs, seed=seed).save(folder)
+        # Two short answers may be the same, which is no preference.
+        write_rows(file, [row for row in rows if row["chosen"] != row["rejected"]])
+        recipe.fit(read_pairs(file, embedder=embedder, views=(recipe.view,)), seed=seed).save(folder)
         return str(folder), str(file)
 
 
