@@ -110,7 +110,7 @@ def conversation(value: Any, where: str, *, first: str = "user") -> str | list[T
         return templated_turns(opened, first=first) if headers_of(opened) else untokened(opened)
     if not isinstance(opened, list):
         raise DataError(f"{where} must be text or a list of messages, got {short(value)}")
-    if len(opened) > 1 and not all(isinstance(m, dict) and any(m.get(name) for name in _WHO) for m in opened):
+    if len(opened) > 1 and not any(isinstance(m, dict) and any(m.get(name) for name in _WHO) for m in opened):
         raise DataError(f"{where} must hold messages {{'role': …, 'content': …}}, got {short(value)}")
     return [_turn(message, where, value) for message in opened]
 
