@@ -66,7 +66,7 @@ def test_an_interrupted_command_says_so_and_leaves_nothing(command: str, workspa
 def test_a_run_of_a_policy_that_is_ended_keeps_its_steps(number: signal.Signals, workspace: Path) -> None:
     process = begin(["rl", "model", "-o", "trained", "--steps", "100000", "--batch", "8"])
     steps = workspace / "trained" / "trajectory.jsonl"
-    assert until(lambda: steps.exists() and steps.read_bytes().count(b"\n") > 2, 120)
+    assert until(lambda: steps.exists() and steps.read_bytes().count(b"\n") > 2, 240)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, b"Traceback" in err) == (128 + number, False)
