@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from embrm.core.files import write_bytes, write_file, write_folder, write_rows
 from embrm.core.trajectory import Trajectory
 from embrm.errors import OptionError
+from tests.cli.test_many_clients import processor_seconds
 from tests.test_ends import until
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,8 +80,7 @@ def test_a_fit_that_is_ended_leaves_nothing(head: list[str], workspace: Path) ->
     before = sorted(workspace.iterdir())
     options = [word for option in head[1:] for word in ("--set", option)]
     process = begin(["fit", "prefs.jsonl", "--embedder", "hashing", "-o", "new", "--head", head[0], *options])
-    assert until(lambda: "torch" in Path(f"/proc/{process.pid}/maps").read_text("utf-8"), 120)
-    time.sleep(5)  # it has begun to fit, and would go on for hours
+    assert until(lambda: processor_seconds(process) > 8, 240)  # it has begun to fit, and would go on for hours
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)

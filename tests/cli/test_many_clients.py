@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def server(*words: str, files: int) -> Iterator[tuple[subprocess.Popen[str], str
         process.communicate()
 
 
-def processor_seconds(process: subprocess.Popen[str]) -> float:
+def processor_seconds(process: subprocess.Popen[Any]) -> float:
     fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
