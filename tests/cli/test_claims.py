@@ -143,8 +143,8 @@ def test_the_tables_and_the_lines_go_between_their_marks(folder: Path, tmp_path:
     for again in (False, True):  # from what was kept the same comes
         assert call(*([] if again else [str(folder), "--commit", "1234abc"])) == ""
         text = page.read_text(encoding="utf-8")
-        assert text.startswith("before\n<!-- claims -->\nOf a run of the configuration with the hash ")
-        assert ", commit 1234abc.\n" in text
+        assert text.startswith("before\n<!-- claims -->\n- Of a run of the configuration with the hash ")
+        assert ", commit 1234abc: C" in text
         assert f"\n**world**: of {len(found)} rows {decided} are decided (" in text
         assert text.endswith("<!-- /claims -->\nafter\n")
         assert "stale" not in text
@@ -154,7 +154,7 @@ def test_the_tables_and_the_lines_go_between_their_marks(folder: Path, tmp_path:
         assert "| 20 × 5 | supported | supported |" in text
         lines = readme.read_text(encoding="utf-8").splitlines()
         assert lines[:2] == ["before", "<!-- findings -->"]
-        assert lines[2].startswith("Of a run of the configuration with the hash ")
+        assert lines[2].startswith("- Of a run of the configuration with the hash ")
         assert lines[4].startswith("- **world**, rows by verdict: ")
         assert re.search(r"\d+ supported \((C\d+, )*C15", lines[4])
         assert lines[5:] == ["<!-- /findings -->", "after"]
