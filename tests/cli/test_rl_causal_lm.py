@@ -114,7 +114,7 @@ def test_each_defence_makes_the_reward_of_the_world_s_own_model(
         far = np.einsum("nk,kl,nl->n", y - x.mean(axis=0), np.linalg.pinv(np.cov(x.T)), y - x.mean(axis=0))
         taken = seen.mean(axis=0) - [row["proxy"] for row in step.sample]
         # The detector shrinks the covariance, which the plain distance does not.
-        assert np.corrcoef(taken, np.sqrt(far))[0, 1] > 0.95
+        assert np.corrcoef(taken, np.sqrt(far))[0, 1] > 0.9
         assert (taken > 0).all()
 
 
