@@ -374,7 +374,7 @@ from embrm.embedders.cache import store as _cache
 _cache.FLUSH_SECONDS = 0
 texts = [f"the cat number {{i}} sat on the moon" for i in range(4000)]
 print("going", flush=True)
-embedders.get("sentence_transformer")(model={str(tiny)!r}, batch_size=8).embed(texts)
+embedders.get("sentence_transformer")(model={str(tiny)!r}, batch_size=8, precision="float32").embed(texts)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     while len(list(cache.rglob("*.shard"))) < 3:
@@ -382,7 +382,7 @@ embedders.get("sentence_transformer")(model={str(tiny)!r}, batch_size=8).embed(t
     process.kill()
     process.communicate()
     texts = [f"the cat number {i} sat on the moon" for i in range(4000)]
-    done = sentence_transformer(model=str(tiny), batch_size=256).embed(texts)
+    done = sentence_transformer(model=str(tiny), batch_size=256, precision="float32").embed(texts)
     assert 0 < done.computed < len(texts)
     np.testing.assert_allclose(done.vectors, reference(tiny).encode(texts, batch_size=256), atol=1e-5)
 
