@@ -238,6 +238,8 @@ def test_nobody_meets_a_barrier(browser: Browser, address: str, tmp_path: Path, 
 @pytest.mark.parametrize(("name", "bound"), [("static", 60), ("minilm", 200)])
 def test_an_edit_is_answered_at_once(name: str, bound: float, tmp_path: Path) -> None:
     """Milliseconds from the end of the pause after a keystroke to what is shown, of two heads of five members."""
+    if (load := os.getloadavg()[0]) > (os.cpu_count() or 1) / 2:
+        pytest.skip(f"at a load of {load:.1f} the clock tells of other work; see test_a_keystroke_costs_little")
     with running(stages.of_world(embedders.get(name)())) as address, opened(1440, tmp_path / "profile") as browser:
         open_page(browser, address)
         rounds: list[list[float]] = []
@@ -249,9 +251,7 @@ def test_an_edit_is_answered_at_once(name: str, bound: float, tmp_path: Path) ->
                 took.append(float(run(browser, "return document.body.dataset.milliseconds")))
             rounds.append([float(np.quantile(took, q)) for q in (0.5, 0.95)])
         print(f"{name}: median and p95 of each round in ms:", np.round(rounds, 1).tolist())
-    if (load := os.getloadavg()[0]) > 2 * (os.cpu_count() or 1):
-        pytest.skip(f"at a load of {load:.0f} the clock tells of other work; see test_a_keystroke_costs_little")
-    assert min(p95 for _, p95 in rounds) < 3 * bound  # the bound itself is for idle cores, and in benchmarks/README.md
+    assert min(p95 for _, p95 in rounds) < bound
 
 
 def test_one_file_says_the_same_without_a_server(browser: Browser, tmp_path: Path) -> None:

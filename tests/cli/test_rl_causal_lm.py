@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embrm import detectors
 from embrm.core.arrays import Array
 from embrm.core.trajectory import Step, Trajectory
 from embrm.data.encode import embedder_of, encode
@@ -111,10 +112,9 @@ def test_each_defence_makes_the_reward_of_the_world_s_own_model(
         reference = read_texts("trained/preferences.jsonl")
         told = encode(reference.prompts, reference.responses, embedder=embedder_of(model), views=model.widths)
         x, y = model.latent(told.features), model.latent(features)
-        far = np.einsum("nk,kl,nl->n", y - x.mean(axis=0), np.linalg.pinv(np.cov(x.T)), y - x.mean(axis=0))
+        distance = detectors.get("mahalanobis")(alpha=None).fit(x, seed=0).check(y).scores  # of all rows
         taken = seen.mean(axis=0) - [row["proxy"] for row in step.sample]
-        # The detector shrinks the covariance, which the plain distance does not.
-        assert np.corrcoef(taken, np.sqrt(far))[0, 1] > 0.9
+        np.testing.assert_allclose(taken, 0.1 * distance, rtol=1e-4, atol=1e-5)
         assert (taken > 0).all()
 
 

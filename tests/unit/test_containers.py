@@ -215,6 +215,13 @@ def test_what_save_to_disk_wrote_and_addresses(tmp_path: Path) -> None:
         (b"\xfd7zXZ\x00 nothing", "the xz file is damaged or cut off"),
         (b"\x28\xb5\x2f\xfd nothing", "the zstd file is damaged or cut off"),
         (b"\xff\xfe\x00\xd8{\x00", "looks like utf-16, and is not"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"ORC\x00", "an ORC file"),
+        (b"Obj\x01\x04", "an Avro file"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
+        (b"\x04\x22\x4d\x18", "packed by lz4"),
+        (b"\xff\x06\x00\x00sNaPpY", "packed by Snappy"),
     ],
 )
 def test_what_cannot_be_read_is_named(content: bytes, message: str, tmp_path: Path) -> None:

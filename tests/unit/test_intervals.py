@@ -106,5 +106,10 @@ def _covered(n: int, *, trials: int, accuracy: bool) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("accuracy", [False, True])
 @pytest.mark.parametrize("n", [2, 4, 10, 100])
-def test_intervals_over_topics_cover_the_truth(n: int, accuracy: bool) -> None:
-    assert 0.90 <= _covered(n, trials=600, accuracy=accuracy) <= 0.99  # 93 to 97 %, and three standard errors
+def test_intervals_over_topics_cover_the_truth(n: int, accuracy: bool, request: pytest.FixtureRequest) -> None:
+    if (n, accuracy) == (2, True):
+        why = (
+            "two topics have the same accuracy in 4 % of trials, and then no width; draws of two lie within their range"
+        )
+        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
+    assert 0.92 <= _covered(n, trials=600, accuracy=accuracy) <= 0.98  # 93 to 97 %, within the chance of 600 trials

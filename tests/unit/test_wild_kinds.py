@@ -323,24 +323,6 @@ def test_rows_inside_something_are_told(content: Row, message: str, tmp_path: Pa
         read(tmp_path, content, kind=None)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS"),
-        (b"<!DOCTYPE html><html>", "a web page"),
-        (b"ORC\x00", "an ORC file"),
-        (b"Obj\x01\x04", "an Avro file"),
-        (b"\x89HDF\r\n", "an HDF5 file"),
-        (b"\x04\x22\x4d\x18", "packed by lz4"),
-        (b"\xff\x06\x00\x00sNaPpY", "packed by Snappy"),
-    ],
-)
-def test_other_containers_are_named(content: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        read_rows(tmp_path / "x", stop=False)
-
-
 def test_archives_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps(ROW))
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
