@@ -16,7 +16,7 @@ from embrm.study.config_files import CONFIGS, read_values
 WHOLE = {
     "quick": "1f85d7c384f0e8ff2b53f7a874a5e6fc74b5b11291ea9716e6bbd527f2444fb4",
     "ci": "82bfd3f9f544c90ed2d288f7037c5a49916fb009b498535f0b3bd900fa83232c",
-    "full": "02c63e737af673988670e95e21f1a8d57fa4ccf4577adb8137d75035f3ba1777",
+    "full": "56280656a8ec5e6357641cedbbc92c6676d467299b5fc1d27ca149388a0eb27e",
     "gpu": "08ff7e2e4fc3fd7ad828e9f22312fab32943fea952269831fcc85b1bf9a62ca3",
     "gpu-tiny": "868cb1dbb8b3930f06bd44696464c99e637e2b16df1b2f2ce052df9f685dd862",
     "laptop": "dbc382b71783bc4d8ea8932416f269306dc402ea0e25dcc04f1823d85330d1d8",
