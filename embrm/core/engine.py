@@ -23,6 +23,8 @@ Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 Lost: TypeAlias = Literal["died", "hung"]  # what became of the worker of a job without an answer
 TRIES = 3  # of a batch whose worker died
+GROWTH = 2**31  # bytes by which a worker may grow; joblib's 300 MB are less than a data set that it opens, and it would
+# take that for a leak, replace the worker, and have the data sets opened again
 
 
 def compute(
@@ -73,6 +75,13 @@ def compute(
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # joblib's, that what is under way is dropped
                     answers.close()
+
+
+def _start_worker(parent: int, at_once: bool) -> None:
+    from joblib.externals.loky import process_executor
+
+    process_executor._MAX_MEMORY_LEAK_SIZE = GROWTH  # there is no option for it
+    end_with(parent, at_once)
 
 
 @contextmanager
@@ -134,7 +143,7 @@ def _backend(engine: EngineName, workers: int | None) -> Iterator[tuple[Callable
             n_jobs=workers or joblib.cpu_count(),
             inner_max_num_threads=1,
             mmap_mode="c",  # copies on writing: torch takes no array that nobody may write to
-            initializer=end_with,
+            initializer=_start_worker,
             initargs=(os.getpid(), lasting),
         )
         with loky, warnings.catch_warnings():
