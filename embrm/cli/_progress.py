@@ -23,8 +23,11 @@ def is_watched() -> bool:
     return sys.stderr.isatty() and not is_quiet()
 
 
-def bar(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
-    """Return the items, with a bar of how far they are and what is left, where it is watched and takes long."""
+def bar(items: Iterable[Any], what: str, total: int | None) -> Iterable[Any]:
+    """Return the items, with a bar of how far they are and what is left, where it is watched and takes long.
+
+    Where nobody knows how many there are, it only counts.
+    """
     if not is_watched():
         return items
     from tqdm import tqdm

@@ -8,6 +8,7 @@ from typing import Any
 from embrm.core.bounds import BYTES, COLUMNS, ROWS, unpacked_bound
 from embrm.core.documents import translated
 from embrm.core.parsed import Parsed
+from embrm.core.progress import tracked
 from embrm.errors import DataError
 
 BATCH = 256  # rows of Parquet that are unpacked at once
@@ -31,7 +32,7 @@ def _arrow_rows(data: bytes, name: str) -> Parsed:
         if columns.count(column) > 1:
             raise DataError(f"{name} has the column '{column}' twice; keep one")
     out, size, most = Parsed("row", name), 0, unpacked_bound(len(data))
-    for batch in batches:
+    for batch in tracked(batches, "batches of rows"):
         ROWS.check(len(out.values) + batch.num_rows, name)
         batch.validate(full=True)  # Arrow trusts the offsets of a file, and reads other memory by wrong ones
         size += batch.nbytes

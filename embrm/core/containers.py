@@ -19,6 +19,7 @@ from embrm.core.bounds import COLUMNS, LINE
 from embrm.core.documents import keyed_once
 from embrm.core.packed import unpacked
 from embrm.core.parsed import Parsed
+from embrm.core.progress import tracked
 from embrm.errors import DataError
 
 Refuse = Callable[[DataError], None]
@@ -108,7 +109,7 @@ def _not_utf8(name: str, number: int, error: UnicodeDecodeError) -> str:
 def _from_lines(data: bytes, name: str, refuse: Refuse) -> Parsed:
     out = Parsed("line", name)
     longest, one_a_line = LINE.value, False
-    for number, raw in _lines(data):
+    for number, raw in tracked(_lines(data), "lines", total=data.count(b"\n") + 1):
         if len(raw) > longest:
             LINE.refuse(f"{name} line {number}")
         try:
@@ -203,7 +204,7 @@ def _from_array(text: str, name: str, refuse: Refuse) -> Parsed:
         raise DataError(_unread(name, error)) from error
     if isinstance(values, list) and values and not any(isinstance(value, dict) for value in values):
         return _from_lines(text.encode("utf-8", "surrogatepass"), name, refuse)
-    for number, value in enumerate(values, start=1):
+    for number, value in enumerate(tracked(values, "rows"), start=1):
         if isinstance(value, dict):
             out.add(value, number)
         else:
@@ -239,7 +240,7 @@ def _from_csv(text: str, delimiter: str, name: str, refuse: Refuse) -> Parsed:
             twice = next(cell for cell in header if header.count(cell) > 1)
             raise DataError(f"{name} has the column '{twice}' twice; keep one")
         start = reader.line_num
-        for cells in reader:
+        for cells in tracked(reader, "lines", total=text.count("\n")):
             number, start = start + 1, reader.line_num
             if not cells:
                 continue

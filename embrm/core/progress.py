@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
 Item = TypeVar("Item")
-Watch: TypeAlias = Callable[[Iterable[Any], str, int], Iterable[Any]]  # items, what they are, how many → the same items
+# items, what they are, how many or None where nobody knows → the same items
+Watch: TypeAlias = Callable[[Iterable[Any], str, int | None], Iterable[Any]]
 
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
@@ -23,20 +24,23 @@ def watching(watch: Watch | None) -> Iterator[None]:
         _watch.reset(token)
 
 
-def tracked(items: Collection[Item], what: str) -> Iterable[Item]:
+def tracked(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
     """Return the items of a loop that may take long, watched if anybody does and the loop is inside no other such.
 
     Args:
         items: of the loop.
         what: they are, in the plural.
+        total: how many there are, or about, where they have no length; None where nobody knows.
     """
     watch = _watch.get()
-    return items if watch is None else _outermost(watch, items, what)
+    if watch is None:
+        return items
+    return _outermost(watch, items, what, len(items) if isinstance(items, Sized) else total)
 
 
-def _outermost(watch: Watch, items: Collection[Item], what: str) -> Iterator[Item]:
+def _outermost(watch: Watch, items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
     _watch.set(None)
     try:
-        yield from watch(items, what, len(items))
+        yield from watch(items, what, total)
     finally:
         _watch.set(watch)

@@ -15,6 +15,7 @@ from embrm.core.arrays import Array, IntArray
 from embrm.core.blocks import BLOCK, read_blocks
 from embrm.core.data import Features, Pairs
 from embrm.core.files import Rows
+from embrm.core.progress import tracked
 from embrm.core.seen import TextHashes
 from embrm.core.views import PRINCIPLE, needed
 from embrm.data.chat import short
@@ -50,7 +51,7 @@ def stream_texts(
         raise OptionError("a report of bad rows is of a whole file; read in blocks with on_bad_row='skip', or at once")
     first: tuple[str, tuple[str, ...]] | None = None
     seen: set[bytes] = set()
-    for rows in read_blocks(source, size=size):
+    for rows in tracked(read_blocks(source, size=size), "blocks of rows"):
         own = _form_of(rows, kind, rules)
         if first is not None and (own[0] != first[0] or (own[1] and first[1] and own[1] != first[1])):
             raise DataError(

@@ -66,7 +66,7 @@ def role_of(name: str) -> str:
 
 def headers_of(text: str) -> list[tuple[int, int, str]]:
     """Return start, end and role of each turn's header; the role of what gpt-oss does not say aloud is "thinking"."""
-    found = list(_header.finditer(text)) if any(sign in text for sign in _signs) else []
+    found = list(_header.finditer(text)) if _is_marked(text) and any(sign in text for sign in _signs) else []
     if not found and "USER:" in text and "ASSISTANT:" in text:
         found = list(_vicuna.finditer(text))
     return [(match.start(), match.end(), _role(match)) for match in found]
@@ -101,7 +101,12 @@ def templated_turns(text: str, *, first: str = "user") -> list[Turn]:
 
 def untokened(text: str) -> str:
     """Return a text that went through no template, or through half of one, without special tokens where it has any."""
-    return plain(text) if any(sign in text for sign in _signs_of_tokens) else text
+    return plain(text) if _is_marked(text) and any(sign in text for sign in _signs_of_tokens) else text
+
+
+def _is_marked(text: str) -> bool:
+    """Say whether a text has a character of those that each sign has, which is sooner seen than the signs."""
+    return "<" in text or "[" in text or "]" in text or "◁" in text
 
 
 def plain(text: str) -> str:

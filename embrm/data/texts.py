@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from embrm.core.arrays import IntArray, Matrix, as_rows
 from embrm.core.files import Rows, read_rows
+from embrm.core.progress import tracked
 from embrm.core.vectors import open_vectors
 from embrm.data.chat import short
 from embrm.data.faults import Faults, RowRules
@@ -145,7 +146,7 @@ def texts_of(rows: Rows, *, kind: str | None, rules: RowRules) -> Texts:
         turned = registry.told(name, lambda: told_rows(name, turn(rows, faults, rules), rows))
     except DataError as error:
         raise DataError(f"{rows.name}: {error}") from error
-    found = PARSERS[form](turned, faults, rules)
+    found = PARSERS[form](tracked(turned, "rows", total=len(rows)), faults, rules)
     faults.settle(rules, kept=len(found.values))
     account = {"layout": name, "rows": len(rows) + len(rows.refused), "left_out": faults.count, **faults.notes}
     equal = sum(reason.startswith("chosen equals") for reason in faults.found.values())

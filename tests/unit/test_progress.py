@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from embrm import detectors
+from embrm.core.files import write_rows
 from embrm.core.progress import tracked, watching
+from embrm.data.stream import stream_texts
+from embrm.data.texts import read_texts
 from embrm.metrics.intervals import bootstrap
 
 
-class Seen(list[tuple[str, int, int]]):
+class Seen(list[tuple[str, int | None, int]]):
     """Each loop that was watched: what, how many, and how many of them came."""
 
-    def __call__(self, items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    def __call__(self, items: Iterable[Any], what: str, total: int | None) -> Iterable[Any]:
         self.append((what, total, 0))
         for item in items:
             self[-1] = (what, total, self[-1][2] + 1)
@@ -49,7 +56,35 @@ def test_permutations_and_resamples_are_watched_to_their_end() -> None:
     with watching(seen):
         detectors.get("mmd")().fit(x[:20], seed=0).check(x[20:])
         bootstrap(x, seed=0)
-    assert [(what, total > 0, total == came) for what, total, came in seen] == [
+    assert [(what, bool(total), total == came) for what, total, came in seen] == [
         ("permutations", True, True),
         ("resamples", True, True),
     ]
+
+
+@pytest.mark.parametrize("name", ["f.jsonl", "f.json", "f.csv", "f.parquet"])
+def test_reading_is_watched_to_its_end(name: str, tmp_path: Path) -> None:
+    rows = [{"prompt": f"p {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(300)]
+    if name == "f.json":
+        (tmp_path / name).write_text(json.dumps(rows))
+    elif name == "f.csv":
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    elif name == "f.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    else:
+        write_rows(tmp_path / name, rows)
+    seen = Seen()
+    with watching(seen):
+        read_texts(tmp_path / name, kind="pairs")
+        blocks = list(stream_texts(tmp_path / name, kind="pairs", size=200)) if name in ("f.jsonl", "f.parquet") else []
+    first, turned, *more = seen
+    assert turned == ("rows", 300, 300)
+    if name == "f.parquet":  # how many batches a file has is seen when they are read
+        assert first == ("batches of rows", None, 2)
+    else:
+        assert first[0] in ("lines", "rows")
+        assert first[1] is not None
+        assert 300 <= first[2] <= first[1] <= 302
+    assert [len(block) for block in blocks] == ([400, 200] if blocks else [])
+    assert more == ([("blocks of rows", None, 2)] if blocks else [])
