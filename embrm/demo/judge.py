@@ -92,8 +92,10 @@ class Judge:
         reward = self.model.score(features).centred()
         value, usual = self.value(reward, rule), self.usual(rule)
         below = np.searchsorted(usual, value, side="left") + np.searchsorted(usual, value, side="right")
-        verdicts = {name: fitted.check(self._space(name, features)) for name, fitted in self.fitted.items()}
-        place, evidence = self.place(features), self._evidence(features)
+        spaces = self._spaces(features, reward)
+        verdicts = {name: fitted.check(spaces[DETECTORS[name][1]]) for name, fitted in self.fitted.items()}
+        place = np.asarray(self.onto_map(self._wide(features, spaces["latent"])))
+        evidence = self._evidence(features)
         return [
             {
                 "reward": float(value[i]),
@@ -133,42 +135,36 @@ class Judge:
     @cached_property
     def fitted(self) -> dict[str, FittedDetector]:
         """The detectors, fitted to the reference, without those that have nothing to compare or too few prompts."""
-        found = {}
+        found, spaces = {}, self._spaces(self.reference, self.reward)
         for name, (detector, space) in DETECTORS.items():
             if space == "disagreement" and self.model.members == 1:
                 continue
             try:
-                found[name] = detectors.get(detector)().fit(
-                    self._space(name, self.reference), prompt=self.prompt, seed=SEED
-                )
+                found[name] = detectors.get(detector)().fit(spaces[space], prompt=self.prompt, seed=SEED)
             except OptionError:  # fewer prompts than the level needs
                 continue
         return found
 
     def place(self, features: Features) -> Array:
         """Return where each response lies on the map of the reference, `(n, 2)`."""
-        return np.asarray(self.onto_map(self._wide(features)))
+        return np.asarray(self.onto_map(self._wide(features, self.model.latent(features))))
 
     @cached_property
     def onto_map(self) -> Callable[[Array], Array]:
         """Rows as wide as the map's space `(n, k)` → `(n, 2)`: the reference's first two principal axes."""
-        return principal_axes(self._wide(self.reference), axes=2)
+        return principal_axes(self._wide(self.reference, self.latent), axes=2)
 
-    def _wide(self, features: Features) -> Array:
+    def _wide(self, features: Features, latent: Array) -> Array:
         """Return the latents; where that is the reward alone, the vectors that the head reads."""
-        if self.latent.shape[1] > 1:
-            return self.model.latent(features)
-        return features.matrix(self.model.head.view)
+        return latent if latent.shape[1] > 1 else features.matrix(self.model.head.view)
 
     @cached_property
     def _usual(self) -> dict[str, Array]:
         return {}
 
-    def _space(self, name: str, features: Features) -> Array:
-        space = DETECTORS[name][1]
-        if space == "latent":
-            return self.model.latent(features)
-        if space == "disagreement":
-            return self.model.score(features).centred().sd[:, None]
+    def _spaces(self, features: Features, reward: Reward) -> dict[str, Array]:
+        """Return what detectors compare, `(n, k)` each; `reward` is that of the features, centred."""
         assert features.length is not None
-        return np.asarray(features.length, dtype=np.float64)[:, None]
+        latent = self.latent if features is self.reference else self.model.latent(features)
+        length = np.asarray(features.length, dtype=np.float64)
+        return {"latent": latent, "disagreement": reward.sd[:, None], "length": length[:, None]}

@@ -158,7 +158,8 @@ class FittedCalibrated:
 
     @one_thread
     def check(self, outputs: npt.ArrayLike, *, prompt: npt.ArrayLike | None = None) -> Verdict:
-        """Score the outputs `(n, k)`; `details["p_value"]` is the whole set's, from ranks of one row a prompt.
+        """Score the outputs `(n, k)`; `details["p_value"]` is the whole set's, from ranks of one row a prompt; that of
+        a single output is its own.
 
         Raises:
             DataError: there are no outputs, their width is not the reference's, or a score is not finite.
@@ -180,7 +181,7 @@ class FittedCalibrated:
         single = scores[one_per_prompt(rows, np.random.default_rng(self.seed))]
         details |= {
             "calibration_prompts": len(self.calibration.scores),
-            "p_value": _set_p_value(single, self.calibration.scores),
+            "p_value": _set_p_value(single, self.calibration.scores) if len(x) > 1 else float(p_values[0]),
         }
         statistic = self.recipe.statistic(scores, flagged)
         return Verdict(name, statistic, scores, p_values, flagged, alpha, details, tuple(warnings))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare, kstest
+from scipy.stats import chisquare, kstest, mannwhitneyu
 
 from embrm import detectors
 from embrm.core.arrays import Array, IntArray
@@ -133,6 +133,15 @@ def test_the_set_p_value_is_uniform_on_clean_sets_of_prompts() -> None:
         fitted = detectors.get("mahalanobis")().fit(x, prompt=prompt, seed=seed)
         p.append(fitted.check(outputs, prompt=100 + new).details["p_value"])
     assert kstest(p, "uniform").pvalue > 1e-3
+
+
+def test_a_set_of_one_has_its_rows_p_value() -> None:
+    fitted = detectors.get("conformal")(alpha=0.1).fit(range(1, 20))
+    for x in (-1.0, 10.5, 99.0):
+        verdict = fitted.check([x])
+        exact = mannwhitneyu([x], np.arange(1.0, 20.0), alternative="greater", method="exact").pvalue
+        assert verdict.p_values is not None
+        assert verdict.details["p_value"] == verdict.p_values[0] == pytest.approx(exact)
 
 
 def test_tied_scores_are_no_evidence() -> None:
