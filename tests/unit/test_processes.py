@@ -33,6 +33,22 @@ def test_what_a_dead_worker_had_is_done_again_at_most_three_times(tmp_path: Path
     assert sum(answer == "died" for answer in answers.values()) == 1
 
 
+opened: list[bytes] = []
+
+
+def opening(job: int) -> int:
+    """Keep as much as a data set takes, from the second job on, and take longer than joblib looks away."""
+    if job > 1:
+        opened.append(b"x" * (180 << 20))
+    time.sleep(1.05)
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_a_worker_that_opens_its_data_is_not_replaced() -> None:
+    assert len({answer for _, answer in compute(opening, range(10), engine="local", workers=2)}) == 2
+
+
 def process_of(job: int) -> tuple[int, int, str | None]:
     warnings.warn("as often as it likes", UserWarning, stacklevel=1)
     return job, os.getpid(), os.environ.get("EMBRM_CHECK")
