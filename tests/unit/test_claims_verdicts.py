@@ -159,7 +159,7 @@ def test_sides_and_negligible_effects_are_corrected_each_by_themselves() -> None
     found = holm([replace(finding("C1", v, a), p_negligible=b) for v, (a, b) in zip(said, p, strict=True)])
     # By hand: the sides' 0.03 · 2 is above 5 %, and of the others' 0.04 · 2 is; what is left of the first is its size.
     assert [f.word for f in found] == [
-        *("negligible", "contradicted, but negligible", "supported", "inconclusive (negligible alone)")
+        *("negligible", "contradicted, but negligible", "supported", "inconclusive (negligible alone, needs × 1.7)")
     ]
     needed = found[3].needed  # at so many times the data its one-sided p-value would be 5 % over four
     assert needed is not None
@@ -732,4 +732,5 @@ def test_what_is_undecided_after_holm_needs_more_than_alone() -> None:
     assert found[3].needed is not None
     assert found[3].needed > 3.0
     assert found[3].word == f"inconclusive (needs × {found[3].needed:.1f})"
-    assert found[0].word == "inconclusive (supported alone)"
+    assert found[0].needed is not None
+    assert found[0].word == f"inconclusive (supported alone, needs × {np.ceil(10 * found[0].needed) / 10:.1f})"

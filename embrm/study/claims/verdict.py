@@ -100,10 +100,9 @@ class Finding:
             return f"{self.holm}, but negligible"
         if self.holm != "inconclusive":
             return self.holm
-        if self.verdict != "inconclusive":
-            return f"inconclusive ({self.verdict} alone)"
-        more = "" if self.needed is None else f" (needs × {times(self.needed)})"
-        return f"inconclusive{more}"
+        alone = f"{self.verdict} alone" if self.verdict != "inconclusive" else ""
+        more = ", ".join(filter(None, (alone, f"needs × {times(self.needed)}" if self.needed else "")))
+        return f"inconclusive ({more})" if more else "inconclusive"
 
 
 @dataclass(frozen=True, eq=False)
