@@ -90,6 +90,8 @@ def _components(points: Array, *, eps: float, block: int = 256) -> IntArray:
         gap *= -2
         gap += square[others]
         near = gap <= eps**2 - square[rows, None]
+        if len(others) == n <= block:
+            return np.unique(_joined(near), return_inverse=True)[1]
         near &= component[rows, None] != component[others]
         i, j = np.nonzero(near)
         if len(i):
@@ -97,3 +99,18 @@ def _components(points: Array, *, eps: float, block: int = 256) -> IntArray:
             merged = connected_components(coo_array(edges, shape=(n, n)), directed=False)[1]
             component = merged.astype(np.int64)[component]
     return np.unique(component, return_inverse=True)[1]
+
+
+def _joined(near: BoolArray) -> IntArray:
+    """Return the first row that each row `(n,)` of a graph `(n, n)` is connected with, itself included.
+
+    A library's sparse graph takes longer to make than a few hundred rows to join.
+    """
+    n = len(near)
+    component = np.arange(n)
+    while True:
+        least = np.minimum(np.where(near, component, n).min(axis=1), component)
+        least = least[least]
+        if (least == component).all():
+            return component
+        component = least

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -45,11 +46,18 @@ class FittedGaussian:
         )
         return cls(mean, root, unit, (few,) if m <= k else ())
 
-    def squared_distance(self, x: Array, *, chunk: int = 16384) -> Array:
+    @cached_property
+    def _whitening(self) -> Array:
+        """`(k, k)`: rows that it is multiplied to have the identity for covariance.
+
+        A product takes half as long as a triangular solve, and the root's condition is bounded: no digits are lost.
+        """
+        return np.asarray(solve_triangular(self.root, np.eye(len(self.root)), lower=True, check_finite=False).T)
+
+    def squared_distance(self, x: Array, *, chunk: int = 2048) -> Array:
         """Return the squared Mahalanobis distance of each row, `(n,)`."""
         out = np.empty(len(x))
-        for start in range(0, len(x), chunk):
-            gap = (x[start : start + chunk] - self.mean) / self.unit
-            z = solve_triangular(self.root, gap.T, lower=True, check_finite=False)
-            out[start : start + chunk] = np.einsum("kn,kn->n", z, z)
+        for start in range(0, len(x), chunk):  # what is computed stays in the cache
+            z = ((x[start : start + chunk] - self.mean) / self.unit) @ self._whitening
+            out[start : start + chunk] = np.einsum("nk,nk->n", z, z)
         return out

@@ -139,7 +139,8 @@ class Brme(Head):
         first = trunk.train(split)
         refits: Sequence[FittedNet | None] = [None] * len(split)
         if isinstance(self.stage2, OnRefits):
-            refits = replace(trunk, members=self.stage2.refits, diversity=Bootstraps()).train(split)
+            bootstrapped = replace(trunk, members=self.stage2.refits, diversity=Bootstraps())
+            refits = bootstrapped.train(split, measured=False)
         stage2 = second_problems(split, first, refits, frozen=self.freeze_trunk)
         recipe = self._readouts() if self.freeze_trunk else self.network()
         starts = [self._start(*each) for each in zip(stage2, first, strict=True)]

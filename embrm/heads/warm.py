@@ -70,7 +70,7 @@ class Warm(Head):
         """Fit the bases together, and then all branches of one kind together."""
         head = self._gradient_head
         split = [self._split(problem) for problem in problems]
-        trunks = head.train(split)
+        trunks = head.train(split, measured=False)
         parts: list[list[FittedNet]] = []
         for i, (branch, count) in enumerate(self._branches()):
             seeds = [int(np.random.SeedSequence([p.seed, i]).generate_state(1)[0]) for p in split]
@@ -115,7 +115,7 @@ class Warm(Head):
             record={},
             params={name: a.mean(axis=0, keepdims=True) for name, a in stacked.items()},
         )
-        rewards = average.score(problem.pairs.features).draws[:, problem.pairs.rows]
+        rewards = average.score(problem.pairs.features.take(problem.pairs.rows)).draws
         average = dataclasses.replace(average, reference=rewards.mean(axis=1))
         return FittedWarm(
             head=self,

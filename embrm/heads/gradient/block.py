@@ -44,13 +44,14 @@ class Block:
 
     def __init__(self, head: Network, replicates: list[Replicate], *, steps: int, batch: int) -> None:
         self.head, self.replicates, self.steps, self.batch = head, replicates, steps, batch
+        self.at = torch.arange(len(replicates))  # which of those that the block began with are still in it
         first = replicates[0].prepared
         self.source, device = first.source, first.source.device
         self.flip = torch.tensor([[r.prepared.flip] for r in replicates]).to(device)
         width = self.source.shape[1]
         layout = head.parameters(width)
         start = {name: [r.initial(name, init) for r in replicates] for name, init in layout.items()}
-        self.params = Parameters(layout, {name: torch.stack(values).to(device) for name, values in start.items()})
+        self.params = Parameters({name: torch.stack(values).to(device) for name, values in start.items()})
         self.mean = torch.stack([r.prepared.mean for r in replicates]).to(device)
         self.inverse = 1 / torch.stack([r.prepared.scale for r in replicates]).to(device)
         dtype = torch.float32
@@ -85,14 +86,33 @@ class Block:
                 rate = annealed(head.learning_rate, done=done, steps=head.epochs * self.steps)
                 self.params.step(loss, learning_rate=rate, weight_decay=head.weight_decay)
                 done += 1
-            if best.update(epoch, self.params.folded(self.mean, self.inverse)):
+            running = best.update(epoch, self.params.folded(self.mean, self.inverse), of=self.at)
+            if not running.any():
                 break
+            self._leave_out(~running[self.at])
         if not all(bool(p.isfinite().all()) for p in best.params.values()):
             raise ConvergenceError(
                 f"the parameters are not finite after {epoch + 1} epochs (last finite loss {last:.4g} over "
                 f"{len(self.replicates)} fits); lower the learning rate or scale the features"
             )
         return best.results()
+
+    def _leave_out(self, stopped: Tensor) -> None:
+        """Go on without the replicates `(R,)` that have stopped: a step costs as much as it has replicates.
+
+        Two stay at least, where there were two: the products of one are rounded otherwise.
+        """
+        if self.head.diversity.together:
+            return
+        if len(stopped) - stopped.sum() == 1:
+            stopped[stopped.int().argmax()] = False
+        if not stopped.any():
+            return
+        stay = (~stopped).nonzero()[:, 0]
+        self.replicates, self.at = [self.replicates[i] for i in stay], self.at[stay]
+        stay = stay.to(self.flip.device)
+        self.flip, self.mean, self.inverse = (x[stay] for x in (self.flip, self.mean, self.inverse))
+        self.params = self.params.take(stay)
 
     def _epoch(self) -> Iterator[StepInputs]:
         head, count, texts, device = self.head, len(self.replicates), 2 * self.batch, self.source.device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from embrm.core.arrays import IntArray
 from embrm.heads.gradient.layers import Params
 from embrm.heads.gradient.network import Network
-from embrm.heads.gradient.replicates import PairRows, Prepared, Replicate
+from embrm.heads.gradient.replicates import PairRows, Replicate
 from embrm.heads.gradient.rows import RowSource
 
 TOLERANCE = 1e-4  # a validation loss must fall by more than this share to count as better
@@ -32,32 +33,35 @@ class EarlyStopping:
         self.running = torch.ones(count, dtype=torch.bool)
         self.epochs = torch.zeros(count, dtype=torch.int64)
         self.params = {name: p.detach().clone() for name, p in params.items()}
-        # Replicates of one problem are neighbours: their validation texts are scored in one product.
-        numbers: dict[Prepared, list[int]] = {}
-        for i, replicate in enumerate(replicates):
-            numbers.setdefault(replicate.prepared, []).append(i)
-        self.runs = [(prepared, slice(rows[0], rows[-1] + 1)) for prepared, rows in numbers.items()]
+        self.prepared = [replicate.prepared for replicate in replicates]
 
     @torch.no_grad()
-    def update(self, epoch: int, params: Params) -> bool:
-        """Look at the replicates after an epoch; return True when all of them have stopped."""
+    def update(self, epoch: int, params: Params, *, of: Tensor) -> Tensor:
+        """Look at replicates after an epoch, and return which of all `(R,)` are still running.
+
+        Args:
+            epoch: counted from 0.
+            params: of those that are looked at.
+            of: their numbers, rising; the others have stopped before.
+        """
         now = torch.full_like(self.loss, math.nan)
-        for prepared, members in self.runs:
+        # Replicates of one problem are neighbours: their validation texts are scored in one product.
+        for prepared, members in groupby(range(len(of)), key=lambda i: self.prepared[of[i]]):
             if prepared.validation is not None:
-                part = {name: p[members] for name, p in params.items()}
-                now[members] = validation_loss(self.head, part, *prepared.validation, prepared.flip).cpu()
+                some = list(members)
+                part = {name: p[some[0] : some[-1] + 1] for name, p in params.items()}
+                now[of[some]] = validation_loss(self.head, part, *prepared.validation, prepared.flip).cpu()
         # Without validation pairs the last epoch is the best, and the first after the warm-up always is.
         better = now.isnan() | (now < self.loss - TOLERANCE * self.loss.abs()) | (epoch <= self.head.warm_up)
         better &= self.running
         for name, p in params.items():
-            chosen = better.to(p.device)
-            self.params[name][chosen] = p[chosen]
+            self.params[name][better.to(p.device)] = p[better[of].to(p.device)]
         self.loss = torch.where(better, now, self.loss)
         self.epochs += self.running
         self.epoch = torch.where(better, epoch + 1, self.epoch)
         if self.head.patience:
             self.running &= epoch + 1 - self.epoch < self.head.patience
-        return not self.running.any()
+        return self.running
 
     def results(self) -> list[Trained]:
         """Return what came out of each replicate."""

@@ -59,19 +59,25 @@ class GradientHead(Head, Network):
         return list(self.train(problems))
 
     def train(
-        self, problems: Sequence[Problem], *, start: Sequence[Mapping[str, Array]] | None = None
+        self,
+        problems: Sequence[Problem],
+        *,
+        start: Sequence[Mapping[str, Array]] | None = None,
+        measured: bool = True,
     ) -> list[FittedNet]:
         """Run the training loop: what a head in several stages, or one that branches from another, is made of.
 
         Args:
             problems: what to fit.
             start: for each problem the parameters of a `FittedNet` to start from; None draws them.
+            measured: whether the networks know the mean and the spread of their rewards on the training texts, which a
+                network that is only a step to another need not: `reference` is 0 then.
 
         Raises:
             ConvergenceError: the loss stopped being finite.
             DataError: the flip rate must be estimated and no validation prompts exist, or pools are needed and missing.
         """
-        learnt = loop.train(self, problems, flips=self._flip_rates(problems), start=start)
+        learnt = loop.train(self, problems, flips=self._flip_rates(problems), start=start, measured=measured)
         return [FittedNet(head=self, **vars(each)) for each in learnt]
 
     def _flip_rates(self, problems: Sequence[Problem]) -> list[float]:
@@ -92,7 +98,7 @@ class GradientHead(Head, Network):
         diversity = Seeds() if self.diversity.together else self.diversity
         plain = dataclasses.replace(self, loss=BradleyTerry(), members=1, diversity=diversity)
         rates = []
-        for problem, model in zip(split, plain.train(split), strict=True):
+        for problem, model in zip(split, plain.train(split, measured=False), strict=True):
             assert problem.validation is not None
             reward = model.score(problem.validation.features).draws[0]
             weight, target, margin = targets(problem.validation)

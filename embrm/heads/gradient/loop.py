@@ -18,6 +18,7 @@ from embrm.core.processes import is_spread, spread
 from embrm.core.threads import one_thread
 from embrm.heads.gradient.block import Block
 from embrm.heads.gradient.early_stopping import Trained, bytes_per_text, encode_rows
+from embrm.heads.gradient.layers import Params
 from embrm.heads.gradient.losses import FlipAware
 from embrm.heads.gradient.network import Network
 from embrm.heads.gradient.precision import settled
@@ -37,7 +38,7 @@ class Learnt:
     Attributes:
         width: columns of the features.
         embedder: what made them.
-        reference: `(members,)` mean reward of the training texts.
+        reference: `(members,)` mean reward of the training texts, 0 where they were not measured.
         record: what training saw, JSON-ready.
         params: name → `(members, ...)` float32; the scaling of the features is folded into the input layer.
     """
@@ -55,6 +56,7 @@ def train(
     *,
     flips: Sequence[float],
     start: Sequence[Mapping[str, Array]] | None = None,
+    measured: bool = True,
 ) -> list[Learnt]:
     """Fit all problems; those that share features, steps an epoch and batch size are trained in common blocks.
 
@@ -63,6 +65,7 @@ def train(
         problems: what to fit.
         flips: for each problem the share of labels that its loss takes to be flipped.
         start: for each problem the parameters to start from, `(members, ...)` each; None draws them.
+        measured: whether to score the training texts, for `reference` and for what the record says of rewards.
 
     Raises:
         ConvergenceError: the loss stopped being finite.
@@ -76,10 +79,16 @@ def train(
     ]
     runs = list(_runs(head, prepared))
     if len(runs) == 1 or not is_spread():
-        parts = [_fit(head, [prepared[i] for i in run]) for run in runs]
+        parts = [_fit(head, [prepared[i] for i in run], measured=measured) for run in runs]
     else:
         jobs = [
-            BlockJob(head, tuple(problems[i] for i in run), tuple(flips[i] for i in run), tuple(starts[i] for i in run))
+            BlockJob(
+                head,
+                tuple(problems[i] for i in run),
+                tuple(flips[i] for i in run),
+                tuple(starts[i] for i in run),
+                measured,
+            )
             for run in runs
         ]
         seeds = [", ".join(str(problems[i].seed) for i in run) for run in runs]
@@ -97,15 +106,15 @@ class BlockJob:
     problems: tuple[Problem, ...]
     flips: tuple[float, ...]
     starts: tuple[Mapping[str, Array] | None, ...]
+    measured: bool
 
     def fit(self) -> list[Learnt]:
         """Train them as `train` does in its own process."""
         matrices = Matrices(torch_device())
         several = zip(self.problems, self.flips, self.starts, strict=True)
         with one_thread:
-            return _fit(
-                self.head, [Prepared.of(self.head, p, matrices=matrices, flip=f, start=s) for p, f, s in several]
-            )
+            prepared = [Prepared.of(self.head, p, matrices=matrices, flip=f, start=s) for p, f, s in several]
+            return _fit(self.head, prepared, measured=self.measured)
 
 
 def _runs(head: Network, prepared: Sequence[Prepared]) -> Iterator[list[int]]:
@@ -134,7 +143,7 @@ def _size(head: Network, p: Prepared) -> int:
     return math.ceil(size / head.members) * head.members if head.diversity.together else size
 
 
-def _fit(head: Network, prepared: Sequence[Prepared]) -> list[Learnt]:
+def _fit(head: Network, prepared: Sequence[Prepared], *, measured: bool) -> list[Learnt]:
     """Train the problems of a run."""
     replicates = [Replicate.of(head, p, k) for p in prepared for k in range(head.members)]
     steps, batch = _shape(head, prepared[0])
@@ -145,17 +154,18 @@ def _fit(head: Network, prepared: Sequence[Prepared]) -> list[Learnt]:
         trained += block.run()
     precision = str(block.dtype).removeprefix("torch.")
     parts = [trained[first : first + head.members] for first in range(0, len(trained), head.members)]
-    return [_collect(head, p, own, precision=precision) for p, own in zip(prepared, parts, strict=True)]
+    return [
+        _collect(head, p, own, precision=precision, measured=measured) for p, own in zip(prepared, parts, strict=True)
+    ]
 
 
 @torch.no_grad()
-def _collect(head: Network, prepared: Prepared, trained: list[Trained], *, precision: str) -> Learnt:
+def _collect(head: Network, prepared: Prepared, trained: list[Trained], *, precision: str, measured: bool) -> Learnt:
     """Join the members of one problem, the features' scaling inside their input layers."""
     params = {name: torch.stack([t.params[name] for t in trained]) for name in trained[0].params}
-    used, source = prepared.used, prepared.source
-    some = torch.from_numpy(used[:: max(1, len(used) // REPORTED)]).to(source.device)
-    shown = head.encode(params, source.gather(some))
-    reward = torch.cat([head.decode(params, z).cpu() for z in encode_rows(head, params, source, used)], dim=1)
+    source, reference, rewards = prepared.source, np.zeros(len(trained)), {}
+    if measured:
+        reference, rewards = _measured(head, prepared, params)
     record = {
         "device": source.device.type,
         "precision": precision,
@@ -163,14 +173,24 @@ def _collect(head: Network, prepared: Prepared, trained: list[Trained], *, preci
         "validation_pairs": 0 if prepared.validation is None else prepared.validation[1].index.shape[1],
         **({"flip_rate": prepared.flip} if isinstance(head.loss, FlipAware) else {}),
         **{key: [t.record[key] for t in trained] for key in ("epochs", "best_epoch", "validation_loss")},
-        "sd": reward.std(dim=1).tolist(),
-        **head.report(shown),
+        **rewards,
     }
     return Learnt(
         width=source.shape[1],
         embedder=prepared.pairs.features.embedder,
-        # Of a logit no offset is free.
-        reference=np.asarray(reward.double().mean(dim=1).numpy()) * (not head.loss.fixes_offset),
+        reference=reference,
         record=record,
         params={name: p.cpu().numpy() for name, p in params.items()},
     )
+
+
+def _measured(head: Network, prepared: Prepared, params: Params) -> tuple[Array, dict[str, Any]]:
+    """Return the mean reward of the training texts `(members,)`, and what the record says of their rewards."""
+    used, source = prepared.used, prepared.source
+    reward = torch.cat([head.decode(params, z).cpu() for z in encode_rows(head, params, source, used)], dim=1)
+    rewards: dict[str, Any] = {"sd": reward.std(dim=1).tolist()}
+    if type(head).report is not Network.report:
+        some = torch.from_numpy(used[:: max(1, len(used) // REPORTED)]).to(source.device)
+        rewards |= head.report(head.encode(params, source.gather(some)))
+    # Of a logit no offset is free.
+    return np.asarray(reward.double().mean(dim=1).numpy()) * (not head.loss.fixes_offset), rewards

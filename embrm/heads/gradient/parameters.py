@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from embrm.heads.gradient.layers import Init
-
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, as torch has them
 
 
@@ -23,17 +21,33 @@ class Parameters:
         values: name → `(R, ...)`, views of the vector, for features that are standardised.
     """
 
-    def __init__(self, layout: Mapping[str, Init], start: Mapping[str, Tensor]) -> None:
+    def __init__(self, start: Mapping[str, Tensor]) -> None:
         """Take the starts, `(R, ...)` each."""
-        ordered = sorted(layout, key=lambda name: not name.endswith("weight"))  # those that shrink, then the others
-        sizes = {name: start[name].numel() for name in ordered}
-        self._weights = sum(size for name, size in sizes.items() if name.endswith("weight"))
+        ordered = sorted(start, key=lambda name: not name.endswith("weight"))  # those that shrink, then the others
+        self._shapes = [start[name].shape for name in ordered]
+        self._weights = sum(value.numel() for name, value in start.items() if name.endswith("weight"))
         self._vector = torch.cat([start[name].reshape(-1) for name in ordered])
-        parts = dict(zip(ordered, self._vector.split(list(sizes.values())), strict=True))
-        self.values = {name: parts[name].view_as(start[name]).requires_grad_() for name in layout}
+        parts = dict(zip(ordered, self._parts(self._vector), strict=True))
+        self.values = {name: parts[name].requires_grad_() for name in start}
         self._in_order = [self.values[name] for name in ordered]
         self._gradient, self._mean, self._square = (torch.zeros_like(self._vector) for _ in range(3))
         self._count = torch.zeros((), device=self._vector.device)
+
+    def _parts(self, vector: Tensor) -> list[Tensor]:
+        """Return each parameter's part of a vector that is laid out like theirs."""
+        sizes = [shape.numel() for shape in self._shapes]
+        return [part.view(shape) for part, shape in zip(vector.split(sizes), self._shapes, strict=True)]
+
+    @torch.no_grad()
+    def take(self, replicates: Tensor) -> Parameters:
+        """Return the parameters of some replicates, with what AdamW knows of them."""
+        out = Parameters({name: value[replicates] for name, value in self.values.items()})
+        out._mean, out._square = (
+            torch.cat([part[replicates].reshape(-1) for part in self._parts(vector)])
+            for vector in (self._mean, self._square)
+        )
+        out._count = self._count
+        return out
 
     @torch.no_grad()
     def folded(self, mean: Tensor, inverse: Tensor) -> dict[str, Tensor]:
