@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -30,24 +32,56 @@ def nearest(x: Array, to: Array, *, k: int) -> tuple[Array, IntArray]:
 
     Detectors compare a few hundred rows dozens of times: a library's checks of its arguments would take longer.
     """
-    if x.shape[1] <= TREE:
-        distance, found = KDTree(to).query(x, k=np.arange(1, k + 1))
-        return np.asarray(distance), np.asarray(found)
-    origin = to.mean(axis=0, dtype=np.float64)
-    rows, others = x - origin, to - origin
-    square = np.einsum("mk,mk->m", others, others)
-    distance, found = np.empty((len(x), k)), np.empty((len(x), k), dtype=np.int64)
-    step = max(BLOCK // len(to), 1)
-    for some in (slice(start, start + step) for start in range(0, len(x), step)):
-        gap = rows[some] @ others.T
-        gap *= -2
-        gap += square
-        near = np.argpartition(gap, k - 1, axis=1)[:, :k] if k < len(to) else np.argsort(gap, axis=1)
-        off = np.take_along_axis(gap, near, axis=1)
-        order = np.argsort(off, axis=1)
-        distance[some], found[some] = (np.take_along_axis(y, order, axis=1) for y in (off, near))
-    distance += np.einsum("nk,nk->n", rows, rows)[:, None]
-    return np.sqrt(np.maximum(distance, 0.0)), found
+    return Neighbours.among(to).of(x, k=k)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Rows among which the nearest are looked for, prepared once for all that look.
+
+    Attributes:
+        tree: of the rows, where they have few dimensions.
+        origin: `(d,)` their mean.
+        rows: `(m, d)` less that.
+        square: `(m,)` their squared lengths then.
+    """
+
+    tree: KDTree | None
+    origin: Array
+    rows: Array
+    square: Array
+
+    @classmethod
+    def among(cls, to: Array) -> Neighbours:
+        """Prepare rows `(m, d)`."""
+        if to.shape[1] <= TREE:
+            return cls(KDTree(to), to[:0], to[:0], to[:0])
+        origin = to.mean(axis=0, dtype=np.float64)
+        rows = to - origin
+        return cls(None, origin, rows, np.einsum("mk,mk->m", rows, rows))
+
+    def of(self, x: Array, *, k: int) -> tuple[Array, IntArray]:
+        """Return what `nearest` does."""
+        if self.tree is not None:
+            distance, found = self.tree.query(x, k=np.arange(1, k + 1))
+            return np.asarray(distance), np.asarray(found)
+        rows = x - self.origin
+        distance, found = np.empty((len(x), k)), np.empty((len(x), k), dtype=np.int64)
+        step = max(BLOCK // len(self.rows), 1)
+        for some in (slice(start, start + step) for start in range(0, len(x), step)):
+            gap = rows[some] @ self.rows.T
+            gap *= -2
+            gap += self.square
+            if k == 1:
+                found[some] = gap.argmin(axis=1)[:, None]
+                distance[some] = np.take_along_axis(gap, found[some], axis=1)
+                continue
+            near = np.argpartition(gap, k - 1, axis=1)[:, :k] if k < len(self.rows) else np.argsort(gap, axis=1)
+            off = np.take_along_axis(gap, near, axis=1)
+            order = np.argsort(off, axis=1)
+            distance[some], found[some] = (np.take_along_axis(y, order, axis=1) for y in (off, near))
+        distance += np.einsum("nk,nk->n", rows, rows)[:, None]
+        return np.sqrt(np.maximum(distance, 0.0)), found
 
 
 def dbscan(x: Array, *, eps: float, min_samples: int) -> IntArray:

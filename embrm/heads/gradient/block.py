@@ -28,6 +28,7 @@ from embrm.heads.gradient.replicates import Replicate, as_batch
 from embrm.heads.gradient.scaled import ScaledRows
 
 STEPS = 256  # whose rows are laid out at once
+SMALL = 4096  # parameters of a replicate, below which a step costs its calls and not its arithmetic
 
 
 class StepInputs(NamedTuple):
@@ -102,7 +103,7 @@ class Block:
 
         Two stay at least, where there were two: the products of one are rounded otherwise.
         """
-        if self.head.diversity.together:
+        if self.head.diversity.together or self.params.each < SMALL:
             return
         if len(stopped) - stopped.sum() == 1:
             stopped[stopped.int().argmax()] = False

@@ -19,6 +19,7 @@ class Parameters:
 
     Attributes:
         values: name → `(R, ...)`, views of the vector, for features that are standardised.
+        each: numbers of one replicate.
     """
 
     def __init__(self, start: Mapping[str, Tensor]) -> None:
@@ -27,6 +28,7 @@ class Parameters:
         self._shapes = [start[name].shape for name in ordered]
         self._weights = sum(value.numel() for name, value in start.items() if name.endswith("weight"))
         self._vector = torch.cat([start[name].reshape(-1) for name in ordered])
+        self.each = len(self._vector) // len(start[ordered[0]])
         parts = dict(zip(ordered, self._parts(self._vector), strict=True))
         self.values = {name: parts[name].requires_grad_() for name in start}
         self._in_order = [self.values[name] for name in ordered]
