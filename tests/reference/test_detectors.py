@@ -6,11 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import chi2, f
 from sklearn.covariance import LedoitWolf
 
 from embrm import detectors
+from embrm.detectors._gaussian import FittedGaussian
 from embrm.errors import DataError, MissingExtraError, OptionError
 
 NORMAL = np.random.default_rng(0).normal
@@ -24,6 +26,14 @@ def test_mahalanobis_is_scikit_learns() -> None:
     np.testing.assert_allclose(ours.scores, np.sqrt(theirs), rtol=1e-3)
     squared = detectors.get("mahalanobis")(alpha=None, squared=True).fit(x).check(outputs)
     np.testing.assert_allclose(squared.scores, theirs, rtol=1e-3)
+
+
+def test_distances_by_a_product_are_those_of_the_triangular_solve() -> None:
+    x = NORMAL(size=(500, 60)) @ np.diag(10.0 ** np.linspace(-3, 2, 60))
+    gaussian = FittedGaussian.fit(x)
+    outputs = 2 * NORMAL(size=(5000, 60))  # more than a chunk
+    solved = solve_triangular(gaussian.root, (outputs - gaussian.mean).T / gaussian.unit, lower=True)
+    np.testing.assert_allclose(gaussian.squared_distance(outputs), (solved**2).sum(axis=0), rtol=1e-12)
 
 
 def test_all_equal_rows_are_no_reference() -> None:

@@ -16,9 +16,10 @@ from embrm import Candidates, Features, Pairs, Problem, heads
 from embrm.core.recipe import make
 from embrm.core.settings import read_settings
 from embrm.errors import ConvergenceError, DataError, OptionError, UnknownNameError
+from embrm.heads.gradient.block import Block
 from embrm.heads.gradient.diversity import Rank, relative_rank
 from embrm.heads.gradient.flip_rate import estimate_flip_rate
-from embrm.heads.gradient.head import FittedNet
+from embrm.heads.gradient.head import FittedNet, GradientHead
 from embrm.heads.gradient.latent import Latent
 from embrm.heads.gradient.layers import Batch
 from embrm.heads.gradient.losses import Instance, Loss, Rdpo, Smoothed, losses
@@ -194,6 +195,36 @@ def test_pessimism_lowers_what_the_reward_would_pick_on_the_pools() -> None:
     assert gains[1] < 0.7 * gains[0]
     with pytest.raises(DataError, match="pessimism needs pools"):
         Mlp(pessimism="pools").fit(pairs, seed=0)
+
+
+@pytest.mark.parametrize("recipe", [Mlp(members=5), heads.get("inform")(members=4)], ids=["mlp", "inform"])
+def test_members_that_go_on_without_those_that_have_stopped_are_what_they_are_beside_them(
+    recipe: GradientHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, _ = flipped(3, rate=0.3)
+    problems = [Problem(pairs.take(pairs.prompt < 150), seed) for seed in (0, 1)]
+    steps: list[int] = []
+    loss = Block.loss
+    monkeypatch.setattr(Block, "loss", lambda self, step, **k: (steps.append(len(step.x)), loss(self, step, **k))[1])
+    short = recipe.train(problems)
+    fewer, steps[:] = sum(steps), []
+    monkeypatch.setattr(Block, "_leave_out", lambda self, stopped: None)
+    plain = recipe.train(problems)
+    assert fewer < sum(steps)
+    for a, b in zip(short, plain, strict=True):
+        assert a.record["epochs"] == b.record["epochs"]
+        for name, array in a.params.items():
+            np.testing.assert_allclose(array, b.params[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_that_is_only_a_step_to_another_is_the_same_without_its_measures() -> None:
+    pairs, _ = flipped(4)
+    problems = [Problem(pairs.take(pairs.prompt < 60), 0)]
+    recipe = heads.get("inform")(members=2, epochs=2)
+    (full,), (bare,) = recipe.train(problems), recipe.train(problems, measured=False)
+    assert all((bare.params[name] == array).all() for name, array in full.params.items())
+    assert (bare.reference == 0).all()
+    assert {*full.record} - {*bare.record} == {"sd", "kl_nats", "active_units"}
 
 
 def test_refining_goes_on_from_where_the_model_stands() -> None:

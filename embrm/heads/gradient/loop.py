@@ -163,9 +163,9 @@ def _fit(head: Network, prepared: Sequence[Prepared], *, measured: bool) -> list
 def _collect(head: Network, prepared: Prepared, trained: list[Trained], *, precision: str, measured: bool) -> Learnt:
     """Join the members of one problem, the features' scaling inside their input layers."""
     params = {name: torch.stack([t.params[name] for t in trained]) for name in trained[0].params}
-    source, reference, rewards = prepared.source, np.zeros(len(trained)), {}
-    if measured:
-        reference, rewards = _measured(head, prepared, params)
+    source = prepared.source
+    nothing: tuple[Array, dict[str, Any]] = np.zeros(len(trained)), {}
+    reference, rewards = _measured(head, prepared, params) if measured else nothing
     record = {
         "device": source.device.type,
         "precision": precision,
