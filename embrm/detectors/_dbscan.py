@@ -32,11 +32,11 @@ def nearest(x: Array, to: Array, *, k: int) -> tuple[Array, IntArray]:
 
     Detectors compare a few hundred rows dozens of times: a library's checks of its arguments would take longer.
     """
-    return Neighbours.among(to).of(x, k=k)
+    return NearestRows.among(to).of(x, k=k)
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
+class NearestRows:
     """Rows among which the nearest are looked for, prepared once for all that look.
 
     Attributes:
@@ -52,7 +52,7 @@ class Neighbours:
     square: Array
 
     @classmethod
-    def among(cls, to: Array) -> Neighbours:
+    def among(cls, to: Array) -> NearestRows:
         """Prepare rows `(m, d)`."""
         if to.shape[1] <= TREE:
             return cls(KDTree(to), to[:0], to[:0], to[:0])

@@ -13,7 +13,7 @@ from embrm.core.progress import tracked
 from embrm.core.registry import register
 from embrm.core.results import Verdict
 from embrm.core.threads import one_thread
-from embrm.detectors._dbscan import Neighbours, dbscan, distinct, nearest
+from embrm.detectors._dbscan import NearestRows, dbscan, distinct, nearest
 from embrm.detectors._detector import check_rows, in_units, unit_of
 from embrm.errors import DataError, OptionError
 
@@ -123,13 +123,13 @@ class FittedCSI:
             first, inverse = np.arange(len(x)), np.arange(len(x))
         reference, rows = self._project(x[first])
         rng = np.random.default_rng(self.seed)
-        raw, details = self._csi(rows, Neighbours.among(reference), eps=self._eps(reference, len(rows), rng))
+        raw, details = self._csi(rows, NearestRows.among(reference), eps=self._eps(reference, len(rows), rng))
         per_sample = details["csi"] / len(rows)
         details |= {"outputs": len(x), "distinct": len(distinct(x)[0]), "per_sample": per_sample}
         if not self.clean.any():
             warning = "the reference has one prompt, so there is no clean split: the statistic is CSI per output"
             return Verdict("csi", per_sample, raw[inverse], details=details, warnings=(warning,))
-        near, clean = Neighbours.among(reference[~self.clean]), rng.permutation(reference[self.clean])
+        near, clean = NearestRows.among(reference[~self.clean]), rng.permutation(reference[self.clean])
         size = min(len(rows), len(clean))
         eps = self._eps(reference, size, rng)
         policy = self._csi(_some(rows, size, rng), near, eps=eps)[0].mean()
@@ -169,7 +169,7 @@ class FittedCSI:
         rows = some[distinct(some)[0]]
         return float(np.percentile(nearest(rows, rows, k=6)[0][:, -1], 95))  # the nearest is the row itself
 
-    def _csi(self, rows: Array, near: Neighbours, *, eps: float) -> tuple[Array, dict[str, Any]]:
+    def _csi(self, rows: Array, near: NearestRows, *, eps: float) -> tuple[Array, dict[str, Any]]:
         """Return the distance of each row's cluster to its nearest row of `near`, and CSI with its parts."""
         labels = dbscan(rows, eps=eps, min_samples=self.recipe.min_samples)
         noise, clusters = labels < 0, int(labels.max()) + 1

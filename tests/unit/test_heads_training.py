@@ -16,7 +16,7 @@ from embrm import Candidates, Features, Pairs, Problem, heads
 from embrm.core.recipe import make
 from embrm.core.settings import read_settings
 from embrm.errors import ConvergenceError, DataError, OptionError, UnknownNameError
-from embrm.heads.gradient.block import Block
+from embrm.heads.gradient.block import Block, StepInputs
 from embrm.heads.gradient.diversity import Rank, relative_rank
 from embrm.heads.gradient.flip_rate import estimate_flip_rate
 from embrm.heads.gradient.head import FittedNet, GradientHead
@@ -25,6 +25,7 @@ from embrm.heads.gradient.layers import Batch
 from embrm.heads.gradient.losses import Instance, Loss, Rdpo, Smoothed, losses
 from embrm.heads.gradient.pools import PoolPessimism
 from embrm.heads.gradient.rows import Crossed, RowSource
+from embrm.heads.inform import Inform
 from tests.planted import planted
 
 Mlp = heads.get("mlp")
@@ -197,7 +198,7 @@ def test_pessimism_lowers_what_the_reward_would_pick_on_the_pools() -> None:
         Mlp(pessimism="pools").fit(pairs, seed=0)
 
 
-@pytest.mark.parametrize("recipe", [Mlp(members=5), heads.get("inform")(members=4)], ids=["mlp", "inform"])
+@pytest.mark.parametrize("recipe", [Mlp(members=5), Inform(members=4)], ids=["mlp", "inform"])
 def test_members_that_go_on_without_those_that_have_stopped_are_what_they_are_beside_them(
     recipe: GradientHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +206,12 @@ def test_members_that_go_on_without_those_that_have_stopped_are_what_they_are_be
     problems = [Problem(pairs.take(pairs.prompt < 150), seed) for seed in (0, 1)]
     steps: list[int] = []
     loss = Block.loss
-    monkeypatch.setattr(Block, "loss", lambda self, step, **k: (steps.append(len(step.x)), loss(self, step, **k))[1])
+
+    def counted(block: Block, step: StepInputs, **options: float) -> torch.Tensor:
+        steps.append(len(step.x))
+        return loss(block, step, **options)
+
+    monkeypatch.setattr(Block, "loss", counted)
     short = recipe.train(problems)
     fewer, steps[:] = sum(steps), []
     monkeypatch.setattr(Block, "_leave_out", lambda self, stopped: None)
@@ -220,7 +226,7 @@ def test_members_that_go_on_without_those_that_have_stopped_are_what_they_are_be
 def test_a_network_that_is_only_a_step_to_another_is_the_same_without_its_measures() -> None:
     pairs, _ = flipped(4)
     problems = [Problem(pairs.take(pairs.prompt < 60), 0)]
-    recipe = heads.get("inform")(members=2, epochs=2)
+    recipe = Inform(members=2, epochs=2)
     (full,), (bare,) = recipe.train(problems), recipe.train(problems, measured=False)
     assert all((bare.params[name] == array).all() for name, array in full.params.items())
     assert (bare.reference == 0).all()
