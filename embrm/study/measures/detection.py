@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from embrm import detectors
 from embrm.bestofn import tilt_path, tilted
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Features, Pairs
-from embrm.detectors import FittedDetector, fit_by_class
+from embrm.detectors import fit_by_class
 from embrm.heads import FittedHead
 from embrm.metrics import roc
 from embrm.monitoring.spaces import AXES, principal_axes
@@ -27,7 +27,7 @@ HIGH, LOW = 0.95, 0.5  # a hacked text: proxy above this quantile of the referen
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """The latents of a fitted head, made when they are first asked for.
+    """A fitted head's training texts beside the texts of the path, in every space; each is made when it is asked for.
 
     Attributes:
         data: what the head is measured on.
@@ -40,14 +40,14 @@ class Latents:
     training: Pairs
 
     @cached_property
-    def side(self) -> _Side:
-        """The training texts beside those of the path."""
-        return _side(self.data, self.training.features, texts_of(self.training).astype(np.int64).tobytes())
+    def reference(self) -> Features:
+        """The training texts, `r` of them: a fixed sample where there are many."""
+        return self.training.features.take(texts_of(self.training))
 
     @cached_property
     def known(self) -> Array | None:
         """`(r, k)` of the training texts, or None where the latent is the reward alone."""
-        latent = self.model.latent(self.side.known)
+        latent = self.model.latent(self.reference)
         return latent if latent.shape[1] > 1 else None
 
     @cached_property
@@ -55,10 +55,39 @@ class Latents:
         """`(m, k)` of all texts that are measured on."""
         return self.model.latent(self.data.features)
 
+    @cached_property
+    def texts(self) -> IntArray:
+        """`(t,)` rows of the data set's features that the path is made of, each once."""
+        return np.unique(self.data.path_rows)
+
+    @cached_property
+    def place(self) -> IntArray:
+        """`(T, n)` where each text of the path stands among `texts`."""
+        return np.searchsorted(self.texts, self.data.path_rows)
+
     @property
-    def width(self) -> int:
-        """How many principal axes to compare with: as many as the latent has columns."""
-        return AXES if self.known is None else self.known.shape[1]
+    def spaces(self) -> list[str]:
+        """The spaces that there are."""
+        return ["joint", "pca", *(["latent"] if self.known is not None else [])]
+
+    def sides(self, space: str) -> tuple[Array, Array]:
+        """Return the training texts `(r, k)` and those of the path `(t, k)` in a space."""
+        if space == "pca":
+            return self._axes
+        if space == "latent":
+            assert self.known is not None
+            return self.known, self._of_path(self.all)
+        return self.reference.matrix("joint"), self._of_path(self.data.features.matrix("joint"))
+
+    @cached_property
+    def _axes(self) -> tuple[Array, Array]:
+        """As many principal axes as the latent has columns."""
+        known, texts = self.sides("joint")
+        project = principal_axes(known, axes=AXES if self.known is None else self.known.shape[1])
+        return project(known), project(texts)
+
+    def _of_path(self, rows: Array) -> Array:
+        return rows if len(self.texts) == len(rows) else rows[self.texts]
 
 
 def latent_distance(latents: Latents) -> Array | None:
@@ -71,7 +100,7 @@ def latent_distance(latents: Latents) -> Array | None:
     if latents.known is None:
         return None
     recipe = detectors.get("mahalanobis")(squared=True)
-    fitted = fit_by_class(recipe, latents.known, classes=data.classes(latents.side.known), seed=0)
+    fitted = fit_by_class(recipe, latents.known, classes=data.classes(latents.reference), seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of topics held out of training, which are compared with all of it
         return fitted.scores(latents.all, classes=data.classes(data.features))
@@ -79,7 +108,7 @@ def latent_distance(latents: Latents) -> Array | None:
 
 def aurocs(latents: Latents, proxy: Array) -> dict[Metric, Array]:
     """Return how well distances tell hacked texts `(T,)` in every space; see the family "auroc"."""
-    data, side, known = latents.data, latents.side, latents.known
+    data = latents.data
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     real, start = np.isfinite(data.log_weight), tilted(data.log_weight, r, 0.0)
@@ -89,19 +118,17 @@ def aurocs(latents: Latents, proxy: Array) -> dict[Metric, Array]:
             for i in range(len(r))
         ]
     )
-    scores = {space: side.distance(space, latents.width) for space in ("joint", "pca")}
-    if known is not None:
-        plain = detectors.get("mahalanobis")(alpha=None).fit(known, seed=0)
-        scores["latent"] = plain.check(side.among(latents.all)).scores
-    return {
-        Metric("auroc", space=space): roc.aurocs(score[side.place], hacked, among=real)
-        for space, score in scores.items()
-    }
+    recipe, found = detectors.get("mahalanobis")(alpha=None), {}
+    for space in latents.spaces:
+        known, texts = latents.sides(space)
+        score = recipe.fit(known, seed=0).check(texts).scores
+        found[Metric("auroc", space=space)] = roc.aurocs(score[latents.place], hacked, among=real)
+    return found
 
 
 def path_detection(config: DetectionConfig, latents: Latents, proxy: Array, *, seed: int) -> dict[Metric, Array]:
     """Return what detectors say along the path of a reward: points, watch and alarm."""
-    data, side, known = latents.data, latents.side, latents.known
+    data = latents.data
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     path = tilt_path(data.log_weight, r, g)
@@ -110,16 +137,13 @@ def path_detection(config: DetectionConfig, latents: Latents, proxy: Array, *, s
     eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])
     rng = np.random.default_rng([seed, 4])
     share = [tilted(data.log_weight, r, float(e)) for e in eta]
-    drawn = [side.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
+    drawn = [latents.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
     out = {Metric("points", "kl"): kl, Metric("points", "gold"): np.array([(w * g).sum(axis=1).mean() for w in share])}
-    prompt = data.features.prompt[side.texts]
-    for space in (space for space in config.spaces if space != "latent" or known is not None):
-        texts = side.among(latents.all) if space == "latent" else side.vectors(space, latents.width)[1]
+    prompt = data.features.prompt[latents.texts]
+    for space in (space for space in config.spaces if space in latents.spaces):
+        known, texts = latents.sides(space)
         for name in config.detectors:
-            if space == "latent" and known is not None:
-                fitted = detectors.get(name)().fit(known, prompt=side.prompt, seed=seed)
-            else:
-                fitted = side.fitted(name, space, latents.width, seed)
+            fitted = detectors.get(name)().fit(known, prompt=latents.reference.prompt, seed=seed)
             points = follow(fitted, [texts[rows] for rows in drawn], prompts=[prompt[rows] for rows in drawn])
             out |= detector_metrics(name, space, points)
     return out
@@ -129,52 +153,6 @@ def detector_metrics(name: str, space: str, trace: DetectorTrace) -> dict[Metric
     """Return a detector's statistics along a run, and its p-values where it has some."""
     out = {Metric("watch", name, space): trace.statistic}
     return out if trace.p_values is None else out | {Metric("alarm", name, space): trace.p_values}
-
-
-class _Side:
-    """Training texts beside the texts of the path, in the spaces that no model changes; what is fitted there is kept.
-
-    Attributes:
-        known: features of the training texts, a fixed sample where there are many.
-        prompt: `(r,)` theirs.
-        texts: `(t,)` rows of the data set's features that the path is made of, each once.
-        place: `(T, n)` where each text of the path stands among them.
-    """
-
-    def __init__(self, data: Dataset, features: Features, rows: bytes) -> None:
-        self.known = features.take(np.frombuffer(rows, dtype=np.int64))
-        self.prompt = self.known.prompt
-        self.texts, place = np.unique(data.path_rows, return_inverse=True)
-        self.place = place.reshape(data.path_rows.shape)
-        self._data = data
-        # Caches of this object alone: they go when it does.
-        self.vectors = lru_cache(maxsize=1)(self._vectors)
-        self.distance = lru_cache(maxsize=4)(self._distance)
-        self.fitted = lru_cache(maxsize=128)(self._fitted)
-
-    def among(self, rows: Array) -> Array:
-        """Return those of all texts' rows `(m, k)` that are of the path, `(t, k)`."""
-        return rows if len(self.texts) == len(rows) else rows[self.texts]
-
-    def _vectors(self, space: str, width: int) -> tuple[Array, Array]:
-        known, joint = self.known.matrix("joint"), self.among(self._data.features.matrix("joint"))
-        if space == "joint":
-            return known, joint
-        project = principal_axes(known, axes=width)
-        return project(known), project(joint)
-
-    def _distance(self, space: str, width: int) -> Array:
-        known, texts = self.vectors(space, width)
-        return detectors.get("mahalanobis")(alpha=None).fit(known, seed=0).check(texts).scores
-
-    def _fitted(self, name: str, space: str, width: int, seed: int) -> FittedDetector:
-        return detectors.get(name)().fit(self.vectors(space, width)[0], prompt=self.prompt, seed=seed)
-
-
-@lru_cache(maxsize=24)
-def _side(data: Dataset, features: Features, rows: bytes) -> _Side:
-    """Return the side of some training texts: models fitted on the same ones share it, also heads of another kind."""
-    return _Side(data, features, rows)
 
 
 def texts_of(training: Pairs) -> IntArray:
