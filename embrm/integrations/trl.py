@@ -173,7 +173,7 @@ class RewardFunction:
 
     def score(self, prompts: Sequence[str], texts: Sequence[str], *, seed: int) -> Seen:
         """Return what the head says of `n >= 1` texts, with the selector's value; a run of one prompt is a pool."""
-        features, cut = self._features(prompts, texts)
+        features, cut = self._features(prompts, texts, self._embedder.fleeting)  # of a policy that moves on
         reward = self._model.score(features).centred()
         needed = self.latents or self.penalty is not None or self.alarm is not None
         latent = self._model.latent(features) if needed else None
@@ -184,7 +184,7 @@ class RewardFunction:
 
     def latent(self, texts: Texts) -> Array:
         """Return the latents `(m, k)` of the head's first member, such as those of a reference."""
-        return self._model.latent(self._features(texts.prompts, texts.responses)[0])
+        return self._model.latent(self._features(texts.prompts, texts.responses, self._embedder)[0])
 
     def penalised_by(self, detector: Detector, reference: Texts, *, weight: float) -> RewardFunction:
         """Return the mean reward minus `weight` times how unusual the latent is among those of the reference texts.
@@ -241,8 +241,10 @@ class RewardFunction:
             found["alarm"] = float(self.alarm.fired is not None)
         return found
 
-    def _features(self, prompts: Sequence[str], responses: Sequence[str]) -> tuple[Features, BoolArray]:
-        done = encode(prompts, responses, embedder=self._embedder, views=self._model.widths)
+    def _features(
+        self, prompts: Sequence[str], responses: Sequence[str], embedder: Embedder
+    ) -> tuple[Features, BoolArray]:
+        done = encode(prompts, responses, embedder=embedder, views=self._model.widths)
         if not self._told:
             done.warn()
         self._told |= bool(done.cut.any())

@@ -110,7 +110,7 @@ def _by_grpo(
 
 def _in_the_world(asked: RLConfig, data: WorldData, reward: RewardFunction, *, seed: int) -> tuple[Trajectory, Array]:
     """Return the run and the vectors of all its texts `(steps, batch, d)`."""
-    embedder, vectors, latents = data.embedder(), list[Array](), list[Array | None]()
+    embedder, vectors, latents = data.embedder().fleeting, list[Array](), list[Array | None]()
 
     def value(prompts: Sequence[str], texts: Sequence[str]) -> Array:
         seen = reward.score(prompts, texts, seed=seed)
@@ -118,7 +118,7 @@ def _in_the_world(asked: RLConfig, data: WorldData, reward: RewardFunction, *, s
         return seen.value
 
     def latent(prompts: Sequence[str], texts: Sequence[str]) -> Array:
-        # Embedded for the reward a moment ago: from the cache.
+        # Embedded for the reward a moment ago: from the cache, where the embedder keeps such texts.
         vectors.append(encode(prompts, texts, embedder=embedder, views=("joint",)).features.matrix("joint"))
         seen = latents.pop()
         assert seen is not None
