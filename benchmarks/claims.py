@@ -77,8 +77,8 @@ class Kept:
 
     @property
     def finished(self) -> str:
-        """When the run ended."""
-        return str(self.record["environment"].get("finished") or "?")
+        """When the run ended, or that it has not."""
+        return str(self.record["environment"].get("finished") or "unfinished")
 
 
 def main() -> None:
