@@ -368,6 +368,29 @@ def test_a_writer_beside_many_prunes_loses_nothing_of_its_own() -> None:
     assert_holds(VectorStore("a"), range(5), asked=range(5))
 
 
+@pytest.mark.parametrize("late", [2, 99])
+def test_a_file_that_comes_while_a_space_is_removed_is_removed_too(late: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(VectorStore("a"), range(5))
+    real = os.rmdir
+    came: list[Path] = []
+
+    def rmdir(path: str, *, dir_fd: int | None = None) -> None:
+        if len(came) < late:  # a writer had resolved the folder's name before it was moved
+            folder = next(_cache.cache_folder().glob("**/.*.*"))
+            came.append(folder / f"{len(came)}.part")
+            came[-1].write_bytes(b"x")
+        real(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    if late == 99:
+        with pytest.raises(CacheError, match=r"cannot change the embedding cache .*not empty"):
+            _cache.prune()
+        return
+    _cache.prune()
+    assert len(came) == late
+    assert not came[0].parent.exists()
+
+
 @pytest.fixture
 def full_disk() -> Iterator[Callable[[], None]]:
     """Give what lets no file of this process grow beyond 100 bytes."""

@@ -7,6 +7,7 @@ one loses only what it had not yet written, and a network file system is as good
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ from embrm.errors import CacheError, DataError, OptionError
 FLUSH_SECONDS = 5.0  # a killed process loses at most about this much work
 FLUSH_ROWS = 4096
 SMALL_SHARDS = 64  # more shards than this with fewer than FLUSH_ROWS rows are merged into one
+TRIES = 5  # of a folder's removal
 STALE_SECONDS = 3600.0  # an unfinished file of this age belongs to a process that was killed
 
 
@@ -255,6 +257,17 @@ def info() -> CacheInfo:
         return CacheInfo(cache_folder(), tuple(space for _, space in _spaces()))
 
 
+def _remove(folder: Path) -> None:
+    """Remove a folder that was moved aside; a writer that was opening a file when it moved may still put it there."""
+    for left in reversed(range(TRIES)):
+        try:
+            shutil.rmtree(folder)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not left:
+                raise
+
+
 def prune(*, idle_days: float = 0.0) -> CacheInfo:
     """Remove the spaces not used for at least `idle_days` days (0: all), and what killed processes left behind.
 
@@ -274,7 +287,7 @@ def prune(*, idle_days: float = 0.0) -> CacheInfo:
             aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
             with contextlib.suppress(FileNotFoundError):  # another process prunes too
                 path.rename(aside)
-                shutil.rmtree(aside)
+                _remove(aside)
         for part in cache_folder().glob("**/.*.part"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - part.stat().st_mtime > STALE_SECONDS:
