@@ -23,8 +23,9 @@ Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 Lost: TypeAlias = Literal["died", "hung"]  # what became of the worker of a job without an answer
 TRIES = 3  # of a batch whose worker died
-GROWTH = 2**31  # bytes by which a worker may grow; joblib's 300 MB are less than a data set that it opens, and it would
-# take that for a leak, replace the worker, and have the data sets opened again
+# Bytes by which a worker may grow. joblib's 300 MB are less than a data set that it opens: joblib would take that for a
+# leak, replace the worker, and have the data sets opened again.
+GROWTH = 2**31
 
 
 def compute(

@@ -94,8 +94,7 @@ class Judge:
         below = np.searchsorted(usual, value, side="left") + np.searchsorted(usual, value, side="right")
         spaces = self._spaces(features, reward)
         verdicts = {name: fitted.check(spaces[DETECTORS[name][1]]) for name, fitted in self.fitted.items()}
-        place = np.asarray(self.onto_map(self._wide(features, spaces["latent"])))
-        evidence = self._evidence(features)
+        place, evidence = self.onto_map(self._wide(features, spaces["latent"])), self._evidence(features)
         return [
             {
                 "reward": float(value[i]),
@@ -147,7 +146,7 @@ class Judge:
 
     def place(self, features: Features) -> Array:
         """Return where each response lies on the map of the reference, `(n, 2)`."""
-        return np.asarray(self.onto_map(self._wide(features, self.model.latent(features))))
+        return self.onto_map(self._wide(features, self.model.latent(features)))
 
     @cached_property
     def onto_map(self) -> Callable[[Array], Array]:

@@ -26,7 +26,7 @@ HIGH, LOW = 0.95, 0.5  # a hacked text: proxy above this quantile of the referen
 
 
 @dataclass(frozen=True, eq=False)
-class Latents:
+class Sides:
     """A fitted head's training texts beside the texts of the path, in every space; each is made when it is asked for.
 
     Attributes:
@@ -46,13 +46,13 @@ class Latents:
 
     @cached_property
     def known(self) -> Array | None:
-        """`(r, k)` of the training texts, or None where the latent is the reward alone."""
+        """Latents `(r, k)` of the training texts, or None where the latent is the reward alone."""
         latent = self.model.latent(self.reference)
         return latent if latent.shape[1] > 1 else None
 
     @cached_property
     def all(self) -> Array:
-        """`(m, k)` of all texts that are measured on."""
+        """Latents `(m, k)` of all texts that are measured on."""
         return self.model.latent(self.data.features)
 
     @cached_property
@@ -70,7 +70,7 @@ class Latents:
         """The spaces that there are."""
         return ["joint", "pca", *(["latent"] if self.known is not None else [])]
 
-    def sides(self, space: str) -> tuple[Array, Array]:
+    def of(self, space: str) -> tuple[Array, Array]:
         """Return the training texts `(r, k)` and those of the path `(t, k)` in a space."""
         if space == "pca":
             return self._axes
@@ -82,7 +82,7 @@ class Latents:
     @cached_property
     def _axes(self) -> tuple[Array, Array]:
         """As many principal axes as the latent has columns."""
-        known, texts = self.sides("joint")
+        known, texts = self.of("joint")
         project = principal_axes(known, axes=AXES if self.known is None else self.known.shape[1])
         return project(known), project(texts)
 
@@ -90,25 +90,25 @@ class Latents:
         return rows if len(self.texts) == len(rows) else rows[self.texts]
 
 
-def latent_distance(latents: Latents) -> Array | None:
+def latent_distance(sides: Sides) -> Array | None:
     """Return the squared Mahalanobis distance of each text's latent to those of the training texts, `(m,)`.
 
     Each class of prompts has its own mean and covariance (InfoRM 2510.13694, IBL). None where the latent is the reward
     alone.
     """
-    data = latents.data
-    if latents.known is None:
+    data = sides.data
+    if sides.known is None:
         return None
     recipe = detectors.get("mahalanobis")(squared=True)
-    fitted = fit_by_class(recipe, latents.known, classes=data.classes(latents.reference), seed=0)
+    fitted = fit_by_class(recipe, sides.known, classes=data.classes(sides.reference), seed=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of topics held out of training, which are compared with all of it
-        return fitted.scores(latents.all, classes=data.classes(data.features))
+        return fitted.scores(sides.all, classes=data.classes(data.features))
 
 
-def aurocs(latents: Latents, proxy: Array) -> dict[Metric, Array]:
+def aurocs(sides: Sides, proxy: Array) -> dict[Metric, Array]:
     """Return how well distances tell hacked texts `(T,)` in every space; see the family "auroc"."""
-    data = latents.data
+    data = sides.data
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     real, start = np.isfinite(data.log_weight), tilted(data.log_weight, r, 0.0)
@@ -119,16 +119,16 @@ def aurocs(latents: Latents, proxy: Array) -> dict[Metric, Array]:
         ]
     )
     recipe, found = detectors.get("mahalanobis")(alpha=None), {}
-    for space in latents.spaces:
-        known, texts = latents.sides(space)
+    for space in sides.spaces:
+        known, texts = sides.of(space)
         score = recipe.fit(known, seed=0).check(texts).scores
-        found[Metric("auroc", space=space)] = roc.aurocs(score[latents.place], hacked, among=real)
+        found[Metric("auroc", space=space)] = roc.aurocs(score[sides.place], hacked, among=real)
     return found
 
 
-def path_detection(config: DetectionConfig, latents: Latents, proxy: Array, *, seed: int) -> dict[Metric, Array]:
+def path_detection(config: DetectionConfig, sides: Sides, proxy: Array, *, seed: int) -> dict[Metric, Array]:
     """Return what detectors say along the path of a reward: points, watch and alarm."""
-    data = latents.data
+    data = sides.data
     assert data.gold is not None
     r, g = proxy[data.path_rows], data.gold[data.path_rows]
     path = tilt_path(data.log_weight, r, g)
@@ -137,13 +137,13 @@ def path_detection(config: DetectionConfig, latents: Latents, proxy: Array, *, s
     eta = np.interp(kl, axis, path.inverse_beta[: len(axis)])
     rng = np.random.default_rng([seed, 4])
     share = [tilted(data.log_weight, r, float(e)) for e in eta]
-    drawn = [latents.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
+    drawn = [sides.place.ravel()[rng.choice(w.size, size=config.outputs, p=w.ravel() / w.sum())] for w in share]
     out = {Metric("points", "kl"): kl, Metric("points", "gold"): np.array([(w * g).sum(axis=1).mean() for w in share])}
-    prompt = data.features.prompt[latents.texts]
-    for space in (space for space in config.spaces if space in latents.spaces):
-        known, texts = latents.sides(space)
+    prompt = data.features.prompt[sides.texts]
+    for space in (space for space in config.spaces if space in sides.spaces):
+        known, texts = sides.of(space)
         for name in config.detectors:
-            fitted = detectors.get(name)().fit(known, prompt=latents.reference.prompt, seed=seed)
+            fitted = detectors.get(name)().fit(known, prompt=sides.reference.prompt, seed=seed)
             points = follow(fitted, [texts[rows] for rows in drawn], prompts=[prompt[rows] for rows in drawn])
             out |= detector_metrics(name, space, points)
     return out

@@ -29,7 +29,7 @@ from embrm.selectors import Selector, ValueRule
 from embrm.selectors.mean import Mean
 from embrm.study.config import HeadConfig, StudyConfig
 from embrm.study.datasets import Dataset
-from embrm.study.measures.detection import Latents, aurocs, latent_distance, path_detection
+from embrm.study.measures.detection import Sides, aurocs, latent_distance, path_detection
 from embrm.study.measures.gold import value_path
 from embrm.study.measures.typical import typical_responses
 from embrm.study.metric import Metric
@@ -89,16 +89,16 @@ def measure(
     arrays[Metric("reliability")] = np.stack([found.confidence, found.accuracy, found.weight])
     notes = {}
     if data.gold is not None:
-        latents = Latents(data, model, training)
-        rules = list(_rules(config, head, reward, _penalties(config, head, latents)))
+        sides = Sides(data, model, training)
+        rules = list(_rules(config, head, reward, _penalties(config, head, sides)))
         arrays |= _best_of_n(config, data, rules, reward, seed=cell.seed)
         plain = optimum_path(config, data, reward.mean)
         arrays |= _optimum_paths(config, data, rules, reward, plain)
         notes["typical"] = typical_responses(data, plain.path, reward.mean, kl_end=config.kl_end)
         arrays |= _branches(config, data, model)
         if config.detection.watches(head.title, pairs=cell.pairs, mechanism=cell.mechanism, flips=cell.flips):
-            arrays |= aurocs(latents, reward.mean)
-            arrays |= path_detection(config.detection, latents, reward.mean, seed=cell.seed)
+            arrays |= aurocs(sides, reward.mean)
+            arrays |= path_detection(config.detection, sides, reward.mean, seed=cell.seed)
     return Row(cell, wanted.key, numbers, arrays, notes, seconds)
 
 
@@ -207,14 +207,14 @@ def _rules(
         yield asked.label, rule, penalty
 
 
-def _penalties(config: StudyConfig, head: HeadConfig, latents: Latents) -> Mapping[str, Array | None]:
+def _penalties(config: StudyConfig, head: HeadConfig, sides: Sides) -> Mapping[str, Array | None]:
     """Return what rules want subtracted of every text, by its name; None where the latent is the reward alone."""
     wanted, found = {rule.penalty for rule in config.rules_of(head)}, {}
     if "latent" in wanted:
-        found["latent"] = latent_distance(latents)
+        found["latent"] = latent_distance(sides)
     if "experts" in wanted:
-        training, view = latents.training, next(iter(latents.model.widths))
-        x, known = (features.matrix(view) for features in (latents.data.features, training.features))
+        training, view = sides.training, next(iter(sides.model.widths))
+        x, known = (features.matrix(view) for features in (sides.data.features, training.features))
         found["experts"] = imitation_penalty(x, experts=known[training.chosen], reference=known[training.rows])
     return found
 
