@@ -27,15 +27,15 @@ def watching(watch: Watch | None) -> Iterator[None]:
 def tracked(items: Iterable[Item], what: str, *, total: int | None = None) -> Iterable[Item]:
     """Return the items of a loop that may take long, watched if anybody does and the loop is inside no other such.
 
+    A loop of one item has nothing to tell; the loops inside it have.
+
     Args:
         items: of the loop.
         what: they are, in the plural.
         total: how many there are, or about, where they have no length; None where nobody knows.
     """
-    watch = _watch.get()
-    if watch is None:
-        return items
-    return _outermost(watch, items, what, len(items) if isinstance(items, Sized) else total)
+    watch, count = _watch.get(), len(items) if isinstance(items, Sized) else total
+    return items if watch is None or count == 1 else _outermost(watch, items, what, count)
 
 
 def _outermost(watch: Watch, items: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:

@@ -7,6 +7,7 @@ import scipy.linalg
 from scipy.special import expit
 
 from embrm.core.arrays import Array
+from embrm.core.progress import tracked
 from embrm.errors import ConvergenceError
 from embrm.heads import _newton
 
@@ -36,7 +37,7 @@ def search(data: _newton.Data, *, steps: int = 30) -> tuple[_newton.Fitted, list
     start: Array | None = None
     before: tuple[float, float] | None = None
     trials: list[dict[str, float]] = []
-    for step in range(steps):
+    for step in tracked(iter(range(steps)), "prior precisions"):  # most searches need few: how many, nobody knows
         precision = float(np.exp(log_precision))
         fitted = _newton.fit(data, precision=precision, start=start)
         theta = fitted.theta

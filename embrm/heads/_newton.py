@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Pairs
+from embrm.core.progress import tracked
 from embrm.core.traces import StepPairs
 from embrm.errors import ConvergenceError
 from embrm.heads.gradient.split import targets
@@ -179,7 +180,7 @@ def fit(data: Data, *, precision: float, start: Array | None = None, steps: int 
     """
     theta = np.zeros(data.d.shape[1]) if start is None else np.asarray(start, dtype=np.float64)
     here = Fitted.at(data, theta, precision)
-    for _ in range(steps):
+    for _ in tracked(iter(range(steps)), "Newton steps"):
         step = here.step()
         decrement = float(here.gradient @ step)
         if decrement <= 1e-10 * max(1.0, abs(here.loss)):

@@ -11,6 +11,7 @@ import numpy as np
 from embrm.core.arrays import Array, IntArray
 from embrm.core.data import Pairs, Problem
 from embrm.core.processes import spread
+from embrm.core.progress import tracked
 from embrm.core.registry import register
 from embrm.core.results import State
 from embrm.errors import OptionError
@@ -82,7 +83,9 @@ class Boosting(Head):
         samples = [
             train if self.members == 1 else train.take(bootstrap_prompts(train, rng)) for _ in range(self.members)
         ]
-        forests = tuple(self._grow(pairs, validation, seed=int(rng.integers(1 << 32))) for pairs in samples)
+        forests = tuple(
+            self._grow(pairs, validation, seed=int(rng.integers(1 << 32))) for pairs in tracked(samples, "members")
+        )
         record = {
             "pairs": len(train),
             "validation_pairs": 0 if validation is None else len(validation),

@@ -18,6 +18,7 @@ from torch.nn import functional
 from embrm.core.arrays import Array
 from embrm.core.data import Problem
 from embrm.core.processes import spread
+from embrm.core.progress import tracked
 from embrm.core.registry import register
 from embrm.core.results import Kind, State
 from embrm.errors import ConvergenceError, OptionError
@@ -63,7 +64,7 @@ class _Posterior(NamedTuple):
         # NUTS draws from torch's global generator.
         with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
             torch.manual_seed(seed)
-            for _ in range(chains):
+            for _ in tracked(range(chains), "chains"):
                 kernel = NUTS(potential_fn=potential, adapt_mass_matrix=False)
                 start = {"u": 2 * torch.randn(len(theta), dtype=torch.float64)}
                 run = MCMC(kernel, num_samples=draws, warmup_steps=warmup, initial_params=start, disable_progbar=True)

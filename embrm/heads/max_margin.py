@@ -11,6 +11,7 @@ import numpy as np
 from embrm.core.arrays import Array, IntArray, Matrix
 from embrm.core.data import Pairs, Problem
 from embrm.core.processes import spread
+from embrm.core.progress import tracked
 from embrm.core.registry import register
 from embrm.core.results import State
 from embrm.errors import OptionError
@@ -64,7 +65,7 @@ class MaxMargin(Head):
         if held is not None:
             judge = _newton.Data.of(held.features.rows(self.view), held, scale=scale)
         theta, record = [], []
-        for k in range(self.members):
+        for k in tracked(range(self.members), "members"):
             tried = [
                 (_newton.fit(judge.along(way[:, None]), precision=1.0), way, margin)
                 for way, margin in self.rewards(shown, self._start(shown, problem.seed, k))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,11 @@ def process_of(job: int) -> tuple[int, int, str | None]:
 
 def children() -> set[int]:
     """Return the processes that this one has started, dead ones that nobody waited for among them."""
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has ended since leaves its children to another
+            found.update(int(pid) for pid in (task / "children").read_text().split())
+    return found
 
 
 def is_zombie(pid: int) -> bool:

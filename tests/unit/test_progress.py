@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embrm import detectors
+from embrm import detectors, heads
 from embrm.core.files import write_rows
 from embrm.core.progress import tracked, watching
 from embrm.data.stream import stream_texts
 from embrm.data.texts import read_texts
+from embrm.heads.linear import GRID
 from embrm.metrics.intervals import bootstrap
+from tests.planted import planted
 
 
 class Seen(list[tuple[str, int | None, int]]):
@@ -47,15 +49,17 @@ def test_the_outermost_loop_is_watched_also_after_one_that_was_left() -> None:
                 break
         with pytest.raises(ZeroDivisionError):
             [1 // item for item in tracked(range(3), "failed")]
+        for _ in tracked("a", "one"):
+            assert list(tracked("ab", "inside")) == ["a", "b"]
         assert list(tracked([], "none")) == []
-    assert seen == [("outer", 3, 3), ("left", 3, 2), ("failed", 3, 1), ("none", 0, 0)]
+    assert seen == [("outer", 3, 3), ("left", 3, 2), ("failed", 3, 1), ("inside", 2, 2), ("none", 0, 0)]
 
 
 def test_permutations_and_resamples_are_watched_to_their_end() -> None:
     seen, x = Seen(), np.random.default_rng(0).normal(size=(40, 2))
     with watching(seen):
         detectors.get("mmd")().fit(x[:20], seed=0).check(x[20:])
-        bootstrap(x, seed=0)
+        bootstrap(np.tile(x, (50, 1)), seed=0)  # enough prompts for more than one block of resamples
     assert [(what, bool(total), total == came) for what, total, came in seen] == [
         ("permutations", True, True),
         ("resamples", True, True),
@@ -88,3 +92,23 @@ def test_reading_is_watched_to_its_end(name: str, tmp_path: Path) -> None:
         assert 300 <= first[2] <= first[1] <= 302
     assert [len(block) for block in blocks] == ([400, 200] if blocks else [])
     assert more == ([("blocks of rows", None, 2)] if blocks else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "total", "options"),
+    [
+        ("laplace", "prior precisions", None, {}),
+        ("laplace", "Newton steps", None, {"prior_precision": 1.0}),
+        ("linear", "priors", len(GRID), {}),
+        ("hmc", "chains", 2, {"draws": 200, "warmup": 100, "chains": 2, "components": 2}),
+        ("max_margin", "members", 2, {"members": 2}),
+        ("boosting", "members", 2, {"members": 2, "iterations": 2}),
+        ("mlp", "epochs", 3, {"epochs": 3, "patience": 0}),
+    ],
+)
+def test_fits_are_watched(name: str, what: str, total: int | None, options: dict[str, Any]) -> None:
+    seen = Seen()
+    with watching(seen):
+        heads.get(name)(**options).fit(planted(width=4, pairs=60)[0], seed=0)
+    assert (what, total) in [loop[:2] for loop in seen]
+    assert all(came for _, _, came in seen)
