@@ -561,12 +561,19 @@ def test_live_runs_come_before_paths() -> None:
     assert "false alarms among fair annotators in 1 of 4: too few runs to tell" in found.reason
 
 
-def test_over_optimisation_says_what_gold_did_in_training_runs() -> None:
+def test_over_optimisation_says_what_gold_did_in_training_runs_at_which_kl() -> None:
     results = simulated.trial("C1", holds=True, number=0)
     gold = np.repeat([1.0, 2.0, 3.0, 2.5, -1.0], 3)
     runs = [trained(gold, gold + seed, mechanism="biased", seed=seed, head="mlp") for seed in range(3)]
-    found = claims.get("C1")(replace(results, rows=[*results.rows, *runs]), "world", draws=100)
-    said = "training runs (3): gold is 2 in the first fifth of the steps, 4 in the best, 0 in the last"
+    runs[0].arrays[Metric("run", "kl")][:] = np.linspace(0, 4, 15)  # not as far as the others
+    kl = [np.convolve(run.arrays[Metric("run", "kl")], np.full(3, 1 / 3), "valid") for run in runs]
+    smooth = np.convolve(gold, np.full(3, 1 / 3), "valid")
+    at = [np.mean([smooth[np.argmax(x >= mark)] + seed for seed, x in enumerate(kl)]) for mark in (1, 2)]
+    found = claims.get("C1")(with_rows(results, runs), "world", draws=100)
+    said = (
+        f"training runs (3): gold is 2 at first, {at[0]:.3g} at 1 nat, {at[1]:.3g} at 2 nats, and 0 in the last fifth "
+        f"of the steps, at {min(x[-1] for x in kl):.2g} to {max(x[-1] for x in kl):.2g} nats"
+    )
     assert {said in finding.reason for finding in found if finding.mechanism == "biased"} == {True}
     assert {"training runs" in finding.reason for finding in found if finding.mechanism != "biased"} <= {False}
 

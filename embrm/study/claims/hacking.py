@@ -12,7 +12,7 @@ from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, Scope, claim
 from embrm.study.claims.fits import missing
 from embrm.study.claims.halves import mean_gain_and_drop
-from embrm.study.claims.live import gold_by_fifths
+from embrm.study.claims.live import gold_by_kl
 from embrm.study.claims.peaks import drop
 from embrm.study.claims.verdict import difference
 from embrm.study.metric import Metric
@@ -34,7 +34,7 @@ def falls(cells: Cells) -> Measured:
     curve = cells.curves(Of("mlp", cells.gold("mean")))
     fall = difference(f"drop of gold from its peak to {curve.end}", drop(cells, curve), smallest=cells.smallest)
     gained = mean_gain_and_drop(curve.gold, curve.clusters)[0]
-    live = gold_by_fifths(cells, "mlp")
+    live = gold_by_kl(cells, "mlp")
     return [fall], f"it had gained {gained:.3g}; the proxy always rises and is no evidence{live}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,14 +17,21 @@ FIFTHS = 5  # a step's gold is that of few texts, so parts of a run are compared
 FEWEST = 2  # seeds, for a spread
 
 
-def gold_by_fifths(cells: Cells, head: str) -> str:
-    """Say what gold does in the runs against a head's mean, averaged over them; nothing where there are none."""
-    runs = cells.runs(head)
-    parts = fifths(runs, GOLD)
-    if parts is None:
+def gold_by_kl(cells: Cells, head: str) -> str:
+    """Say what gold is at 1, 2, 4, 8, … nats, as far as all runs against a head's mean went, and where they end.
+
+    At equal KL runs of different mechanisms can be compared, which at equal steps went differently far.
+    """
+    runs = [_by_kl(row) for row in usable(cells.runs(head))]
+    if not runs:
         return ""
-    way = f"{parts[0]:.3g} in the first fifth of the steps, {parts.max():.3g} in the best, {parts[-1]:.3g} in the last"
-    return f"; training runs ({len(usable(runs))}): gold is {way}"
+    reached = min(float(kl.max()) for kl, _ in runs)
+    marks = [2.0**k for k in range(math.floor(math.log2(reached)) + 1)] if reached >= 1 else []
+    told = [f"{_gold_at(runs, 0.0):.3g} at first"]
+    told += [f"{_gold_at(runs, kl):.3g} at {kl:g} nat{'s' * (kl > 1)}" for kl in marks]
+    last, ends = np.mean([gold[-1] for _, gold in runs]), [kl[-1] for kl, _ in runs]
+    end = f"{last:.3g} in the last fifth of the steps, at {min(ends):.2g} to {max(ends):.2g} nats"
+    return f"; training runs ({len(runs)}): gold is {', '.join(told)}, and {end}"
 
 
 def fifths(runs: Sequence[Row], metric: Metric) -> Array | None:
@@ -37,14 +45,9 @@ def gold_at_equal_kl(cells: Cells, head: str, rules: Sequence[str]) -> str:
     runs = _together(cells, head, rules)
     if not runs:
         return ""
-    moving = {
-        rule: [(_moving(row.arrays[KL]), _moving(row.arrays[GOLD])) for row in rows] for rule, rows in runs.items()
-    }
+    moving = {rule: [_by_kl(row) for row in rows] for rule, rows in runs.items()}
     reached = min(float(kl.max()) for found in moving.values() for kl, _ in found)
-    told = [
-        f"{np.mean([gold[int(np.argmax(kl >= reached))] for kl, gold in found]):.3g} by {rule or 'the mean'}"
-        for rule, found in moving.items()
-    ]
+    told = [f"{_gold_at(found, reached):.3g} by {rule or 'the mean'}" for rule, found in moving.items()]
     return f"; training runs ({_seeds(runs)}): gold at {reached:.2g} nats is {', '.join(told)}"
 
 
@@ -69,6 +72,16 @@ def _together(cells: Cells, head: str, rules: Sequence[str]) -> Mapping[str, lis
 def usable(rows: Sequence[Row]) -> list[Row]:
     """Return the runs that are long enough, and whose gold is known."""
     return [row for row in rows if len(x := row.arrays.get(GOLD, ())) >= FIFTHS and np.isfinite(x).all()]
+
+
+def _by_kl(row: Row) -> tuple[Array, Array]:
+    """Return KL and gold, each the means of all fifths of a run's steps that follow one another."""
+    return _moving(row.arrays[KL]), _moving(row.arrays[GOLD])
+
+
+def _gold_at(runs: Sequence[tuple[Array, Array]], reached: float) -> float:
+    """Return the mean gold of runs where each first went so far."""
+    return float(np.mean([gold[int(np.argmax(kl >= reached))] for kl, gold in runs]))
 
 
 def _moving(x: Array) -> Array:
