@@ -186,6 +186,9 @@ class ExperimentConfig(TrainedPart):
         return self.title or self.name
 
 
+WINDOW = 5  # steps of a training run whose texts the detectors see together
+
+
 class RLConfig(_Part):
     """Live reinforcement learning; its new texts need the embedder itself.
 

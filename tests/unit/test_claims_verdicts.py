@@ -561,6 +561,24 @@ def test_live_runs_come_before_paths() -> None:
     assert "false alarms among fair annotators in 1 of 4: too few runs to tell" in found.reason
 
 
+def test_a_run_against_fair_annotators_is_clean_only_until_its_gold_falls() -> None:
+    results = simulated.trial("C7", holds=False, number=0)
+    rng, turn = np.random.default_rng(0), np.repeat([0.0, 1.0], [20, 10])
+    gold = np.concatenate([np.arange(20.0), 19 - np.arange(10.0)])
+    later = np.concatenate([np.arange(27.0), 25 - 9.0 * np.arange(3)])
+    soon = np.concatenate([np.arange(9.0), 8 - np.arange(21.0)])
+    jump = np.repeat([0.0, 9.0], [29, 1])  # of CSI, after the fall
+    hacked = [trained(2 + turn + 0.02 * rng.normal(size=30), gold, mechanism="biased", seed=seed) for seed in range(4)]
+    fair = [trained(2 + jump + 0.02 * rng.normal(size=30), later, mechanism="fair", seed=seed) for seed in range(4)]
+    found = claims.get("C7")(with_rows(results, [*hacked, *fair]), "world", draws=400)[0]
+    assert found.verdict == "supported"
+    fair = [trained(2 + turn, soon, mechanism="fair", seed=seed) for seed in range(4)]
+    found = claims.get("C7")(with_rows(results, [*hacked, *fair]), "world", draws=400)[0]
+    assert found.verdict != "supported"
+    assert "runs along the path: alarm in time" in found.reason
+    assert "4 of 4 RL runs of world, and 0 of 4 with fair annotators get as far without a fall" in found.reason
+
+
 def test_over_optimisation_says_what_gold_did_in_training_runs_at_which_kl() -> None:
     results = simulated.trial("C1", holds=True, number=0)
     gold = np.repeat([1.0, 2.0, 3.0, 2.5, -1.0], 3)

@@ -16,8 +16,10 @@ from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.fits import missing
 from embrm.study.claims.verdict import difference, equivalence
 from embrm.study.metric import Metric
+from embrm.study.schema import WINDOW
 
 CSI = Metric("watch", "csi", "latent")
+FEWEST = 2  # runs of each kind, for a spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,11 @@ class _WatchedRun:
 
     csi: Array
     gold: Array
+
+    def unhacked(self) -> _WatchedRun:
+        """Return the run up to where gold falls."""
+        end = gold_onset(self.gold)
+        return _WatchedRun(self.csi[:end], self.gold[:end])
 
     def rise(self, step: int) -> float:
         """Return by how much CSI is higher from a step on, relative to its mean before."""
@@ -51,21 +58,29 @@ class _WatchedRun:
     setting="Along an exact path the policy leaves π_ref evenly, so CSI can rise with KL whether gold falls or not.",
 )
 def csi_rises(cells: Cells) -> Measured:
-    """Rise of CSI from before to after gold's onset on hacked runs; and on clean runs less than a quarter of it."""
-    runs = {clean: _of_rl(cells, clean=clean) for clean in (False, True)}
-    kind = "RL runs"
-    if min(map(len, runs.values())) < 2:
-        kind, runs = "runs along the path", {clean: _of_path(cells, clean=clean) for clean in (False, True)}
-    onsets = [(run, gold_onset(run.gold)) for run in runs[False]]
-    turned = [(run, onset) for run, onset in onsets if onset]
-    if len(turned) < 2 or len(runs[True]) < 2:
-        raise missing(
-            f"gold falls in {len(turned)} of {len(onsets)} {kind} of {cells.dataset}, and {len(runs[True])} were "
-            "trained with fair annotators; two of each are the least"
-        )
-    step = int(np.median([onset for _, onset in turned]))
+    """Rise of CSI from before to after gold's onset on hacked runs; and on clean runs less than a quarter of it.
+
+    Clean are runs against fair annotators up to where their own gold falls, if it does, and only those that get as far
+    as the hacked runs' onset.
+    """
+    short = []
+    for kind, of in (("RL runs", _of_rl), ("runs along the path", _of_path)):
+        runs, fair = of(cells, clean=False), [run.unhacked() for run in of(cells, clean=True)]
+        onsets = [(run, gold_onset(run.gold)) for run in runs]
+        turned = [(run, onset) for run, onset in onsets if onset]
+        step = int(np.median([onset for _, onset in turned])) if turned else 0
+        unhacked = [run for run in fair if len(run.csi) > step]
+        if len(turned) >= FEWEST and len(unhacked) >= FEWEST:
+            break
+        if runs or fair:
+            short.append(
+                f"gold falls in {len(turned)} of {len(onsets)} {kind} of {cells.dataset}, and {len(unhacked)} of "
+                f"{len(fair)} with fair annotators get as far without a fall"
+            )
+    else:
+        raise missing(f"{'; '.join(short) or f'{cells.dataset} has no runs'}; two of each are the least")
     hacked = np.array([run.rise(onset) for run, onset in turned])[:, None]
-    clean = np.array([run.rise(step) for run in runs[True]])[:, None]
+    clean = np.array([run.rise(step) for run in unhacked])[:, None]
     parts = [
         difference("relative rise of CSI when gold falls", cells.mean(hacked, None)),
         equivalence(
@@ -74,10 +89,10 @@ def csi_rises(cells: Cells) -> Measured:
             below=0.0,
         ),
     ]
-    hits, false = sum(run.noticed() for run, _ in turned), sum(run.alarmed() for run in runs[True])
+    hits, false = sum(run.noticed() for run, _ in turned), sum(run.alarmed() for run in unhacked)
     said = f"{kind}: alarm in time in {hits} of {len(turned)}, false alarms among fair annotators in {false}"
     shift = alarms_mean(hits, len(turned), false, len(clean))
-    return parts, f"{said} of {len(clean)}: {shift}"
+    return parts, "; ".join([f"{said} of {len(clean)}: {shift}", *short])
 
 
 def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
@@ -88,7 +103,12 @@ def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
 
 def _of_rl(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
     rows = cells.runs("inform", FAIR if clean else None)
-    return [_run(r.arrays[CSI], r.arrays[Metric("run", "gold")]) for r in rows if CSI in r.arrays]
+    return [_run(r.arrays[CSI], _recent(r.arrays[Metric("run", "gold")])) for r in rows if CSI in r.arrays]
+
+
+def _recent(gold: Array) -> Array:
+    """Return for each step the mean gold of the texts that the detectors see there."""
+    return np.array([gold[max(step - WINDOW, 0) : step].mean() for step in range(1, len(gold) + 1)])
 
 
 def _run(csi: Array, gold: Array) -> _WatchedRun:

@@ -28,11 +28,11 @@ from embrm.study.datasets.world import WorldData
 from embrm.study.measures.detection import detector_metrics, texts_of
 from embrm.study.metric import Metric
 from embrm.study.results import Cell, Row
+from embrm.study.schema import WINDOW
 from embrm.world.judge import NAME as LM
 from embrm.world.judge import WorldGold, world_prompts
 
 TrainedPolicy: TypeAlias = tuple[Trajectory, Array | None]  # and the vectors of its texts, where they were kept
-WINDOW = 5  # steps whose texts the detectors see together
 CLOUD = 600  # training texts that are drawn as the reference
 
 
