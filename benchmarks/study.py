@@ -3,8 +3,8 @@
     python benchmarks/study.py [SHARE]    # 0.1 unless given
 
 Eight heads as they come, a third of the fits each on 500, 1 000 and 4 000 pairs of the shipped world,
-every fit with its pair accuracy on three splits, calibration, exact best-of-n curves on 96 pools and the path of tilted
-policies on 19. The target is half an hour on two cores for all twelve thousand.
+every fit with its pair accuracy on three splits, calibration, exact best-of-n curves and the path of tilted policies on
+all 208 prompts. The target is half an hour on two cores for all twelve thousand.
 """
 
 from __future__ import annotations
