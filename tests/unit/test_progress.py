@@ -55,6 +55,14 @@ def test_the_outermost_loop_is_watched_also_after_one_that_was_left() -> None:
     assert seen == [("outer", 3, 3), ("left", 3, 2), ("failed", 3, 1), ("inside", 2, 2), ("none", 0, 0)]
 
 
+def test_chunks_of_scored_rows_are_watched() -> None:
+    seen, model = Seen(), heads.get("linear")(prior_precision=1.0).fit(planted(width=4, pairs=60)[0], seed=0)
+    with watching(seen):
+        model.score(np.zeros((30, 4)), chunk=10)
+        model.score(np.zeros((30, 4)))
+    assert seen == [("chunks", 3, 3)]
+
+
 def test_permutations_and_resamples_are_watched_to_their_end() -> None:
     seen, x = Seen(), np.random.default_rng(0).normal(size=(40, 2))
     with watching(seen):
