@@ -16,16 +16,12 @@ import numpy as np
 
 from embrm.core.arrays import Array
 from embrm.monitoring import gold_onset
+from embrm.study.claims.live import recent
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 from embrm.study.schema import WINDOW
 
 LEVEL, LASTING = 0.05, 3  # of a check, and how many of them in a row are an alarm
-
-
-def recent(x: Array) -> Array:
-    """Return for each step the mean of the last steps whose texts the detectors see together."""
-    return np.array([x[max(step - WINDOW, 0) : step].mean() for step in range(1, len(x) + 1)])
 
 
 def alarm(p_values: Array) -> int | None:

@@ -14,9 +14,9 @@ from embrm.study.claims.case import FAIR
 from embrm.study.claims.cells import Cells, Of
 from embrm.study.claims.define import Measured, claim
 from embrm.study.claims.fits import missing
+from embrm.study.claims.live import recent
 from embrm.study.claims.verdict import difference, equivalence
 from embrm.study.metric import Metric
-from embrm.study.schema import WINDOW
 
 CSI = Metric("watch", "csi", "latent")
 FEWEST = 2  # runs of each kind, for a spread
@@ -103,12 +103,7 @@ def _of_path(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
 
 def _of_rl(cells: Cells, *, clean: bool) -> list[_WatchedRun]:
     rows = cells.runs("inform", FAIR if clean else None)
-    return [_run(r.arrays[CSI], _recent(r.arrays[Metric("run", "gold")])) for r in rows if CSI in r.arrays]
-
-
-def _recent(gold: Array) -> Array:
-    """Return for each step the mean gold of the texts that the detectors see there."""
-    return np.array([gold[max(step - WINDOW, 0) : step].mean() for step in range(1, len(gold) + 1)])
+    return [_run(r.arrays[CSI], recent(r.arrays[Metric("run", "gold")])) for r in rows if CSI in r.arrays]
 
 
 def _run(csi: Array, gold: Array) -> _WatchedRun:

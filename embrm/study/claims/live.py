@@ -11,6 +11,7 @@ from embrm.core.arrays import Array
 from embrm.study.claims.cells import Cells
 from embrm.study.metric import Metric
 from embrm.study.results import Row
+from embrm.study.schema import WINDOW
 
 GOLD, KL = Metric("run", "gold"), Metric("run", "kl")
 FIFTHS = 5  # a step's gold is that of few texts, so parts of a run are compared
@@ -72,6 +73,11 @@ def _together(cells: Cells, head: str, rules: Sequence[str]) -> Mapping[str, lis
 def usable(rows: Sequence[Row]) -> list[Row]:
     """Return the runs that are long enough, and whose gold is known."""
     return [row for row in rows if len(x := row.arrays.get(GOLD, ())) >= FIFTHS and np.isfinite(x).all()]
+
+
+def recent(x: Array) -> Array:
+    """Return for each step the mean over the steps whose texts the detectors see together there."""
+    return np.array([x[max(step - WINDOW, 0) : step].mean() for step in range(1, len(x) + 1)])
 
 
 def _by_kl(row: Row) -> tuple[Array, Array]:
