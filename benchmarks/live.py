@@ -1,8 +1,8 @@
 """What detectors say of a study's training runs, up to where gold falls: python benchmarks/live.py RUN
 
 Gold and KL of a step are means over the texts that the detectors see there. Of runs against fair annotators each check
-before the fall that finds something is a false alarm, one in twenty at the level of 5 %. An alarm is one that three
-checks in a row raise; its lead is how many steps later gold falls.
+before the fall that finds something is a false alarm, one in twenty at the level of 5 %. An alarm is that of the rule
+that `embrm rl` takes for a detector by itself; its lead is how many steps later gold falls.
 """
 
 from __future__ import annotations
@@ -10,24 +10,19 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from embrm.core.arrays import Array
-from embrm.monitoring import gold_onset
+from embrm import detectors
+from embrm.monitoring import AlarmRule, alarm_report, gold_onset
 from embrm.study.claims.live import recent
 from embrm.study.metric import Metric
 from embrm.study.results import Results, Row
 from embrm.study.schema import WINDOW
 
-LEVEL, LASTING = 0.05, 3  # of a check, and how many of them in a row are an alarm
-
-
-def alarm(p_values: Array) -> int | None:
-    """Return the step at which enough checks in a row have found something, or None."""
-    found = np.convolve(p_values <= LEVEL, np.ones(LASTING), "valid") == LASTING
-    return int(found.argmax()) + LASTING - 1 if found.any() else None
+LEVEL = 0.05  # of a check
 
 
 def gold_table(groups: Iterable[tuple[tuple[str, str], Sequence[Row]]]) -> None:
@@ -50,20 +45,23 @@ def gold_table(groups: Iterable[tuple[tuple[str, str], Sequence[Row]]]) -> None:
 
 def detector_table(groups: Iterable[tuple[tuple[str, str], Sequence[Row]]]) -> None:
     """Print each detector's false alarms and leads."""
-    print("\n| head | annotators | detector | checks before the fall that find something | alarms before it | lead |")
-    print("|---|---|---|---|---|---|")
+    print("\n| head | annotators | detector | rule | checks before the fall that find something | alarms | lead |")
+    print("|---|---|---|---|---|---|---|")
     for names, rows in groups:
-        for metric in [metric for metric in rows[0].arrays if metric.family == "alarm"]:
+        for watch in [metric for metric in rows[0].arrays if metric.family == "watch"]:
+            rule, p_value = AlarmRule().suited_to(detectors.get(watch.name)()), replace(watch, family="alarm")
             shares, leads = [], []
             for row in rows:
-                fall = gold_onset(recent(row.arrays[Metric("run", "gold")]))
-                p_values = row.arrays[metric]
-                shares.append((p_values[WINDOW - 1 : fall] <= LEVEL).mean())
-                at = alarm(p_values)
-                if at is not None and fall is not None and at <= fall:
-                    leads.append(fall - at)
-            share = f"{np.mean(shares):.0%} ({_range([round(100 * x) for x in shares])})"
-            print(f"| {' | '.join(names)} | {metric.name} | {share} | {len(leads)} of {len(rows)} | {_range(leads)} |")
+                gold = recent(row.arrays[Metric("run", "gold")])
+                statistic, p_values = row.arrays[watch], row.arrays.get(p_value)
+                found = alarm_report(statistic, gold, alarm=rule.first_alarm(statistic, p_values))
+                if p_values is not None:
+                    shares.append(float((p_values[WINDOW - 1 : found.onset] <= LEVEL).mean()))
+                if found.lead is not None and found.lead >= 0:
+                    leads.append(found.lead)
+            share = f"{np.mean(shares):.0%} ({_range([round(100 * x) for x in shares])})" if shares else "–"
+            told = f"{' | '.join(names)} | {watch.name} | {rule.rule} | {share} | {len(leads)} of {len(rows)}"
+            print(f"| {told} | {_range(leads)} |")
 
 
 def _range(values: Sequence[float]) -> str:

@@ -13,6 +13,7 @@ from embrm.core.recipe import build
 from embrm.world.mechanism import Mechanism
 
 OWN_LABELS = "own labels"  # the mechanism of data whose labels are what they are
+WINDOW = 5  # steps of a training run whose texts the detectors see together
 TEST_SHARE = 0.25  # of the prompts of files, held out to measure on
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -184,9 +185,6 @@ class ExperimentConfig(TrainedPart):
     def label(self) -> str:
         """What tables call it."""
         return self.title or self.name
-
-
-WINDOW = 5  # steps of a training run whose texts the detectors see together
 
 
 class RLConfig(_Part):

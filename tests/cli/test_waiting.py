@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from embrm.embedders import minilm
+from embrm.heads import FittedHead
 from tests.cli.conftest import Result
 
 Embrm = Callable[..., Result]
@@ -18,8 +20,8 @@ FIT = ["fit", "prefs.jsonl", "--head", "mlp", "--set", "epochs=2"]
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        ([*FIT, "--embedder", "hashing", "-o", "new"], ["epochs"]),
-        (["detect", "model", "prefs.jsonl", "pools.jsonl", "--detector", "mmd"], ["permutations"]),
+        ([*FIT, "--embedder", "hashing", "-o", "new"], ["epochs", "chunks", "resamples"]),
+        (["detect", "model", "prefs.jsonl", "pools.jsonl", "--detector", "mmd"], ["chunks", "permutations"]),
         (["claims", "runs/study"], ["claims"]),
     ],
     ids=["fit", "detect", "claims"],
@@ -35,6 +37,8 @@ def test_what_takes_long_has_a_bar_on_a_terminal(
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
     assert not bars()  # all of it takes less than two seconds
     monkeypatch.setattr("embrm.cli._progress.SILENT", 0.0)
+    monkeypatch.setattr("embrm.metrics.intervals._ENTRIES", 1)  # so few rows are one block, which has no bar
+    monkeypatch.setitem(inspect.unwrap(FittedHead.score).__kwdefaults__, "chunk", 1)
     assert bars() == set(shown)
     assert not bars("--quiet")
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: False)
